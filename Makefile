@@ -1,0 +1,54 @@
+# `make run` shows it working, `make test` passes the tests; both need Python 3.11 or newer and a network, nothing else.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help run test check bench lock format
+
+help:
+	@echo "make run    show it working, with data in it     make check  lint, format, types, architecture"
+	@echo "make test   run all tests                        make bench  measure against the limit"
+
+run: .venv/run
+	@exec $(BIN)/campaign-analytics demo
+
+test: .venv/dev
+	@exec $(BIN)/python -m pytest
+
+check: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+bench: .venv/dev
+	$(BIN)/python -m benchmarks
+
+format: .venv/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The locks hold for every platform and carry hashes.
+lock:
+	uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+		--extra build pyproject.toml -o requirements.txt
+	uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+		--extra build --extra dev pyproject.toml -o requirements-dev.txt
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, for example: apt install python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Python's venv module is missing, install it, for example: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+.venv/run: .venv/bin/python requirements.txt pyproject.toml
+	@echo "Installing what it needs into .venv …"
+	@$(PIP) install --require-hashes --requirement requirements.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev: .venv/run requirements-dev.txt
+	@echo "Installing what the tests need into .venv …"
+	@$(PIP) install --require-hashes --requirement requirements-dev.txt
+	@touch $@
