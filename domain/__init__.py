@@ -1,0 +1,1 @@
+"""The write side: what has happened, kept for ever, and who may see it."""

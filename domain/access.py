@@ -1,0 +1,294 @@
+"""Users as the facts about them: which workspaces they are linked to, which one is current, and their API keys.
+
+The events lie in log 0, which no workspace has. The rows that say who may see what change in the same transaction
+(`projections/access.py`), so that no request is ever answered by an older state. Class and field names are storage
+format.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeVar
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from eventsourcing.application import AggregateNotFoundError, Application
+from eventsourcing.domain import Aggregate, event
+from eventsourcing.persistence import ApplicationRecorder, IntegrityError, StoredEvent
+from eventsourcing.utils import Environment, EnvType
+
+from domain.events import MAX_ID
+from domain.recorder import Database, Pool, WorkspaceRecorder
+
+ACCESS_LOG = 0  # the log of the users' own events; workspaces begin at 1
+Scope = Literal["read", "write", "admin"]
+SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+MAX_USER_ID = 255
+MAX_KEY_NAME = 128
+_ATTEMPTS = 50  # each conflict means that somebody else got on, so this many in a row do not happen
+_SECRET_BYTES = 32
+
+T = TypeVar("T")
+
+
+class AccessError(Exception):
+    """A change of a user's access was refused; the text says why."""
+
+
+class NotLinkedError(AccessError):
+    """The workspace is not linked to the user, so it can't be the current one."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is kept of an API key; of its secret there is only the SHA-256, in an event and a row."""
+
+    prefix: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: int
+    expires_at: int | None
+
+
+class IssuedKey(NamedTuple):
+    """A new key: the whole, `<prefix>.<secret>`, is shown this once."""
+
+    prefix: str
+    key: str
+
+
+class User(Aggregate):
+    """One user. Every event carries `at` (ms, UTC) and `by` (`cli:<os user>` or `key:<prefix>`)."""
+
+    class Event(Aggregate.Event):
+        """A change of what a user may see."""
+
+        at: int
+        by: str
+
+    class Registered(Event, Aggregate.Created):
+        """Something was said of this user for the first time."""
+
+        user_id: str
+
+    class WorkspaceLinked(Event):
+        """The user sees this workspace from now on."""
+
+        user_id: str
+        workspace_id: int
+        current: bool
+
+    class WorkspaceUnlinked(Event):
+        """The user no longer sees this workspace."""
+
+        user_id: str
+        workspace_id: int
+
+    class WorkspaceSelected(Event):
+        """The workspace that a request means which names none."""
+
+        user_id: str
+        workspace_id: int
+
+    class KeyIssued(Event):
+        """The user may call with this API key."""
+
+        user_id: str
+        prefix: str
+        secret_sha256: str
+        name: str
+        scopes: list[str]
+        expires_at: int | None
+
+    class KeyRevoked(Event):
+        """The API key no longer counts."""
+
+        user_id: str
+        prefix: str
+
+    @event(Registered)
+    def __init__(self, user_id: str, at: int, by: str) -> None:
+        """Begin with nothing linked."""
+        del at, by
+        self.user_id = user_id
+        self.linked_workspaces: list[int] = []
+        self.current_workspace: int | None = None
+        self.keys: dict[str, Key] = {}
+
+    @staticmethod
+    def create_id(user_id: str) -> UUID:
+        """Return the stream of a user, the same for the same user whoever asks."""
+        return uuid5(NAMESPACE_URL, f"/users/{user_id}")
+
+    def link(self, workspace_id: int, at: int, by: str) -> None:
+        """Link a workspace; the first one of a user without any becomes the current one."""
+        if workspace_id not in self.linked_workspaces:
+            self._linked(self.user_id, workspace_id, current=not self.linked_workspaces, at=at, by=by)
+
+    def unlink(self, workspace_id: int, at: int, by: str) -> None:
+        """Unlink a workspace; where it was the current one, none is."""
+        if workspace_id in self.linked_workspaces:
+            self._unlinked(self.user_id, workspace_id, at=at, by=by)
+
+    def select(self, workspace_id: int, at: int, by: str) -> None:
+        """Make a linked workspace the current one; raise NotLinkedError for any other."""
+        if workspace_id not in self.linked_workspaces:
+            msg = f"workspace {workspace_id} is not linked to {self.user_id}"
+            raise NotLinkedError(msg)
+        if workspace_id != self.current_workspace:
+            self._selected(self.user_id, workspace_id, at=at, by=by)
+
+    def revoke_key(self, prefix: str, at: int, by: str) -> None:
+        """Revoke an API key; one that is unknown or revoked already stays so."""
+        if prefix in self.keys:
+            self._key_revoked(self.user_id, prefix, at=at, by=by)
+
+    @event(WorkspaceLinked)
+    def _linked(self, user_id: str, workspace_id: int, current: bool, at: int, by: str) -> None:  # noqa: FBT001
+        del user_id, at, by
+        self.linked_workspaces.append(workspace_id)
+        if current:
+            self.current_workspace = workspace_id
+
+    @event(WorkspaceUnlinked)
+    def _unlinked(self, user_id: str, workspace_id: int, at: int, by: str) -> None:
+        del user_id, at, by
+        self.linked_workspaces.remove(workspace_id)
+        if self.current_workspace == workspace_id:
+            self.current_workspace = None
+
+    @event(WorkspaceSelected)
+    def _selected(self, user_id: str, workspace_id: int, at: int, by: str) -> None:
+        del user_id, at, by
+        self.current_workspace = workspace_id
+
+    @event(KeyIssued)
+    def key_issued(  # noqa: PLR0913 (an event's fields)
+        self,
+        user_id: str,
+        prefix: str,
+        secret_sha256: str,
+        name: str,
+        scopes: list[str],
+        expires_at: int | None,
+        at: int,
+        by: str,
+    ) -> None:
+        """Take on a new key."""
+        del user_id, secret_sha256, by
+        self.keys[prefix] = Key(prefix, name, tuple(scopes), at, expires_at)
+
+    @event(KeyRevoked)
+    def _key_revoked(self, user_id: str, prefix: str, at: int, by: str) -> None:
+        del user_id, at, by
+        del self.keys[prefix]
+
+
+class Access(Application[UUID]):
+    """The users, stored in log 0 by our own recorder; each change takes effect in the rows of the same transaction."""
+
+    name = "access"
+
+    def __init__(
+        self,
+        pool: Pool,
+        project: Callable[[Database, Iterable[User.Event]], None],
+        clock: Callable[[], int],
+    ) -> None:
+        """Take the pool, what writes the rows that requests are checked against, and the clock (ms, UTC)."""
+        self._pool = pool
+        self._project = project
+        self._clock = clock
+        super().__init__()
+
+    def link(self, user_id: str, workspace_id: int, by: str) -> None:
+        """Link a workspace to a user, who need not be known before."""
+        _check_workspace(workspace_id)
+        self._change(user_id, by, lambda user, at: user.link(workspace_id, at, by))
+
+    def unlink(self, user_id: str, workspace_id: int, by: str) -> None:
+        """Unlink a workspace from a user."""
+        _check_workspace(workspace_id)
+        self._change(user_id, by, lambda user, at: user.unlink(workspace_id, at, by))
+
+    def select(self, user_id: str, workspace_id: int, by: str) -> None:
+        """Make a linked workspace the user's current one; raise NotLinkedError where it is not linked."""
+        _check_workspace(workspace_id)
+        self._change(user_id, by, lambda user, at: user.select(workspace_id, at, by))
+
+    def issue_key(
+        self, user_id: str, *, scopes: Sequence[str], name: str, expires_at: int | None, by: str
+    ) -> IssuedKey:
+        """Give the user an API key with these scopes until `expires_at` (ms, UTC; None: for ever)."""
+        if not scopes or not set(scopes) <= set(SCOPES):
+            msg = f"scopes: expected some of {', '.join(SCOPES)}"
+            raise AccessError(msg)
+        if len(name) > MAX_KEY_NAME or "\0" in name:
+            msg = f"name: expected at most {MAX_KEY_NAME} characters without NUL"
+            raise AccessError(msg)
+        in_order = [scope for scope in SCOPES if scope in scopes]
+
+        def issue(user: User, at: int) -> IssuedKey:
+            prefix = f"ca_{secrets.token_hex(8)}"
+            secret = secrets.token_urlsafe(_SECRET_BYTES)
+            user.key_issued(user_id, prefix, secret_sha256(secret), name, list[str](in_order), expires_at, at, by)
+            return IssuedKey(prefix, f"{prefix}.{secret}")
+
+        return self._change(user_id, by, issue)
+
+    def revoke_key(self, user_id: str, prefix: str, by: str) -> None:
+        """Revoke one of the user's API keys."""
+        self._change(user_id, by, lambda user, at: user.revoke_key(prefix, at, by))
+
+    def user(self, user_id: str) -> User | None:
+        """Return the user as they are now, None where nothing was ever said of them."""
+        try:
+            return self.repository.get(User.create_id(check_user(user_id)))
+        except AggregateNotFoundError:
+            return None
+
+    def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
+        """Leave the process's environment out: everything is handed in."""
+        return Environment(name, env)
+
+    def construct_recorder(self) -> ApplicationRecorder:
+        """Record in log 0, and write the rows in the same transaction."""
+        return WorkspaceRecorder(self._pool, ACCESS_LOG, also=self._write_rows)
+
+    def _write_rows(self, database: Database, stored: Sequence[StoredEvent]) -> None:
+        events = (self.mapper.to_domain_event(each) for each in stored)
+        self._project(database, (each for each in events if isinstance(each, User.Event)))
+
+    def _change(self, user_id: str, by: str, change: Callable[[User, int], T]) -> T:
+        """Load, change and save the user; begin again where somebody else changed them meanwhile."""
+        check_user(user_id)
+        for _ in range(_ATTEMPTS):
+            at = self._clock()
+            user = self.user(user_id) or User(user_id, at, by)
+            result = change(user, at)
+            try:
+                self.save(user)
+            except IntegrityError:
+                continue
+            return result
+        msg = f"{user_id} is being changed by somebody else all the time"
+        raise AccessError(msg)
+
+
+def secret_sha256(secret: str) -> str:
+    """Return what is kept of a key's secret: its SHA-256 in hexadecimal. 32 random bytes need no slow hash."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def check_user(user_id: str) -> str:
+    """Return the user id; raise AccessError where it is not 1–255 characters without `/` and NUL."""
+    if not 1 <= len(user_id) <= MAX_USER_ID or "/" in user_id or "\0" in user_id:
+        msg = f"user: expected 1–{MAX_USER_ID} characters without /"
+        raise AccessError(msg)
+    return user_id
+
+
+def _check_workspace(workspace_id: int) -> None:
+    if not 1 <= workspace_id <= MAX_ID:
+        msg = f"workspace: expected a number from 1 to {MAX_ID}"
+        raise AccessError(msg)

@@ -1,0 +1,270 @@
+"""Every fact that an outreach worker can tell us: one class each, and the one way in that checks it.
+
+This is the storage format. A fact is stored as its class's topic (`domain.events:EmailSent`) and its fields as JSON,
+so renaming a class or a field, or moving this module, changes what stored facts mean. Add; do not rename.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin
+from zoneinfo import available_timezones
+
+import msgspec
+from eventsourcing.utils import get_topic
+from msgspec import Meta
+
+from domain.instants import parse_instant
+
+MAX_ID = 2**63 - 1  # campaigns and workspaces: a PostgreSQL bigint
+FUTURE_TOLERANCE_MS = 5 * 60 * 1000  # a worker's clock may be ahead by this much
+SHOWN_CHARACTERS = 64  # an error repeats no more of a value than this
+
+Status = Literal["DRAFT", "ACTIVE", "PAUSED", "COMPLETED", "ARCHIVED"]
+EventId = Annotated[str, Meta(min_length=1, max_length=128)]
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+Code = Literal["conflict", "out_of_range", "unknown_type", "invalid_field", "malformed"]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A fact about a campaign. Within a workspace `source` and `id` name it for ever; `occurred_at` is in ms, UTC."""
+
+    id: EventId
+    source: Annotated[str, Meta(max_length=256)] = ""
+    campaign_id: Annotated[int, Meta(ge=1, le=MAX_ID)]
+    occurred_at: Annotated[int, Meta(ge=0)]
+
+
+class ProspectEvent(Event, frozen=True):
+    """A fact about one prospect in one campaign."""
+
+    prospect_id: Annotated[str, Meta(min_length=1, max_length=128)]
+    step: Annotated[int, Meta(ge=0, le=10_000)] | None = None
+    sender_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    variant: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+
+class CampaignCreated(Event, frozen=True):
+    """The campaign exists."""
+
+    name: Name
+    status: Status = "DRAFT"
+    timezone: str | None = None
+    language: Annotated[str, Meta(min_length=1, max_length=35)] | None = None
+
+
+class CampaignRenamed(Event, frozen=True):
+    """The campaign has a new name."""
+
+    name: Name
+
+
+class CampaignStatusChanged(Event, frozen=True):
+    """The campaign was started, paused, completed, archived or taken back to a draft."""
+
+    status: Status
+
+
+class ProspectAdded(ProspectEvent, frozen=True):
+    """The prospect was enrolled in the campaign."""
+
+
+class ProspectRemoved(ProspectEvent, frozen=True):
+    """The prospect was taken off the campaign."""
+
+
+class EmailSent(ProspectEvent, frozen=True):
+    """An outbound touch: an e-mail."""
+
+
+class InviteSent(ProspectEvent, frozen=True):
+    """An outbound touch: a LinkedIn invitation."""
+
+
+class LinkedInMessageSent(ProspectEvent, frozen=True):
+    """An outbound touch: a LinkedIn message."""
+
+
+class InviteAccepted(ProspectEvent, frozen=True):
+    """The prospect accepted the invitation."""
+
+
+class ReplyReceived(ProspectEvent, frozen=True):
+    """The prospect answered, or (`automatic`) their out-of-office did."""
+
+    channel: Literal["email", "linkedin"] | None = None
+    automatic: bool = False
+
+
+class ProspectInterested(ProspectEvent, frozen=True):
+    """The prospect is now rated as interested."""
+
+
+class ProspectNotInterested(ProspectEvent, frozen=True):
+    """The prospect is now rated as not interested."""
+
+
+class EmailOpened(ProspectEvent, frozen=True):
+    """The prospect opened an e-mail."""
+
+
+class EmailClicked(ProspectEvent, frozen=True):
+    """The prospect followed a link in an e-mail."""
+
+
+class EmailBounced(ProspectEvent, frozen=True):
+    """An e-mail to the prospect came back."""
+
+
+class ProspectUnsubscribed(ProspectEvent, frozen=True):
+    """The prospect asked for no more e-mails."""
+
+
+class MeetingBooked(ProspectEvent, frozen=True):
+    """The prospect booked a meeting."""
+
+
+EVENTS: tuple[type[Event], ...] = (
+    CampaignCreated,
+    CampaignRenamed,
+    CampaignStatusChanged,
+    ProspectAdded,
+    ProspectRemoved,
+    EmailSent,
+    InviteSent,
+    LinkedInMessageSent,
+    InviteAccepted,
+    ReplyReceived,
+    ProspectInterested,
+    ProspectNotInterested,
+    EmailOpened,
+    EmailClicked,
+    EmailBounced,
+    ProspectUnsubscribed,
+    MeetingBooked,
+)
+
+TOPICS = {event: get_topic(event) for event in EVENTS}
+_BY_NAME = {event.__name__: event for event in EVENTS}
+_DECODE: dict[str, Callable[[bytes], Event]] = {TOPICS[event]: msgspec.json.Decoder(event).decode for event in EVENTS}
+
+encode: Callable[[Event], bytes] = msgspec.json.Encoder().encode
+
+
+class UndecodableError(Exception):
+    """A stored fact cannot be read: its topic is unknown here, or its state is damaged."""
+
+
+class RejectedError(Exception):
+    """A fact was refused for how it is written: `code` is stable, `error` names the field and what is expected."""
+
+    def __init__(self, code: Code, error: str) -> None:
+        """Take the stable code and the text for people."""
+        super().__init__(error)
+        self.code = code
+        self.error = error
+
+
+def decode(topic: str, state: bytes) -> Event:
+    """Return the fact that was stored; raise UndecodableError where its topic or state is not understood."""
+    try:
+        return _DECODE[topic](state)
+    except KeyError as error:
+        msg = f"unknown topic {shown(topic)}"
+        raise UndecodableError(msg) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        msg = f"damaged state of {topic}: {error}"
+        raise UndecodableError(msg) from error
+
+
+def parse(fields: object, now: int) -> Event:
+    """Return the fact that a worker's JSON object tells, checked; the only way in, whatever the format around it.
+
+    `now` is the server's clock in ms. Raises RejectedError, which names the first field that is wrong.
+    """
+    if not isinstance(fields, dict):
+        raise RejectedError("malformed", "event: expected a JSON object")
+    known = {name: value for name, value in fields.items() if value is not None and name != "type"}
+    event = _event_type(fields.get("type"))
+    prospect = known.get("prospect_id")
+    if type(prospect) is int:
+        known["prospect_id"] = str(prospect)
+    occurred_at = known.get("occurred_at")
+    if isinstance(occurred_at, str):
+        known["occurred_at"] = _instant(occurred_at, now)
+    elif occurred_at is not None:
+        raise _invalid("occurred_at", "expected an RFC 3339 time as a string")
+    try:
+        parsed: Event = msgspec.convert(known, event)
+    except msgspec.ValidationError as error:
+        raise _first_fault(known, event) from error
+    for name, value in known.items():
+        if type(value) is str and "\0" in value:
+            raise _invalid(name, "must not contain NUL")
+    if event is CampaignCreated and "timezone" in known and known["timezone"] not in _time_zones():
+        raise _invalid("timezone", f"{shown(known['timezone'])} is not an IANA time zone")
+    return parsed
+
+
+def shown(text: str) -> str:
+    """Return the text as an error may repeat it: at most 64 characters."""
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+
+
+@cache
+def _time_zones() -> set[str]:
+    return available_timezones()
+
+
+def _event_type(name: object) -> type[Event]:
+    if name is None:
+        raise _invalid("type", "is missing")
+    if not isinstance(name, str):
+        raise _invalid("type", "expected a string")
+    if name not in _BY_NAME:
+        raise RejectedError("unknown_type", f"type: {shown(name)} is not a type of event")
+    return _BY_NAME[name]
+
+
+def _instant(text: str, now: int) -> int:
+    try:
+        instant = parse_instant(text)
+    except ValueError as error:
+        raise _invalid("occurred_at", f"{shown(text)} is malformed: {_EXPECTED_INSTANT}") from error
+    if instant < 0:
+        raise RejectedError("out_of_range", f"occurred_at: {shown(text)} lies before 1970")
+    if instant > now + FUTURE_TOLERANCE_MS:
+        raise RejectedError("out_of_range", f"occurred_at: {shown(text)} lies in the future")
+    return instant
+
+
+_EXPECTED_INSTANT = "expected RFC 3339 with an offset, such as 2026-11-01T10:00:00Z"
+
+
+def _invalid(field: str, why: str) -> RejectedError:
+    return RejectedError("invalid_field", f"{field}: {why}")
+
+
+def _first_fault(known: dict[Any, Any], event: type[Event]) -> RejectedError:
+    """Name the first field that is unknown, missing or wrong; only called where there is one."""
+    fields = msgspec.structs.fields(event)
+    unknown = known.keys() - {field.name for field in fields}
+    if unknown:
+        return _invalid(shown(str(min(unknown))), f"is not a field of {event.__name__}")
+    for field in fields:
+        if field.required and field.name not in known:
+            return _invalid(field.name, "is missing")
+        if field.name in known:
+            try:
+                msgspec.convert(known[field.name], field.type)
+            except msgspec.ValidationError as error:
+                return _invalid(field.name, _expected(field.type) or str(error).replace("Expected", "expected"))
+    msg = f"no field of {event.__name__} is at fault"
+    raise AssertionError(msg)
+
+
+def _expected(kind: Any) -> str | None:  # noqa: ANN401 (a type form)
+    """Say which words a field allows; None where it is no list of words."""
+    for part in (kind, *get_args(kind)):
+        if get_origin(part) is Literal:
+            return "expected one of " + ", ".join(get_args(part))
+    return None

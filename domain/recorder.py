@@ -1,0 +1,209 @@
+"""The event-sourcing library's recorder on PostgreSQL, with one log per workspace instead of one for all.
+
+Positions of a workspace are 1, 2, 3 … without a gap and become visible in order, because an append first moves the
+workspace's `log_head` row and so holds it until its commit. No other workspace waits.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from eventsourcing.persistence import ApplicationRecorder, IntegrityError, Notification, StoredEvent, Subscription
+from psycopg import Connection
+from psycopg.errors import UniqueViolation
+from psycopg.rows import TupleRow
+from psycopg.sql import SQL, Composed
+from psycopg_pool import ConnectionPool
+
+Database = Connection[TupleRow]
+Pool = ConnectionPool[Database]
+
+# One statement, so one round trip: move the head, which locks it until the commit, and insert at the positions won.
+_APPEND = SQL("""
+WITH moved AS (
+    INSERT INTO log_head AS l (workspace_id, head)
+    SELECT %(workspace_id)s, %(count)s FROM set_config('synchronous_commit', 'on', true)
+    ON CONFLICT (workspace_id) DO UPDATE SET head = l.head + excluded.head
+    RETURNING head, clock_timestamp() AS recorded_at
+), stored AS (
+    INSERT INTO stored_events
+        (workspace_id, originator_id, originator_version, topic, state, position, recorded_at)
+    SELECT %(workspace_id)s, e.originator_id, e.originator_version, e.topic, e.state,
+           moved.head - %(count)s + e.place, moved.recorded_at
+    FROM moved, unnest(%(ids)b::uuid[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
+        WITH ORDINALITY AS e (originator_id, originator_version, topic, state, place)
+)
+SELECT head FROM moved
+""")
+
+_LOCK_HEAD = SQL("""
+INSERT INTO log_head AS l (workspace_id, head) VALUES (%(workspace_id)s, 0)
+ON CONFLICT (workspace_id) DO UPDATE SET head = l.head
+RETURNING head
+""")
+
+# Tells what is known without a look-up, for which the planner may choose the wrong index in a workspace that its
+# statistics don't know yet: new events come back above the head, known ones with another state as they are stored,
+# identical ones not at all. It is undone afterwards, by a roll-back to a savepoint.
+_PROBE = SQL("""
+INSERT INTO stored_events AS s
+    (workspace_id, originator_id, originator_version, topic, state, position, recorded_at)
+SELECT %(workspace_id)s, e.originator_id, e.originator_version, e.topic, e.state, %(head)s + e.place, now()
+FROM unnest(%(ids)b::uuid[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
+    WITH ORDINALITY AS e (originator_id, originator_version, topic, state, place)
+ON CONFLICT (workspace_id, originator_id, originator_version) DO UPDATE SET state = s.state
+WHERE s.state <> excluded.state OR s.topic <> excluded.topic
+RETURNING originator_id, topic, state, position > %(head)s
+""")
+
+_SELECT_STREAM = """
+SELECT originator_id, originator_version, topic, state FROM stored_events
+WHERE workspace_id = %(workspace_id)s AND originator_id = %(originator_id)s
+    AND originator_version > %(gt)s AND originator_version <= %(lte)s
+ORDER BY originator_version {direction} LIMIT %(limit)s
+"""
+_SELECT_STREAM_FORWARDS = SQL(_SELECT_STREAM).format(direction=SQL("ASC"))
+_SELECT_STREAM_BACKWARDS = SQL(_SELECT_STREAM).format(direction=SQL("DESC"))
+
+_SELECT_LOG = SQL("""
+SELECT originator_id, originator_version, topic, state, position FROM stored_events
+WHERE workspace_id = %(workspace_id)s AND position > %(after)s AND position <= %(stop)s
+    AND (topic = ANY(%(topics)s) OR %(topics)s::text[] = '{{}}')
+ORDER BY position LIMIT %(limit)s
+""").format()
+
+_HEAD = SQL("SELECT head FROM log_head WHERE workspace_id = %s")
+
+_LAST = 2**63 - 1
+
+
+class Known(NamedTuple):
+    """What a careful append found: the head after it, who was new, and who was stored already with another state."""
+
+    head: int
+    new: set[UUID]
+    differing: dict[UUID, tuple[str, bytes]]
+
+
+def append(database: Database, workspace_id: int, events: Sequence[StoredEvent]) -> int:
+    """Append events to the workspace's log and return its new head; all of them or none, on disk at the commit.
+
+    Raises psycopg's UniqueViolation where one of them, by originator and version, is stored already or given twice.
+    """
+    row = database.execute(_APPEND, _columns(workspace_id, events)).fetchone()
+    assert row is not None  # the statement always answers with the head
+    return int(row[0])
+
+
+def append_new(database: Database, workspace_id: int, events: Sequence[StoredEvent]) -> Known:
+    """Append those first events of their originators that are not stored yet, and tell which are.
+
+    No originator may be given twice. The workspace's head stays locked from the probe to the commit.
+    """
+    with database.transaction():
+        row = database.execute(_LOCK_HEAD, {"workspace_id": workspace_id}).fetchone()
+        assert row is not None  # the statement always answers with the head
+        head = int(row[0])
+        with database.transaction(force_rollback=True):
+            probed = database.execute(_PROBE, {**_columns(workspace_id, events), "head": head}).fetchall()
+        new = {originator_id for originator_id, _, _, is_new in probed if is_new}
+        differing = {originator_id: (topic, state) for originator_id, topic, state, is_new in probed if not is_new}
+        if new:
+            head = append(database, workspace_id, [event for event in events if event.originator_id in new])
+    return Known(head, new, differing)
+
+
+def head_of(database: Database, workspace_id: int) -> int:
+    """Return the position of the last event in the workspace's log, 0 where there is none."""
+    row = database.execute(_HEAD, (workspace_id,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+class WorkspaceRecorder(ApplicationRecorder):
+    """The library's application recorder, bound to the log of one workspace."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        workspace_id: int,
+        also: Callable[[Database, Sequence[StoredEvent]], None] | None = None,
+    ) -> None:
+        """Take the pool to borrow connections from, the workspace, and what is to happen in an append's transaction."""
+        self._pool = pool
+        self._workspace_id = workspace_id
+        self._also = also
+
+    def insert_events(self, stored_events: Sequence[StoredEvent], **_: object) -> list[int]:
+        """Append the events and return their positions; raise IntegrityError where one is stored already."""
+        if not stored_events:
+            return []
+        try:
+            with self._pool.connection() as database, database.transaction():
+                head = append(database, self._workspace_id, stored_events)
+                if self._also:
+                    self._also(database, stored_events)
+        except UniqueViolation as error:
+            raise IntegrityError(error) from error
+        return list(range(head - len(stored_events) + 1, head + 1))
+
+    def select_events(
+        self,
+        originator_id: UUID | str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> list[StoredEvent]:
+        """Return the events of one stream in order of their versions, or backwards."""
+        found = self._select(
+            _SELECT_STREAM_BACKWARDS if desc else _SELECT_STREAM_FORWARDS,
+            originator_id=originator_id,
+            gt=-1 if gt is None else gt,
+            lte=_LAST if lte is None else lte,
+            limit=limit,
+        )
+        return [StoredEvent(*row) for row in found]
+
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> list[Notification]:
+        """Return events of the log in order of their positions."""
+        found = self._select(
+            _SELECT_LOG,
+            after=0 if start is None else start - inclusive_of_start,
+            stop=_LAST if stop is None else stop,
+            topics=list(topics),
+            limit=limit,
+        )
+        return [Notification(*row) for row in found]
+
+    def max_notification_id(self) -> int | None:
+        """Return the head of the log, None where it is empty."""
+        with self._pool.connection() as database:
+            return head_of(database, self._workspace_id) or None
+
+    def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
+        """Raise NotImplementedError: readers of a log keep their position and poll, see `projections/projector.py`."""
+        raise NotImplementedError
+
+    def _select(self, query: Composed, **parameters: object) -> list[TupleRow]:
+        with self._pool.connection() as database:
+            return database.execute(query, {"workspace_id": self._workspace_id, **parameters}, binary=True).fetchall()
+
+
+def _columns(workspace_id: int, events: Sequence[StoredEvent]) -> dict[str, object]:
+    return {
+        "workspace_id": workspace_id,
+        "count": len(events),
+        "ids": [event.originator_id for event in events],
+        "versions": [event.originator_version for event in events],
+        "topics": [event.topic for event in events],
+        "states": [event.state for event in events],
+    }
