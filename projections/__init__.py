@@ -1,0 +1,1 @@
+"""The read side: the logs folded into small tables that answer questions."""

@@ -1,0 +1,102 @@
+"""Who may see what, as every request asks it: the rows that the users' events keep, and the questions put to them."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from psycopg.sql import SQL
+
+from domain.access import User
+from domain.recorder import Database
+
+ALL = "ALL"
+
+_LINK = SQL("INSERT INTO workspace_link (user_id, workspace_id, current) VALUES (%s, %s, %s)")
+_UNLINK = SQL("DELETE FROM workspace_link WHERE user_id = %s AND workspace_id = %s")
+_SELECT = SQL("UPDATE workspace_link SET current = (workspace_id = %s) WHERE user_id = %s")
+_ISSUE = SQL("INSERT INTO api_key (prefix, user_id, secret_sha256, scopes, expires_at) VALUES (%s, %s, %s, %s, %s)")
+_REVOKE = SQL("DELETE FROM api_key WHERE prefix = %s")
+_OWNER = SQL("SELECT user_id FROM api_key WHERE prefix = %s")
+
+# The beginning of every statement that answers a request: `caller` is at most one row, `seen` the workspaces that it
+# asks for and may see. A foreign workspace and an absent one are the same: no row.
+SEEN = SQL("""
+WITH caller AS (
+    SELECT user_id, secret_sha256, scopes, expires_at FROM api_key WHERE prefix = %(prefix)s
+    UNION ALL
+    SELECT %(session_user)s, NULL, NULL, NULL WHERE %(session_user)s::text IS NOT NULL
+), seen AS (
+    SELECT l.workspace_id FROM caller AS c JOIN workspace_link AS l USING (user_id)
+    WHERE CASE WHEN %(workspace_id)s::bigint IS NOT NULL THEN l.workspace_id = %(workspace_id)s
+        ELSE %(all)s OR l.current END
+)
+""")
+_CHECK = SQL("""
+{seen}
+SELECT c.user_id, c.secret_sha256, c.scopes, c.expires_at, s.workspace_id
+FROM caller AS c LEFT JOIN seen AS s ON true
+""").format(seen=SEEN)
+
+
+class Credentials(NamedTuple):
+    """Who somebody says they are: the user of a verified session, or an API key yet to be compared."""
+
+    session_user: str | None = None
+    prefix: str | None = None
+    secret: str | None = None
+
+
+class Caller(NamedTuple):
+    """Who is calling, as the database knows them. A session has no secret, scopes or expiry."""
+
+    user_id: str
+    secret_sha256: str | None
+    scopes: list[str] | None
+    expires_at: int | None
+
+
+class Asked(NamedTuple):
+    """Which workspaces a request is about: one, all that are linked, or (neither) the current one."""
+
+    workspace_id: int | None = None
+    every: bool = False
+
+
+def parameters(credentials: Credentials, asked: Asked) -> dict[str, object]:
+    """Return the parameters of a statement that begins with `SEEN`."""
+    return {
+        "prefix": credentials.prefix,
+        "session_user": credentials.session_user,
+        "workspace_id": asked.workspace_id,
+        "all": asked.every,
+    }
+
+
+def check(database: Database, credentials: Credentials, asked: Asked) -> tuple[Caller | None, list[int]]:
+    """Return who is calling, None where no such key is known, and the asked workspaces that they may see."""
+    rows = database.execute(_CHECK, parameters(credentials, asked)).fetchall()
+    if not rows:
+        return None, []
+    return Caller(*rows[0][:4]), [row[4] for row in rows if row[4] is not None]
+
+
+def owner_of_key(database: Database, prefix: str) -> str | None:
+    """Return the user to whom an API key belongs, None where it is unknown or revoked."""
+    row = database.execute(_OWNER, (prefix,)).fetchone()
+    return str(row[0]) if row else None
+
+
+def project(database: Database, events: Iterable[User.Event]) -> None:
+    """Write what users' events change; called in the transaction that appends them."""
+    for event in events:
+        match event:
+            case User.WorkspaceLinked():
+                database.execute(_LINK, (event.user_id, event.workspace_id, event.current))
+            case User.WorkspaceUnlinked():
+                database.execute(_UNLINK, (event.user_id, event.workspace_id))
+            case User.WorkspaceSelected():
+                database.execute(_SELECT, (event.workspace_id, event.user_id))
+            case User.KeyIssued():
+                key = (event.prefix, event.user_id, event.secret_sha256, event.scopes, event.expires_at)
+                database.execute(_ISSUE, key)
+            case User.KeyRevoked():
+                database.execute(_REVOKE, (event.prefix,))

@@ -1,0 +1,97 @@
+"""What the dashboard reads: the campaigns of the workspaces that a caller may see, with their numbers."""
+
+from typing import NamedTuple
+
+from psycopg.sql import SQL
+
+from domain.recorder import Database
+from projections.access import SEEN, Asked, Caller, Credentials, parameters
+from projections.metrics import analytics
+
+# One statement, so one snapshot: who is calling, what they may see, how far it is projected, and the rows.
+_READ = SQL("""
+{seen}
+SELECT c.user_id, c.secret_sha256, c.scopes, c.expires_at,
+    s.workspace_id, coalesce(h.head, 0), coalesce(p.position, 0), p.stuck_position,
+    r.ids, r.names, r.statuses, r.totals
+FROM caller AS c
+LEFT JOIN seen AS s ON true
+LEFT JOIN log_head AS h ON h.workspace_id = s.workspace_id
+LEFT JOIN projection AS p ON p.workspace_id = s.workspace_id
+LEFT JOIN LATERAL (
+    SELECT array_agg(campaign_id) AS ids, array_agg(name) AS names, array_agg(status) AS statuses,
+        array_agg(totals) AS totals
+    FROM (
+        SELECT campaign_id, name, status, totals FROM campaign
+        WHERE workspace_id = p.workspace_id AND generation = p.generation ORDER BY campaign_id
+    ) AS ordered
+) AS r ON true
+ORDER BY s.workspace_id
+""").format(seen=SEEN)
+_PROJECTED = SQL("SELECT position, stuck_position FROM projection WHERE workspace_id = %s")
+
+
+class Workspace(NamedTuple):
+    """One workspace's part of an answer: how far it goes, and its campaigns' rows."""
+
+    workspace_id: int
+    head: int
+    position: int
+    stuck: bool
+    campaigns: list[tuple[int, str | None, str | None, list[int]]]
+
+
+class Answer(NamedTuple):
+    """Who is calling (None: no such key), and what they asked for, as far as they may see it."""
+
+    caller: Caller | None
+    workspaces: list[Workspace]
+
+
+def read(database: Database, credentials: Credentials, asked: Asked) -> Answer:
+    """Return the campaigns of the asked workspaces, sorted by workspace and id, in one statement.
+
+    The caller of this function must compare the key's secret before it uses or shows anything else of the answer.
+    """
+    with database.cursor(binary=True) as cursor:
+        rows = cursor.execute(_READ, parameters(credentials, asked)).fetchall()
+    if not rows:
+        return Answer(None, [])
+    return Answer(Caller(*rows[0][:4]), [_workspace(*row[4:]) for row in rows if row[4] is not None])
+
+
+def projected(database: Database, workspace_id: int) -> tuple[int, bool]:
+    """Return the position that the read models of a workspace include, and whether they are stuck there."""
+    row = database.execute(_PROJECTED, (workspace_id,)).fetchone()
+    return (row[0], row[1] is not None) if row else (0, False)
+
+
+def body(workspaces: list[Workspace]) -> dict[str, object]:
+    """Return the answer as JSON has it, in order of the keys."""
+    return {
+        "campaigns": [
+            {
+                "id": campaign_id,
+                "name": name or f"Campaign {campaign_id}",
+                "status": status or "UNKNOWN",
+                "workspace_id": workspace.workspace_id,
+                "analytics": analytics(totals),
+            }
+            for workspace in workspaces
+            for campaign_id, name, status, totals in workspace.campaigns
+        ]
+    }
+
+
+def _workspace(  # noqa: PLR0913 (a row of the statement)
+    workspace_id: int,
+    head: int,
+    position: int,
+    stuck_position: int | None,
+    ids: list[int] | None,
+    names: list[str | None],
+    statuses: list[str | None],
+    totals: list[list[int]],
+) -> Workspace:
+    campaigns = list(zip(ids, names, statuses, totals, strict=True)) if ids else []
+    return Workspace(workspace_id, head, position, stuck_position is not None, campaigns)

@@ -1,0 +1,142 @@
+"""One prospect in one campaign: the list of what happened, and what it contributes to the numbers.
+
+`contributions` is the whole definition of the numbers. It sees a journey's facts in an order that does not depend on
+how they arrived, so neither does anything that is computed from it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from domain.events import EVENTS, ProspectEvent, ReplyReceived
+from projections.metrics import (
+    AUTOMATIC_REPLY,
+    MEASURES,
+    REPLY,
+    TOUCHES,
+    Each,
+    Enrolled,
+    Latest,
+    Once,
+    Turns,
+    TurnTime,
+)
+
+# A fact of a journey: (instant in ms, kind, step, sender, variant, channel, position in the log, automatic). None is
+# -1 or "", so that plain comparison is the order of a journey: by instant, touches first, then by type, then by the
+# values, none first; of facts alike in all this the lower position. Stored, so a change wants a new FOLD_VERSION.
+Fact = tuple[int, int, int, str, str, str, int, bool]
+
+KINDS = (
+    *TOUCHES,
+    *sorted(event.__name__ for event in EVENTS if issubclass(event, ProspectEvent) and event.__name__ not in TOUCHES),
+    AUTOMATIC_REPLY,
+)
+_KIND = {name: kind for kind, name in enumerate(KINDS)}
+_LAST_TOUCH = len(TOUCHES) - 1
+_REPLY = _KIND[REPLY]
+_AUTOMATIC_REPLY = _KIND[AUTOMATIC_REPLY]
+
+
+class Contribution(NamedTuple):
+    """A number's part: which measure (its place in `MEASURES`), how much, and the fact that dates it."""
+
+    measure: int
+    value: int
+    fact: Fact
+
+
+def _places(rule: type) -> list[int]:
+    return [place for place, measure in enumerate(MEASURES) if isinstance(measure.rule, rule)]
+
+
+_EACH = [
+    [place for place, measure in enumerate(MEASURES) if measure.rule == Each(kind)] for kind in KINDS
+]  # by kind: where each event of it counts
+_ONCE = [
+    (place, [_KIND[kind] for kind in measure.rule.kinds])
+    for place, measure in enumerate(MEASURES)
+    if isinstance(measure.rule, Once)
+]
+_PAIRS = [
+    (place, _KIND[measure.rule.kind], _KIND[measure.rule.over])
+    for place, measure in enumerate(MEASURES)
+    if isinstance(measure.rule, Latest)
+]
+_ENROLLED = [
+    (place, _KIND[measure.rule.added], _KIND[measure.rule.removed])
+    for place, measure in enumerate(MEASURES)
+    if isinstance(measure.rule, Enrolled)
+]
+_TURNS = _places(Turns)
+_TURN_TIME = _places(TurnTime)
+
+_decode = msgspec.msgpack.Decoder(list[Fact]).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def fact_of(event: ProspectEvent, position: int) -> Fact:
+    """Return what a journey keeps of an event at this position of the log."""
+    channel, automatic = (event.channel, event.automatic) if isinstance(event, ReplyReceived) else (None, False)
+    return (
+        event.occurred_at,
+        _KIND[type(event).__name__],
+        -1 if event.step is None else event.step,
+        event.sender_id or "",
+        event.variant or "",
+        channel or "",
+        position,
+        automatic,
+    )
+
+
+def pack(facts: Sequence[Fact]) -> bytes:
+    """Return a journey's facts, in order, as they are stored."""
+    return _encode(facts)
+
+
+def unpack(stored: bytes) -> list[Fact]:
+    """Return a stored journey's facts, in order. Raises msgspec.DecodeError where the bytes are damaged."""
+    return _decode(stored)
+
+
+def contributions(facts: Sequence[Fact]) -> list[Contribution]:
+    """Return what a journey contributes to the numbers; `facts` are all of it, in order."""
+    found: list[Contribution] = []
+    first: dict[int, Fact] = {}
+    last: dict[int, Fact] = {}
+    touch: Fact | None = None  # the one that the next reply answers
+    for fact in facts:
+        kind = _AUTOMATIC_REPLY if fact[7] else fact[1]
+        first.setdefault(kind, fact)
+        last[kind] = fact
+        found += [Contribution(place, 1, fact) for place in _EACH[kind]]
+        if kind <= _LAST_TOUCH:
+            touch = fact
+        elif kind == _REPLY and touch is not None:
+            found += [Contribution(place, 1, fact) for place in _TURNS]
+            found += [Contribution(place, fact[0] - touch[0], fact) for place in _TURN_TIME]
+            touch = None
+    for place, kinds in _ONCE:
+        firsts = [first[kind] for kind in kinds if kind in first]
+        if firsts:
+            found.append(Contribution(place, 1, min(firsts)))
+    for place, kind, over in _PAIRS:
+        if kind in last and (over not in last or last[kind] > last[over]):
+            found.append(Contribution(place, 1, last[kind]))
+    for place, added, removed in _ENROLLED:
+        if facts and (removed not in last or (added in last and last[added] > last[removed])):
+            found.append(Contribution(place, 1, last.get(added, facts[0])))
+    return found
+
+
+def add_totals(totals: list[int], facts: Sequence[Fact], sign: int) -> None:
+    """Add (`sign` 1) or take away (-1) what a journey contributes to its campaign's sums, in order of `MEASURES`."""
+    for place, value, _ in contributions(facts):
+        totals[place] += sign * value
+
+
+def merged(facts: Iterable[Fact], more: Iterable[Fact]) -> list[Fact]:
+    """Return a journey's facts with more of them, in order."""
+    return sorted([*facts, *more])

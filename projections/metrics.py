@@ -1,0 +1,123 @@
+"""Every metric, declared once: what is summed, from which events, and what is shown.
+
+A new metric over known events is one row of `METRICS` and the next `FOLD_VERSION`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+# The version of what the read models hold. Raise it with any change of what is summed or in which order, here or in
+# `journey.py`; rows of another version are left alone until a replay writes them anew.
+FOLD_VERSION = 1
+
+# Types of event as the metrics tell them apart: an automatic reply is a kind of its own.
+AUTOMATIC_REPLY = "ReplyReceived, automatic"
+TOUCHES = ("EmailSent", "InviteSent", "LinkedInMessageSent")
+REPLY = "ReplyReceived"
+
+
+class Enrolled(NamedTuple):
+    """Journeys whose latest membership event is no removal, dated by the latest addition, else the first event."""
+
+    added: str = "ProspectAdded"
+    removed: str = "ProspectRemoved"
+
+
+class Each(NamedTuple):
+    """Events of a kind, each dated by itself."""
+
+    kind: str
+
+
+class Once(NamedTuple):
+    """Journeys with at least one event of these kinds, dated by the first."""
+
+    kinds: tuple[str, ...]
+
+
+class Latest(NamedTuple):
+    """Journeys in which the latest event of the two kinds is of the first, dated by it."""
+
+    kind: str
+    over: str
+
+
+class Turns(NamedTuple):
+    """Replies that close a turn, each dated by the reply."""
+
+
+class TurnTime(NamedTuple):
+    """How long the turns took, in ms, each dated by the reply."""
+
+
+class Derived(NamedTuple):
+    """Nothing summed of its own: a function of the sums of these metrics."""
+
+    function: Callable[..., object]
+    of: tuple[str, ...]
+
+
+class Metric(NamedTuple):
+    """One row of the table: its name, what it is, and whether the answer shows it."""
+
+    name: str
+    rule: Enrolled | Each | Once | Latest | Turns | TurnTime | Derived
+    shown: bool = True
+
+
+def reply_time_in_words(total: int, turns: int) -> str | None:
+    """Return the mean of so many turns that took `total` ms together, in words; None where there is none.
+
+    The exact mean is rounded half up, once, to the first unit in which it is small enough: seconds and minutes below
+    60, hours below 24, else days.
+    """
+    if not turns:
+        return None
+    for unit, length, limit in (("second", 1_000, 60), ("minute", 60_000, 60), ("hour", 3_600_000, 24)):
+        amount = _half_up(total, turns * length)
+        if amount < limit:
+            return _words(amount, unit)
+    return _words(_half_up(total, turns * 86_400_000), "day")
+
+
+METRICS = (
+    Metric("amount_of_prospects", Enrolled()),
+    Metric("amount_of_emails_sent", Each("EmailSent")),
+    Metric("amount_of_invites_sent", Each("InviteSent")),
+    Metric("amount_of_invites_accepted", Each("InviteAccepted")),
+    Metric("amount_of_linkedin_messages_sent", Each("LinkedInMessageSent")),
+    Metric("amount_of_prospects_contacted", Once(TOUCHES)),
+    Metric("amount_of_replies", Each(REPLY)),
+    Metric("amount_of_interested", Latest("ProspectInterested", over="ProspectNotInterested")),
+    Metric("average_reply_time", Derived(reply_time_in_words, ("reply_time_ms", "amount_of_timed_replies"))),
+    Metric("amount_of_timed_replies", Turns(), shown=False),
+    Metric("reply_time_ms", TurnTime(), shown=False),
+)
+
+# What is summed, in the order in which it is stored.
+MEASURES = tuple(metric for metric in METRICS if not isinstance(metric.rule, Derived))
+_PLACES = {measure.name: place for place, measure in enumerate(MEASURES)}
+
+
+def _reader(metric: Metric) -> Callable[[Sequence[int]], object]:
+    if not isinstance(metric.rule, Derived):
+        place = _PLACES[metric.name]
+        return lambda totals: totals[place]
+    function, places = metric.rule.function, [_PLACES[name] for name in metric.rule.of]
+    return lambda totals: function(*(totals[place] for place in places))
+
+
+_SHOWN = tuple((metric.name, _reader(metric)) for metric in METRICS if metric.shown)
+
+
+def analytics(totals: Sequence[int]) -> dict[str, object]:
+    """Return what is shown of a campaign, in order of the keys; `totals` are its sums in the order of `MEASURES`."""
+    return {name: read(totals) for name, read in _SHOWN}
+
+
+def _half_up(dividend: int, divisor: int) -> int:
+    return (2 * dividend + divisor) // (2 * divisor)
+
+
+def _words(amount: int, unit: str) -> str:
+    return f"{amount} {unit}" if amount == 1 else f"{amount} {unit}s"
