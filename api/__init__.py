@@ -1,0 +1,1 @@
+"""The edge: HTTP in, HTTP out, and nothing decided here but who is asking."""

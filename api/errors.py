@@ -1,0 +1,103 @@
+"""One table from what can go wrong to what the caller is told; never a stack trace, SQL or an address."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import falcon
+import psycopg
+from psycopg_pool import PoolTimeout, TooManyRequests
+
+RETRY_AFTER_SECONDS = 1
+
+logger = logging.getLogger(__name__)
+
+
+class UnauthenticatedError(Exception):
+    """Nobody, or nobody we know; the text is the answer."""
+
+
+class AccessDeniedError(Exception):
+    """Not linked, or absent, or the scope is missing: from outside all the same."""
+
+
+class BadRequestError(Exception):
+    """Fields of the request are malformed: pairs of the field's name and what is expected."""
+
+    def __init__(self, *faults: tuple[str, str]) -> None:
+        """Take at least one fault."""
+        super().__init__("; ".join(f"{field}: {error}" for field, error in faults))
+        self.faults = faults
+
+
+class UnavailableError(Exception):
+    """Not now, but soon; the text is the answer."""
+
+
+class TooLargeError(Exception):
+    """The body is larger than it may be; the text is the answer."""
+
+
+class UnsupportedTypeError(Exception):
+    """The body is of a type that is not taken; the text is the answer."""
+
+
+def add_error_handlers(app: falcon.App[Any, Any]) -> None:
+    """Teach the application the table."""
+    for exception, status in _STATUS.items():
+        app.add_error_handler(exception, _answer_with(status))
+    app.add_error_handler(BadRequestError, _bad_request)
+    app.add_error_handler(falcon.HTTPError, _http_error)
+    for exception in (psycopg.OperationalError, PoolTimeout, TooManyRequests):
+        app.add_error_handler(exception, _database_away)
+    app.add_error_handler(Exception, _internal_error)
+
+
+_STATUS: dict[type[Exception], HTTPStatus] = {
+    UnauthenticatedError: HTTPStatus.UNAUTHORIZED,
+    AccessDeniedError: HTTPStatus.FORBIDDEN,
+    TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UnsupportedTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+_ALWAYS_SAID = {HTTPStatus.FORBIDDEN: "Access denied"}
+
+
+def _answer_with(status: HTTPStatus) -> Any:  # noqa: ANN401 (Falcon's own type of error handler)
+    def answer(_: falcon.Request, response: falcon.Response, error: Exception, __: object) -> None:
+        _set(response, status, {"error": _ALWAYS_SAID.get(status) or str(error)})
+
+    return answer
+
+
+def _bad_request(_: falcon.Request, response: falcon.Response, error: BadRequestError, __: object) -> None:
+    details = [{"field": field, "error": what} for field, what in error.faults]
+    _set(response, HTTPStatus.BAD_REQUEST, {"error": str(error), "details": details})
+
+
+def _http_error(_: falcon.Request, response: falcon.Response, error: falcon.HTTPError, __: object) -> None:
+    status = HTTPStatus(error.status_code)
+    body: dict[str, object] = {"error": status.phrase}
+    if status == HTTPStatus.BAD_REQUEST:
+        body["details"] = [error.description] if error.description else []
+    _set(response, status, body)
+    if error.headers:
+        response.set_headers(error.headers)
+
+
+def _database_away(request: falcon.Request, response: falcon.Response, error: Exception, _: object) -> None:
+    logger.warning("the database did not answer: %s", error, extra={"request_id": request.context.request_id})
+    _set(response, HTTPStatus.SERVICE_UNAVAILABLE, {"error": "The database does not answer, please try again"})
+
+
+def _internal_error(request: falcon.Request, response: falcon.Response, error: Exception, _: object) -> None:
+    request_id = request.context.request_id
+    logger.error("internal error", exc_info=error, extra={"request_id": request_id})
+    _set(response, HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "Internal error", "request_id": request_id})
+
+
+def _set(response: falcon.Response, status: HTTPStatus, body: dict[str, object]) -> None:
+    response.status_code = status
+    response.media = body
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.set_header("Retry-After", str(RETRY_AFTER_SECONDS))

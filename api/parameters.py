@@ -1,0 +1,55 @@
+"""What a request's query says, checked strictly: a typo must not silently widen an answer."""
+
+import re
+from collections.abc import Sequence
+from urllib.parse import parse_qsl
+
+import falcon
+
+from api.errors import BadRequestError
+from domain.events import MAX_ID, shown
+from projections.access import ALL, Asked
+
+WORKSPACE = "workspace_id"
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
+
+
+def query(request: falcon.Request, allowed: Sequence[str]) -> dict[str, str]:
+    """Return the query's parameters; raise BadRequestError where one is unknown, repeated or empty."""
+    found: dict[str, str] = {}
+    faults = []
+    for name, value in parse_qsl(request.query_string, keep_blank_values=True):
+        if name not in allowed:
+            expected = f"expected one of {', '.join(allowed)}" if allowed else "no parameter is expected"
+            faults.append((shown(name), f"is not a parameter here, {expected}"))
+        elif name in found:
+            faults.append((name, "is given twice"))
+        elif not value:
+            faults.append((name, "is empty"))
+        found[name] = value
+    if faults:
+        raise BadRequestError(*faults)
+    return found
+
+
+def asked(parameters: dict[str, str], *, every: bool) -> Asked:
+    """Return which workspaces are asked for; `every` says whether `ALL` is among what may be."""
+    text = parameters.get(WORKSPACE)
+    if text is None:
+        return Asked()
+    if every and text == ALL:
+        return Asked(every=True)
+    allowed = f"expected a number from 1 to {MAX_ID}" + (f" or {ALL}" if every else "")
+    return Asked(workspace_id=_number(WORKSPACE, text, 1, allowed))
+
+
+def position(parameters: dict[str, str], name: str) -> int | None:
+    """Return a position of the log, None where it is not given."""
+    text = parameters.get(name)
+    return None if text is None else _number(name, text, 0, f"expected a number from 0 to {MAX_ID}")
+
+
+def _number(name: str, text: str, least: int, expected: str) -> int:
+    if not _DECIMAL.fullmatch(text) or not least <= int(text) <= MAX_ID:
+        raise BadRequestError((name, expected))
+    return int(text)
