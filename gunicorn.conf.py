@@ -1,0 +1,49 @@
+"""How gunicorn runs the web application: `campaign-analytics serve` uses this, and plain `gunicorn` does too."""
+
+import os
+import shutil
+import tempfile
+from typing import Any
+
+from service import lifeline, logs, settings
+
+_chosen = settings.from_environment(os.environ)
+
+wsgi_app = "service.web:application()"
+bind = os.environ.get("CAMPAIGN_ANALYTICS_BIND") or f"{_chosen.host}:{_chosen.port}"
+workers = _chosen.processes
+threads = _chosen.threads
+worker_class = "gthread"
+graceful_timeout = 7  # Ctrl-C ends all within 10 s
+control_socket_disable = True
+logconfig_dict = logs.configuration(_chosen)
+
+
+def on_starting(server: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter)
+    """Make what the workers share: where they count, and a database where none is given."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = server.counts = tempfile.mkdtemp(prefix="campaign-analytics-counts-")
+    lifeline.watch()
+    if _chosen.database_url is None:
+        from service import database, embedded  # noqa: PLC0415 (only where it is used)
+
+        server.attachment = embedded.attach(_chosen.home)
+        database.migrate(server.attachment.url)
+        os.environ["DATABASE_URL"] = server.attachment.url
+
+
+def worker_exit(_: Any, worker: Any) -> None:  # noqa: ANN401 (gunicorn's worker)
+    """Give the worker's connections back."""
+    if worker.wsgi is not None:
+        worker.wsgi.close()
+
+
+def child_exit(_: Any, worker: Any) -> None:  # noqa: ANN401 (gunicorn's worker)
+    """Stop counting what only a living worker has."""
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 (it reads the environment on import)
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter)
+    """Leave nothing behind."""
+    shutil.rmtree(server.counts, ignore_errors=True)

@@ -1,0 +1,109 @@
+"""What the environment says about how to run, checked once, so that a bad value fails at start and by its name."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from api.authentication import BadKeyError, SessionKey
+
+MIN_THREADS = 1
+
+
+class BadSettingError(Exception):
+    """A variable of the environment has a value that can't be used; the text names it and never repeats a secret."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that may differ between two installations."""
+
+    database_url: str | None
+    home: Path
+    host: str
+    port: int
+    processes: int
+    threads: int
+    log_level: str
+    log_format: Literal["text", "json"] | None
+    session_key: SessionKey | None
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Return the settings that these variables give; raise BadSettingError for the first that can't be used."""
+    return Settings(
+        database_url=_database_url(environment),
+        home=Path(environment.get("CAMPAIGN_ANALYTICS_HOME") or "var"),
+        host=environment.get("HOST") or "127.0.0.1",
+        port=_number(environment, "PORT", 8000, 0, 65_535),
+        processes=_number(environment, "WEB_CONCURRENCY", os.cpu_count() or 1, 1, 1_000),
+        threads=_number(environment, "WEB_THREADS", 8, MIN_THREADS, 1_000),
+        log_level=_one_of(environment, "LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical")),
+        log_format=_log_format(environment),
+        session_key=_session_key(environment),
+    )
+
+
+def _number(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = environment.get(name)
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        msg = f"{name}: expected a number from {least} to {most}"
+        raise BadSettingError(msg)
+    return int(text)
+
+
+def _one_of(environment: Mapping[str, str], name: str, default: str, allowed: tuple[str, ...]) -> str:
+    value = environment.get(name) or default
+    if value not in allowed:
+        msg = f"{name}: expected one of {', '.join(allowed)}"
+        raise BadSettingError(msg)
+    return value
+
+
+def _log_format(environment: Mapping[str, str]) -> Literal["text", "json"] | None:
+    value = _one_of(environment, "LOG_FORMAT", "auto", ("auto", "text", "json"))
+    return None if value == "auto" else "text" if value == "text" else "json"
+
+
+def _database_url(environment: Mapping[str, str]) -> str | None:
+    url = environment.get("DATABASE_URL")
+    if url and not url.startswith(("postgresql://", "postgres://")):
+        msg = "DATABASE_URL: expected postgresql://user@host:port/database"
+        raise BadSettingError(msg)
+    return url or None
+
+
+def _session_key(environment: Mapping[str, str]) -> SessionKey | None:
+    """Return the key that session cookies are checked with; None where none is configured."""
+    given = [name for name in ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL") if environment.get(name)]
+    if not given:
+        return None
+    if len(given) > 1:
+        msg = f"{given[1]}: expected only one of JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS_URL"
+        raise BadSettingError(msg)
+    (name,) = given
+    if name == "JWT_JWKS_URL":
+        msg = "JWT_JWKS_URL: is not supported by this version; give JWT_SECRET or JWT_PUBLIC_KEY"
+        raise BadSettingError(msg)
+    value = environment[name]
+    if name == "JWT_PUBLIC_KEY" and value.startswith("@"):
+        try:
+            value = Path(value[1:]).read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"JWT_PUBLIC_KEY: {value[1:]} can't be read"
+            raise BadSettingError(msg) from error
+    try:
+        return SessionKey(
+            value,
+            public=name == "JWT_PUBLIC_KEY",
+            algorithm=environment.get("JWT_ALGORITHM") or None,
+            issuer=environment.get("JWT_ISSUER") or None,
+            audience=environment.get("JWT_AUDIENCE") or None,
+            leeway=_number(environment, "JWT_LEEWAY", 10, 0, 3_600),
+        )
+    except BadKeyError as error:
+        msg = f"{'JWT_ALGORITHM' if error.algorithm else name}: {error}"
+        raise BadSettingError(msg) from error
