@@ -50,9 +50,7 @@ DELETE FROM {table} WHERE ctid IN (
 """).format(table=SQL(table), limit=Literal(_DELETED_AT_ONCE))
     for table in ("journey", "campaign")
 }
-_LIVE = SQL("SELECT generation, position FROM projection WHERE workspace_id = %s AND fold_version = {version}").format(
-    version=Literal(FOLD_VERSION)
-)
+_LIVE = SQL("SELECT generation, position, fold_version FROM projection WHERE workspace_id = %s")
 # Both in one snapshot, and either way round, so a row too many is seen as well as a row too few.
 _DIFFERENT_CAMPAIGNS = SQL("""
 SELECT coalesce(a.campaign_id, b.campaign_id), a.name, a.status, a.totals, b.name, b.status, b.totals
@@ -111,17 +109,14 @@ def verify(pool: Pool, workspace_id: int, progress: Progress) -> list[str]:
     Changes nothing. Raises FoldError where a fact can't be folded.
     """
     with _spare_rows(pool, workspace_id) as (database, rows):
-        live = database.execute(_LIVE, (workspace_id,)).fetchone()
-        if live is None:
-            return [f"workspace {workspace_id}: nothing is projected yet"]
-        position = _build(database, rows, progress, upto=live[1])
+        _, upto, _ = _live(database, workspace_id)
+        position = _build(database, rows, progress, upto=upto)
         with _one_snapshot(database):
-            live = database.execute(_LIVE, (workspace_id,)).fetchone()
-            if live is None:
-                return [f"workspace {workspace_id}: was projected by another version meanwhile"]
-            live_generation, live_position = live
-            _fold_upto(database, rows, position, live_position, progress)
-            compared = {"workspace_id": workspace_id, "live": live_generation, "rebuilt": rows.generation}
+            live, upto, version = _live(database, workspace_id)
+            if version != FOLD_VERSION:
+                return [f"workspace {workspace_id}: its rows are of version {version}, this is {FOLD_VERSION}"]
+            _fold_upto(database, rows, position, upto, progress)
+            compared = {"workspace_id": workspace_id, "live": live, "rebuilt": rows.generation}
             return [
                 *(_campaign_difference(workspace_id, *row) for row in database.execute(_DIFFERENT_CAMPAIGNS, compared)),
                 *(
@@ -139,6 +134,12 @@ def sweep(pool: Pool) -> None:
                 while database.execute(delete, {"workspace_id": workspace_id, "generation": generation}).rowcount:
                     pass
             database.execute(_UNREGISTER, (workspace_id, generation))
+
+
+def _live(database: Database, workspace_id: int) -> tuple[int, int, int]:
+    """Return the live generation, its position and its fold version; a workspace not yet projected has no rows."""
+    row = database.execute(_LIVE, (workspace_id,)).fetchone()
+    return row or (0, 0, FOLD_VERSION)
 
 
 def _build(database: Database, rows: Rows, progress: Progress, *, upto: int | None = None) -> int:

@@ -1,0 +1,138 @@
+"""Shows what each metric means, and that the meaning does not change without its version."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.events import ProspectEvent
+from projections import journey
+from projections.journey import Fact, contributions, fact_of
+from projections.metrics import FOLD_VERSION, MEASURES, analytics, reply_time_in_words
+from tests import reference
+from tests.facts import parsed
+
+CORPUS = Path(__file__).parent.parent / "examples" / "activity.json"
+
+
+@given(total=st.integers(0, 10**13), turns=st.integers(0, 10**5))
+def test_words_are_those_of_exact_fractions(total: int, turns: int) -> None:
+    """Integers alone give what exact fractions give."""
+    assert reply_time_in_words(total, turns) == reference.reply_time_in_words(total, turns)
+
+
+@pytest.mark.parametrize(
+    ("mean", "words"),
+    [
+        (0, "0 seconds"),
+        (499, "0 seconds"),
+        (500, "1 second"),
+        (45_000, "45 seconds"),
+        (59_499, "59 seconds"),
+        (59_500, "1 minute"),
+        (89_999, "1 minute"),
+        (90_000, "2 minutes"),
+        (59 * 60_000 + 36_000, "1 hour"),
+        (5 * 3_600_000, "5 hours"),
+        (23 * 3_600_000 + 42 * 60_000, "1 day"),
+        (36 * 3_600_000 - 1, "1 day"),
+        (36 * 3_600_000, "2 days"),
+    ],
+)
+def test_a_reply_time_is_rounded_half_up_once(mean: int, words: str) -> None:
+    """Each unit is rounded from the exact mean; what rounds up to the next unit is told in it."""
+    assert reply_time_in_words(mean * 3, 3) == words
+
+
+def test_no_turn_has_no_reply_time() -> None:
+    """An average over nothing is null, not zero."""
+    assert reply_time_in_words(0, 0) is None
+
+
+def test_the_answer_has_its_nine_keys_in_order() -> None:
+    """Callers may rely on the order of the keys."""
+    assert list(analytics([0] * len(MEASURES))) == [
+        "amount_of_prospects",
+        "amount_of_emails_sent",
+        "amount_of_invites_sent",
+        "amount_of_invites_accepted",
+        "amount_of_linkedin_messages_sent",
+        "amount_of_prospects_contacted",
+        "amount_of_replies",
+        "amount_of_interested",
+        "average_reply_time",
+    ]
+
+
+def journeys() -> dict[tuple[int, str], list[Fact]]:
+    """Return the journeys of a fixed corpus, their facts in order."""
+    found: dict[tuple[int, str], list[Fact]] = {}
+    events = parsed(*json.loads(CORPUS.read_text(encoding="utf-8"))["events"])
+    for position, event in enumerate(events, 1):
+        if isinstance(event, ProspectEvent):
+            found.setdefault((event.campaign_id, event.prospect_id), []).append(fact_of(event, position))
+    return {key: journey.merged(facts, ()) for key, facts in found.items()}
+
+
+def test_the_fold_of_a_fixed_corpus_is_that_of_its_version() -> None:
+    """Where this fails, the meaning of stored rows has changed: raise FOLD_VERSION, then pin the new digest here."""
+    digest = hashlib.sha256()
+    for key, facts in sorted(journeys().items()):
+        digest.update(repr((key, facts, [tuple(each) for each in contributions(facts)])).encode())
+    assert (FOLD_VERSION, digest.hexdigest()) == (
+        1,
+        "cbcb7c9713df106912a7e963958a799c818e4abf01bbdada7e9a1765ba75999b",
+    )
+
+
+def test_a_contribution_names_the_fact_that_dates_it() -> None:
+    """Counted events date themselves, prospects their latest addition, a contact the first touch, a turn its reply."""
+    told = [
+        ("EmailSent", "10:00"),
+        ("ProspectAdded", "09:00"),
+        ("ProspectAdded", "11:00"),
+        ("EmailSent", "12:00"),
+        ("ReplyReceived", "13:00"),
+        ("ProspectInterested", "14:00"),
+    ]
+    events = parsed(
+        *(
+            {"id": at, "type": kind, "campaign_id": 1, "prospect_id": "a", "occurred_at": f"2026-11-01T{at}:00Z"}
+            for kind, at in told
+        )
+    )
+    facts = journey.merged((fact_of(e, n) for n, e in enumerate(events, 1) if isinstance(e, ProspectEvent)), ())
+    dated = {(MEASURES[measure].name, told[fact[6] - 1][1], value) for measure, value, fact in contributions(facts)}
+    assert dated == {
+        ("amount_of_emails_sent", "10:00", 1),
+        ("amount_of_emails_sent", "12:00", 1),
+        ("amount_of_prospects", "11:00", 1),
+        ("amount_of_prospects_contacted", "10:00", 1),
+        ("amount_of_replies", "13:00", 1),
+        ("amount_of_interested", "14:00", 1),
+        ("amount_of_timed_replies", "13:00", 1),
+        ("reply_time_ms", "13:00", 3_600_000),
+    }
+
+
+def test_facts_of_a_journey_are_in_the_domains_order() -> None:
+    """At the same instant touches come first, then types by name, then values with none first, then the position."""
+    at = {"campaign_id": 1, "prospect_id": "a", "occurred_at": "2026-11-01T09:00:00Z"}
+    in_order: list[dict[str, Any]] = [
+        {"type": "EmailSent"},
+        {"type": "EmailSent", "step": 0},
+        {"type": "EmailSent", "step": 0, "sender_id": "s"},
+        {"type": "EmailSent", "step": 0, "sender_id": "s", "variant": "A"},
+        {"type": "LinkedInMessageSent"},
+        {"type": "InviteAccepted"},
+        {"type": "ReplyReceived", "automatic": True},
+        {"type": "ReplyReceived"},
+        {"type": "ReplyReceived", "channel": "email"},
+    ]
+    events = parsed(*({"id": str(number), **at, **event} for number, event in enumerate(in_order)))
+    facts = [fact_of(e, n) for n, e in enumerate(events, 1) if isinstance(e, ProspectEvent)]
+    assert [fact[6] for fact in journey.merged(reversed(facts), ())] == list(range(1, 10))

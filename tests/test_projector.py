@@ -1,0 +1,177 @@
+"""Shows that the projector follows every log exactly, and that one workspace's trouble is its own."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+
+from domain import ledger
+from domain.recorder import Pool
+from projections import campaign_analytics, replay, status
+from projections.access import Asked, Credentials
+from projections.fold import FoldError
+from projections.metrics import FOLD_VERSION
+from projections.projector import Projector
+from projections.status import WorkspaceStatus
+from tests import reference
+from tests.conftest import project_all, wait_for
+from tests.facts import email_sent, parsed, worked_example
+from tests.test_fold import shown
+
+
+def record(pool: Pool, workspace_id: int, *events: dict[str, Any]) -> None:
+    """Record events as a worker posts them."""
+    with pool.connection() as database:
+        ledger.record(database, workspace_id, parsed(*events))
+
+
+def execute(pool: Pool, statement: str, *parameters: object) -> None:
+    """Run a statement."""
+    with pool.connection() as database:
+        database.execute(statement.encode(), parameters)
+
+
+def state(pool: Pool, workspace_id: int) -> WorkspaceStatus:
+    """Return how far a workspace is projected."""
+    with pool.connection() as database:
+        return next(each for each in status.workspaces(database) if each.workspace_id == workspace_id)
+
+
+def spoil(pool: Pool, position: int, what: str) -> None:
+    """Make an event of workspace 1 such that it can't be folded."""
+    change = {
+        "topic": "topic = 'domain.events:FromTheFuture'",
+        "state": "state = 'not JSON'",
+        "fields": """state = '{"id":"e-1","campaign_id":123}'""",
+    }[what]
+    execute(pool, f"UPDATE stored_events SET {change} WHERE workspace_id = 1 AND position = %s", position)
+
+
+@pytest.mark.parametrize("what", ["topic", "state", "fields"])
+def test_an_event_that_cannot_be_folded_stops_its_workspace_only(pool: Pool, what: str) -> None:
+    """What came before it is shown, the position is kept, the reason is told, and the others go on."""
+    for workspace_id in (1, 2):
+        record(pool, workspace_id, *(email_sent(number) for number in range(10)))
+    spoil(pool, 6, what)
+    project_all(pool)
+    stuck = state(pool, 1)
+    assert (stuck.position, stuck.lag, stuck.stuck_position) == (5, 5, 6)
+    assert stuck.stuck_reason
+    assert shown(pool, 1)[0]["analytics"]["amount_of_emails_sent"] == 5
+    assert state(pool, 2) == WorkspaceStatus(2, 10, 10, 0, None, None)
+
+
+def test_a_stuck_workspace_goes_on_by_itself_when_the_cause_has_gone(pool: Pool) -> None:
+    """It is tried again after some seconds."""
+    events = [email_sent(number) for number in range(10)]
+    record(pool, 1, *events)
+    spoil(pool, 1, "topic")
+    project_all(pool)
+    assert state(pool, 1).stuck_position == 1
+    execute(pool, "UPDATE stored_events SET topic = 'domain.events:EmailSent'")
+    assert not Projector(pool).step(), "it is not tried again at once"
+    execute(pool, "UPDATE projection SET projected_at = projected_at - interval '6 seconds'")
+    project_all(pool)
+    assert state(pool, 1) == WorkspaceStatus(1, 10, 10, 0, None, None)
+    assert shown(pool, 1) == reference.campaigns(events)
+
+
+def test_damaged_read_rows_stop_the_workspace_until_a_replay(pool: Pool) -> None:
+    """The log is whole, so the operator's way out is to rebuild the rows."""
+    record(pool, 1, email_sent(1))
+    project_all(pool)
+    execute(pool, "UPDATE journey SET facts = 'damaged'")
+    record(pool, 1, email_sent(2, prospect_id="other"), email_sent(3, prospect_id="p-1"))
+    project_all(pool)
+    assert (state(pool, 1).position, state(pool, 1).stuck_position) == (2, 3)
+    replay.replay(pool, 1, lambda _: None)
+    assert state(pool, 1) == WorkspaceStatus(1, 3, 3, 0, None, None)
+    execute(pool, "UPDATE campaign SET about = 'damaged'")
+    record(pool, 1, email_sent(4))
+    project_all(pool)
+    assert state(pool, 1).stuck_position == 4
+
+
+def test_a_replay_of_a_stuck_workspace_keeps_its_old_rows(pool: Pool) -> None:
+    """It names the fact, and nothing that was shown is lost."""
+    record(pool, 1, *(email_sent(number) for number in range(10)))
+    spoil(pool, 6, "topic")
+    project_all(pool)
+    before = shown(pool, 1)
+    with pytest.raises(FoldError, match=r"position 6: unknown topic domain\.events:FromTheFuture"):
+        replay.replay(pool, 1, lambda _: None)
+    assert shown(pool, 1) == before
+
+
+def test_any_number_of_projectors_count_each_event_once(pool: Pool) -> None:
+    """Six at once over ten workspaces, while events keep coming."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(6) as projectors:
+        running = [projectors.submit(Projector(pool, batch=7).run, stop) for _ in range(6)]
+        for first in range(0, 100, 20):
+            for workspace_id in range(1, 11):
+                record(
+                    pool, workspace_id, *(email_sent(number, prospect_id="a") for number in range(first, first + 20))
+                )
+        wait_for(lambda: all(state(pool, workspace_id).lag == 0 for workspace_id in range(1, 11)))
+        stop.set()
+        assert [each.result() for each in running] == [None] * 6
+    for workspace_id in range(1, 11):
+        assert shown(pool, workspace_id)[0]["analytics"]["amount_of_emails_sent"] == 100
+        assert replay.verify(pool, workspace_id, lambda _: None) == []
+
+
+def test_a_workspace_that_another_projector_holds_is_left_to_it(pool: Pool) -> None:
+    """Nobody waits for anybody."""
+    record(pool, 1, email_sent(1))
+    project_all(pool)
+    record(pool, 1, email_sent(2))
+    record(pool, 2, email_sent(1))
+    with pool.connection() as other, other.transaction():
+        other.execute("SELECT 1 FROM projection WHERE workspace_id = 1 FOR UPDATE")
+        project_all(pool)
+        assert (state(pool, 1).lag, state(pool, 2).lag) == (1, 0)
+    project_all(pool)
+    assert state(pool, 1).lag == 0
+
+
+def test_rows_of_another_version_of_the_fold_are_left_alone_until_a_replay(pool: Pool) -> None:
+    """An older or newer projector beside this one is not disturbed."""
+    record(pool, 1, email_sent(1))
+    project_all(pool)
+    execute(pool, "UPDATE projection SET fold_version = %s", FOLD_VERSION + 1)
+    record(pool, 1, email_sent(2))
+    project_all(pool)
+    assert state(pool, 1).lag == 1
+    assert replay.verify(pool, 1, lambda _: None) == [
+        f"workspace 1: its rows are of version {FOLD_VERSION + 1}, this is {FOLD_VERSION}"
+    ]
+    replay.replay(pool, 1, lambda _: None)
+    record(pool, 1, email_sent(3))
+    project_all(pool)
+    assert state(pool, 1).lag == 0
+
+
+def test_a_projector_goes_on_when_its_connections_are_cut(pool: Pool, database_url: str) -> None:
+    """Again and again, in the middle of its work; in the end everything is counted once."""
+    events = [event for number in range(1, 21) for event in worked_example(number)]
+    record(pool, 1, *events)
+    stop = threading.Event()
+    with psycopg.connect(database_url, autocommit=True) as observer, ThreadPoolExecutor(1) as executor:
+        running = executor.submit(Projector(pool, batch=3).run, stop)
+        try:
+            for reached in (30, 90, 150):
+                wait_for(lambda reached=reached: status.workspaces(observer)[0].position >= reached)  # type: ignore[misc]
+                cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                observer.execute(f"{cut} AND datname = current_database()".encode())
+            wait_for(lambda: status.workspaces(observer)[0].lag == 0)
+        finally:
+            stop.set()
+        assert running.result() is None
+    with psycopg.connect(database_url, autocommit=True) as observer:
+        observer.execute("INSERT INTO workspace_link VALUES ('reader', 1, false)")
+        answer = campaign_analytics.read(observer, Credentials(session_user="reader"), Asked(1))
+    campaigns = campaign_analytics.body(answer.workspaces)["campaigns"]
+    assert campaigns == [{**campaign, "workspace_id": 1} for campaign in reference.campaigns(events)]
