@@ -1,1 +1,1 @@
-"""How fast it is, each figure beside the limit that was measured in the same run."""
+"""How fast it is: each figure beside its limit, both measured alternately in one run, since machines are noisy."""

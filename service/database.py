@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import psycopg
 from psycopg import Connection
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import UndefinedTable
 from psycopg.sql import SQL
 from psycopg_pool import ConnectionPool
@@ -33,9 +33,10 @@ class Migration(NamedTuple):
 
 def conninfo(url: str, statement_timeout: str) -> str:
     """Return the URL with time-outs and keepalives: no caller hangs, and no frozen peer holds a head for ever."""
+    given = conninfo_to_dict(url).get("options") or ""
     options = (
-        f"-c lock_timeout=2s -c idle_in_transaction_session_timeout=10s -c statement_timeout={statement_timeout}"
-        " -c timezone=UTC"
+        f"{given} -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s -c statement_timeout={statement_timeout}"
+        " -c timezone=UTC -c plan_cache_mode=force_generic_plan"  # planning a read anew costs twice its execution
     )
     return make_conninfo(
         url,

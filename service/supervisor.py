@@ -21,7 +21,7 @@ MAX_DEATHS = 5
 DEATHS_WITHIN_SECONDS = 60.0
 DRAIN_SECONDS = 8.5  # Ctrl-C ends all within 10 s
 _LOOK_SECONDS = 0.1
-_CONFIGURATION = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"
+CONFIGURATION = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Supervisor:
             "CAMPAIGN_ANALYTICS_BIND": f"fd://{listener.fileno()}",
         }
         self._commands = {
-            "web": [sys.executable, "-m", "gunicorn", "--config", str(_CONFIGURATION)],
+            "web": [sys.executable, "-m", "gunicorn", "--config", str(CONFIGURATION)],
             "projector": [sys.executable, "-m", "service.cli", "project"],
         }
 

@@ -1,14 +1,9 @@
 """What the tests stand on: a real PostgreSQL, a fresh database for whoever asks, and the application around it."""
 
 import os
-import shutil
-import tempfile
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from threading import Event
 
 import psycopg
 import pytest
@@ -22,10 +17,13 @@ from domain.access import Access
 from domain.recorder import Pool
 from projections import access
 from projections.projector import Projector
-from service import database, embedded, settings
+from service import database, settings
 from service.clock import clock
 from service.web import make_parts
 from tests.facts import JWT_SECRET
+from tests.servers import temporary_server, wait_for
+
+__all__ = ["wait_for"]
 
 
 @pytest.fixture(scope="session")
@@ -35,16 +33,8 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
-    home = Path(tempfile.mkdtemp(prefix="campaign-analytics-tests-"))
-    home.chmod(0o755)  # as root, the server runs as somebody else, who must get there
-    try:
-        with embedded.attach(home, durable=False) as attachment:
-            yield attachment.url
-        wait_for(lambda: not embedded.running(home))
-    finally:
-        shutil.rmtree(home)
-        for left in embedded.outside(home).parent.glob(f"{embedded.outside(home).name}*"):
-            shutil.rmtree(left)
+    with temporary_server(durable=False) as url:
+        yield url
 
 
 @contextmanager
@@ -112,12 +102,3 @@ def project_all(pool: Pool, batch: int = 5_000) -> None:
     projector = Projector(pool, batch=batch)
     while projector.step():
         pass
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for something that comes about elsewhere, and fail where it does not."""
-    until = time.monotonic() + seconds
-    pause = Event()
-    while not condition():
-        assert time.monotonic() < until, "it did not come about in time"
-        pause.wait(0.02)

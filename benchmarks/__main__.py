@@ -1,0 +1,10 @@
+"""Runs the benchmarks that are named, or all of them: `python -m benchmarks append read`."""
+
+import sys
+
+from benchmarks import append, projection, read
+
+BENCHMARKS = {"append": append.main, "projection": projection.main, "read": read.main}
+
+for name in sys.argv[1:] or BENCHMARKS:
+    BENCHMARKS[name]()

@@ -1,0 +1,28 @@
+"""Measures a limit and the product in turns, and prints the ratio with its spread."""
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+ROUNDS = 5
+
+
+def rate(work: Callable[[], int]) -> float:
+    """Return how many things a second the work does; it returns how many it did."""
+    started = time.perf_counter()
+    done = work()
+    return done / (time.perf_counter() - started)
+
+
+def compare(
+    what: str, limit: Callable[[], float], product: Callable[[], float], goal: float, rounds: int = ROUNDS
+) -> None:
+    """Take both rates in turns, and print their medians, the ratio's median and spread, and the goal."""
+    pairs = [(limit(), product()) for _ in range(rounds)]
+    ratios = sorted(ours / theirs for theirs, ours in pairs)
+    limits, products = (median(side) for side in zip(*pairs, strict=True))
+    print(
+        f"{what:<50} {products:>10,.0f}/s  limit {limits:>10,.0f}/s  "
+        f"ratio {median(ratios):6.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f}), goal {goal}",
+        flush=True,
+    )

@@ -1,0 +1,62 @@
+"""The hostile world that is measured: random journeys of ten facts over twenty campaigns."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from domain import ledger
+from domain.events import Event, parse
+from domain.recorder import Pool
+from service import database
+from tests.servers import temporary_server
+
+CAMPAIGNS = 20
+FACTS_A_JOURNEY = 10
+KINDS = (
+    "EmailSent",
+    "EmailSent",
+    "EmailOpened",
+    "InviteSent",
+    "InviteAccepted",
+    "LinkedInMessageSent",
+    "ReplyReceived",
+)
+
+
+def facts(number: int, seed: int = 1, prefix: str = "e") -> list[Event]:
+    """Return so many facts in random order, as the ledger takes them."""
+    rng = random.Random(seed)
+    journeys = max(1, number // FACTS_A_JOURNEY)
+    return [_fact(rng, f"{prefix}-{seed}-{each}", rng.randrange(journeys)) for each in range(number)]
+
+
+def _fact(rng: random.Random, identity: str, journey: int) -> Event:
+    day, hour, minute, second = rng.randint(1, 28), rng.randrange(24), rng.randrange(60), rng.randrange(60)
+    return parse(
+        {
+            "id": identity,
+            "type": rng.choice(KINDS),
+            "campaign_id": journey % CAMPAIGNS + 1,
+            "prospect_id": f"prospect-{journey}",
+            "occurred_at": f"2026-10-{day:02}T{hour:02}:{minute:02}:{second:02}Z",
+            "step": rng.randrange(4),
+            "sender_id": f"sender-{rng.randrange(3)}",
+        },
+        2**62,
+    )
+
+
+@contextmanager
+def fresh_pool() -> Iterator[tuple[str, Pool]]:
+    """Give the URL of a database of a durable server of its own, with our tables in it, and connections to it."""
+    with temporary_server(durable=True) as url:
+        database.migrate(url)
+        with database.open_pool(url, size=4, statement_timeout=database.BATCH_TIMEOUT) as pool:
+            yield url, pool
+
+
+def fill(pool: Pool, workspace_id: int, events: list[Event]) -> None:
+    """Append facts to a workspace's log."""
+    with pool.connection() as connection:
+        for first in range(0, len(events), 5_000):
+            ledger.record(connection, workspace_id, events[first : first + 5_000])
