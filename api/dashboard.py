@@ -48,7 +48,7 @@ class CampaignAnalytics:
             response.set_header("X-Position", str(workspaces[0].position))
 
     def _read(self, credentials: Credentials, wanted: Asked) -> list[Workspace]:
-        with self._parts.pool.connection() as database:
+        with self._parts.connection() as database:
             answer = campaign_analytics.read(database, credentials, wanted)
         require(self._parts.authentication.identify(credentials, answer.caller), "read")
         if not answer.workspaces and not wanted.every:
@@ -68,7 +68,7 @@ class CampaignAnalytics:
                 if time.monotonic() >= until:
                     raise UnavailableError("The projection has not come so far yet, please try again")
                 time.sleep(_POLL_SECONDS)
-                with self._parts.pool.connection() as database:
+                with self._parts.connection() as database:
                     reached, stuck = campaign_analytics.projected(database, workspace.workspace_id)
         finally:
             self._waiting.release()

@@ -79,7 +79,7 @@ def _http_error(_: falcon.Request, response: falcon.Response, error: falcon.HTTP
     status = HTTPStatus(error.status_code)
     body: dict[str, object] = {"error": status.phrase}
     if status == HTTPStatus.BAD_REQUEST:
-        body["details"] = [error.description] if error.description else []
+        body["details"] = [{"field": "request", "error": error.description or status.phrase}]
     _set(response, status, body)
     if error.headers:
         response.set_headers(error.headers)

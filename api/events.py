@@ -60,7 +60,7 @@ class Events:
         except BadRequestError:
             self._parts.identify(credentials)  # who is not known is told that first
             raise
-        with self._parts.pool.connection() as database:
+        with self._parts.connection() as database:
             found, workspaces = access.check(database, credentials, wanted)
         require(self._parts.authentication.identify(credentials, found), "write")
         if not workspaces:
@@ -83,7 +83,7 @@ class Events:
                 places.append(index)
             except RejectedError as error:
                 rejected.append(Rejected(index, _readable_id(body), error.code, error.error))
-        with self._parts.pool.connection() as database:
+        with self._parts.connection() as database:
             recorded = ledger.record(database, workspace_id, facts)
         rejected += [
             Rejected(index, fact.id, "conflict", "id: names another fact already, with other content")

@@ -29,7 +29,7 @@ class Readyz:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer 200 when requests can be served, also where some workspace lags; else 503 and why."""
         query(request, ())
-        with self._parts.pool.connection() as database:
+        with self._parts.connection() as database:
             fault = self._parts.schema_fault(database)
         if fault:
             raise UnavailableError(fault)

@@ -4,6 +4,7 @@ This is the storage format. A fact is stored as its class's topic (`domain.event
 so renaming a class or a field, or moving this module, changes what stored facts mean. Add; do not rename.
 """
 
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -18,6 +19,8 @@ from domain.instants import parse_instant
 MAX_ID = 2**63 - 1  # campaigns and workspaces: a PostgreSQL bigint
 FUTURE_TOLERANCE_MS = 5 * 60 * 1000  # a worker's clock may be ahead by this much
 SHOWN_CHARACTERS = 64  # an error repeats no more of a value than this
+_MAX_PROSPECT = 10**128  # an integer with more digits than a prospect id may have is left as it is, and refused
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # what PostgreSQL and UTF-8 can't hold: NUL and lone surrogates
 
 Status = Literal["DRAFT", "ACTIVE", "PAUSED", "COMPLETED", "ARCHIVED"]
 EventId = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -145,6 +148,7 @@ EVENTS: tuple[type[Event], ...] = (
 
 TOPICS = {event: get_topic(event) for event in EVENTS}
 _BY_NAME = {event.__name__: event for event in EVENTS}
+_FIELDS = {event: frozenset(event.__struct_fields__) for event in EVENTS}
 _DECODE: dict[str, Callable[[bytes], Event]] = {TOPICS[event]: msgspec.json.Decoder(event).decode for event in EVENTS}
 
 encode: Callable[[Event], bytes] = msgspec.json.Encoder().encode
@@ -185,8 +189,13 @@ def parse(fields: object, now: int) -> Event:
         raise RejectedError("malformed", "event: expected a JSON object")
     known = {name: value for name, value in fields.items() if value is not None and name != "type"}
     event = _event_type(fields.get("type"))
+    if not known.keys() <= _FIELDS[event]:
+        raise _invalid(shown(str(min(known.keys() - _FIELDS[event]))), f"is not a field of {event.__name__}")
+    for name, value in known.items():
+        if type(value) is str and _NOT_TEXT.search(value):
+            raise _invalid(name, "must not contain NUL or a lone surrogate")
     prospect = known.get("prospect_id")
-    if type(prospect) is int:
+    if type(prospect) is int and abs(prospect) < _MAX_PROSPECT:
         known["prospect_id"] = str(prospect)
     occurred_at = known.get("occurred_at")
     if isinstance(occurred_at, str):
@@ -197,16 +206,14 @@ def parse(fields: object, now: int) -> Event:
         parsed: Event = msgspec.convert(known, event)
     except msgspec.ValidationError as error:
         raise _first_fault(known, event) from error
-    for name, value in known.items():
-        if type(value) is str and "\0" in value:
-            raise _invalid(name, "must not contain NUL")
     if event is CampaignCreated and "timezone" in known and known["timezone"] not in _time_zones():
         raise _invalid("timezone", f"{shown(known['timezone'])} is not an IANA time zone")
     return parsed
 
 
 def shown(text: str) -> str:
-    """Return the text as an error may repeat it: at most 64 characters."""
+    """Return the text as an error may repeat it: at most 64 characters, and nothing that UTF-8 can't hold."""
+    text = text[: SHOWN_CHARACTERS + 1].encode(errors="replace").decode()
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 
@@ -245,12 +252,8 @@ def _invalid(field: str, why: str) -> RejectedError:
 
 
 def _first_fault(known: dict[Any, Any], event: type[Event]) -> RejectedError:
-    """Name the first field that is unknown, missing or wrong; only called where there is one."""
-    fields = msgspec.structs.fields(event)
-    unknown = known.keys() - {field.name for field in fields}
-    if unknown:
-        return _invalid(shown(str(min(unknown))), f"is not a field of {event.__name__}")
-    for field in fields:
+    """Name the first field that is missing or wrong; only called where there is one."""
+    for field in msgspec.structs.fields(event):
         if field.required and field.name not in known:
             return _invalid(field.name, "is missing")
         if field.name in known:

@@ -9,7 +9,6 @@ from domain.access import Access
 from domain.events import Event, parse
 
 JWT_SECRET = "a secret of the tests, long enough to be taken"
-NOW = 1_793_523_600_000  # 2026-11-01T09:00:00Z, after everything below
 WORKED_EXAMPLE = [  # DOMAIN: three prospects of one campaign, thirteen events
     ("a", "ProspectAdded", "2026-11-01T09:00:00Z"),
     ("a", "EmailSent", "2026-11-01T10:00:00Z"),
