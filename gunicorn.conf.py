@@ -2,15 +2,20 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from typing import Any
 
 from service import lifeline, logs, settings
 
-_chosen = settings.from_environment(os.environ)
+try:
+    _chosen = settings.from_environment(os.environ)
+except settings.BadSettingError as error:
+    sys.exit(str(error))
 
+_host = f"[{_chosen.host}]" if ":" in _chosen.host else _chosen.host
 wsgi_app = "service.web:application()"
-bind = os.environ.get("CAMPAIGN_ANALYTICS_BIND") or f"{_chosen.host}:{_chosen.port}"
+bind = os.environ.get("CAMPAIGN_ANALYTICS_BIND") or f"{_host}:{_chosen.port}"
 workers = _chosen.processes
 threads = _chosen.threads
 worker_class = "gthread"

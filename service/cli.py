@@ -15,7 +15,6 @@ from threading import Event
 from typing import Any
 
 import psycopg
-from psycopg_pool import PoolTimeout
 from tqdm import tqdm
 
 from domain.access import SCOPES, Access, AccessError, Key
@@ -48,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(chosen, settings.from_environment(environment))
     except settings.BadSettingError as error:
         return _say(error, MISUSED)
-    except (psycopg.OperationalError, PoolTimeout) as error:
-        return _say(f"the database does not answer: {str(error).splitlines()[0]}", FAILED)
+    except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
+        return _say("the database can't be used: " + str(error).partition("\n")[0], FAILED)
     except psycopg.errors.UndefinedTable:
         return _say("the database has no tables of ours: run campaign-analytics migrate", FAILED)
     except (AccessError, replay.SupersededError, supervisor.PortInUseError, embedded.EmbeddedUnavailable) as error:
@@ -152,7 +151,7 @@ def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
     code = DONE
     with _pool(chosen, database.BATCH_TIMEOUT) as pool:
         heads = dict(replay.workspaces(pool))
-        for unknown in set(arguments.workspace or ()) - heads.keys():
+        for unknown in sorted(set(arguments.workspace or ()) - heads.keys()):
             code = _say(f"workspace {unknown} has no log", FAILED)
         wanted = [each for each in heads if not arguments.workspace or each in arguments.workspace]
         replay.sweep(pool)
@@ -275,7 +274,12 @@ def _database(chosen: Settings) -> Iterator[str]:
     if chosen.database_url is not None:
         yield chosen.database_url
         return
-    with embedded.attach(chosen.home) as attachment:
+    try:
+        attachment = embedded.attach(chosen.home)
+    except OSError as error:
+        msg = f"CAMPAIGN_ANALYTICS_HOME: {error.filename or chosen.home} can't be used: {error.strerror}"
+        raise settings.BadSettingError(msg) from error
+    with attachment:
         yield attachment.url
     until = time.monotonic() + STOPPED_SECONDS
     while embedded.running(chosen.home) and time.monotonic() < until:
@@ -287,15 +291,23 @@ def _pool(chosen: Settings, statement_timeout: str = database.REQUEST_TIMEOUT) -
     with _database(chosen) as url:
         if chosen.database_url is None:
             database.migrate(url)  # nobody else takes care of an embedded one
+        # A pool would only time out; this says why the database can't be reached.
+        psycopg.connect(database.conninfo(url, statement_timeout)).close()
         with database.open_pool(url, size=2, statement_timeout=statement_timeout) as pool:
-            pool.wait(database.POOL_TIMEOUT_SECONDS)
             yield pool
 
 
 @contextmanager
 def _users(chosen: Settings) -> Iterator[tuple[Access, Pool, str]]:
     with _pool(chosen) as pool:
-        yield Access(pool, access.project, clock), pool, f"cli:{getpass.getuser()}"
+        yield Access(pool, access.project, clock), pool, f"cli:{_os_user()}"
+
+
+def _os_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return str(os.getuid())
 
 
 def _id(text: str) -> int:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.errors import UndefinedTable
+from psycopg.errors import DuplicateObject, DuplicateTable, UndefinedTable, UniqueViolation
 from psycopg.sql import SQL
 from psycopg_pool import ConnectionPool
 
@@ -14,7 +14,7 @@ from domain.recorder import Database, Pool
 
 REQUEST_TIMEOUT = "5s"  # a statement that answers a request
 BATCH_TIMEOUT = "120s"  # a statement of the projector or of a replay
-POOL_TIMEOUT_SECONDS = 2.0  # a request waits for a connection no longer
+POOL_TIMEOUT_SECONDS = 2.0  # a request waits for a connection no longer, and no attempt to connect backs off longer
 
 _CREATE = SQL("CREATE TABLE IF NOT EXISTS migration (version integer PRIMARY KEY, applied_at timestamptz NOT NULL)")
 _APPLIED = SQL("SELECT version FROM migration")
@@ -34,9 +34,9 @@ class Migration(NamedTuple):
 def conninfo(url: str, statement_timeout: str) -> str:
     """Return the URL with time-outs and keepalives: no caller hangs, and no frozen peer holds a head for ever."""
     given = conninfo_to_dict(url).get("options") or ""
-    options = (
-        f"{given} -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s -c statement_timeout={statement_timeout}"
-        " -c timezone=UTC -c plan_cache_mode=force_generic_plan"  # planning a read anew costs twice its execution
+    options = (  # planning a read anew costs twice its execution
+        f"{given} -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
+        f" -c statement_timeout={statement_timeout} -c timezone=UTC -c plan_cache_mode=force_generic_plan"
     )
     return make_conninfo(
         url,
@@ -59,6 +59,7 @@ def open_pool(url: str, *, size: int, statement_timeout: str = REQUEST_TIMEOUT) 
         min_size=1,
         max_size=size,
         timeout=POOL_TIMEOUT_SECONDS,
+        reconnect_timeout=POOL_TIMEOUT_SECONDS,
         max_waiting=4 * size,
         open=True,
     )
@@ -108,7 +109,7 @@ def _create_table(database: Database) -> None:
     for attempt in range(_ATTEMPTS):
         try:
             database.execute(_CREATE)
-        except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
+        except (UniqueViolation, DuplicateObject, DuplicateTable):
             if attempt + 1 == _ATTEMPTS:
                 raise
         else:

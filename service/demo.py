@@ -4,7 +4,6 @@ import http.client
 import json
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from threading import Event
 from typing import Any
@@ -22,7 +21,6 @@ USER = "demo"
 KEY_NAME = "demo"
 BY = "cli:demo"
 SEED = 7
-BATCH = 500
 READY_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
 
@@ -75,16 +73,11 @@ def _key(pool: Pool) -> str:
 def _send(url: str, key: str, workspace: int) -> None:
     events = activity(SEED, workspace, until=datetime.now(UTC))
     headers = {"X-API-Key": key, "Content-Type": "application/json"}
-    for batch in _batches(events):
-        body = json.dumps({"events": batch}).encode()
-        answered, answer = _request(url, "POST", f"/api/v1/events/?workspace_id={workspace}", headers, body)
-        if answered != http.client.OK:
-            msg = f"the service refused demo data: {answered} {answer[:200]!r}"
-            raise DemoError(msg)
-
-
-def _batches(events: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    return (events[first : first + BATCH] for first in range(0, len(events), BATCH))
+    body = json.dumps({"events": events}).encode()  # in one request, so a log holds all of it or nothing
+    answered, answer = _request(url, "POST", f"/api/v1/events/?workspace_id={workspace}", headers, body)
+    if answered != http.client.OK:
+        msg = f"the service refused demo data: {answered} {answer[:200]!r}"
+        raise DemoError(msg)
 
 
 def _caught_up(pool: Pool) -> bool:

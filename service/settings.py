@@ -1,10 +1,14 @@
 """What the environment says about how to run, checked once, so that a bad value fails at start and by its name."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 
 from api.authentication import BadKeyError, SessionKey
 
@@ -49,7 +53,7 @@ def _number(environment: Mapping[str, str], name: str, default: int, least: int,
     text = environment.get(name)
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+    if not (re.fullmatch(r"[0-9]{1,9}", text) and least <= int(text) <= most):
         msg = f"{name}: expected a number from {least} to {most}"
         raise BadSettingError(msg)
     return int(text)
@@ -70,10 +74,18 @@ def _log_format(environment: Mapping[str, str]) -> Literal["text", "json"] | Non
 
 def _database_url(environment: Mapping[str, str]) -> str | None:
     url = environment.get("DATABASE_URL")
-    if url and not url.startswith(("postgresql://", "postgres://")):
+    if url and not (url.startswith(("postgresql://", "postgres://")) and _is_conninfo(url)):
         msg = "DATABASE_URL: expected postgresql://user@host:port/database"
         raise BadSettingError(msg)
     return url or None
+
+
+def _is_conninfo(text: str) -> bool:
+    try:
+        conninfo_to_dict(text)
+    except ProgrammingError:  # not to be told: it repeats the text, and with it the password
+        return False
+    return True
 
 
 def _session_key(environment: Mapping[str, str]) -> SessionKey | None:

@@ -43,8 +43,7 @@ def listen(settings: Settings) -> socket.socket:
 def url_of(listener: socket.socket) -> str:
     """Return the URL at which a listening socket is reached from here."""
     host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):  # noqa: S104 (a comparison; nothing is bound)
-        host = "127.0.0.1"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (a comparison; nothing is bound)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -84,14 +83,15 @@ class Supervisor:
             while not self._stop.wait(_LOOK_SECONDS):
                 self._revive()
             self._drain()
-            beside.join()
         finally:
             for child in self._children.values():
                 _kill(child)
+            self._listener.close()  # a request that nobody will answer any more fails, also one of `once_started`
             for number, handler in before.items():
                 signal.signal(number, handler)
             os.close(self._held)
             os.close(self._lifeline)
+        beside.join()
         return 1 if self._failed else 0
 
     def _on_signal(self, _: int, __: FrameType | None) -> None:
@@ -101,9 +101,10 @@ class Supervisor:
         try:
             once_started(self._stop)
         except Exception:
-            logger.exception("could not be started")
-            self._failed = True
-            self._stop.set()
+            if not self._stop.is_set():  # else it was interrupted
+                logger.exception("could not be started")
+                self._failed = True
+                self._stop.set()
 
     def _start(self, name: str) -> None:
         # A session of its own: Ctrl-C reaches only this process, which then lets the children drain.
