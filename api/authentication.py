@@ -3,6 +3,7 @@
 import hmac
 import re
 from collections.abc import Callable
+from hashlib import sha256
 
 import falcon
 import jwt
@@ -19,6 +20,7 @@ from projections.access import Caller, Credentials
 COOKIE = "sessionid"
 HEADER = "X-API-Key"
 MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2: a key of the same size as the hash output
+MAX_VERIFIED = 10_000  # tokens that a process remembers to have verified
 MIN_RSA_BITS = 2048  # RFC 7518, section 3.3
 _PREFIX = re.compile(r"[A-Za-z0-9_]{1,64}")
 _NO_SUCH_SECRET = "0" * 64
@@ -62,9 +64,23 @@ class SessionKey:
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
+        self._verified: dict[bytes, tuple[str, int]] = {}  # by the token's hash: the user, and until when (ms)
 
-    def user(self, token: str) -> str:
-        """Return the user whose session this is; raise UnauthenticatedError where it does not hold."""
+    def user(self, token: str, now: int) -> str:
+        """Return the user whose session this is; raise UnauthenticatedError where it does not hold.
+
+        `now` is in ms, UTC. A token that was verified once holds until it expires: nothing else about it can change.
+        """
+        digest = sha256(token.encode()).digest()
+        user, until = self._verified.get(digest, ("", 0))
+        if now >= until:
+            user, until = self._verify(token)
+            if len(self._verified) >= MAX_VERIFIED:
+                self._verified.clear()
+            self._verified[digest] = user, until
+        return user
+
+    def _verify(self, token: str) -> tuple[str, int]:
         try:
             claims = jwt.decode(
                 token,
@@ -77,12 +93,12 @@ class SessionKey:
             )
         except jwt.ExpiredSignatureError as error:
             raise UnauthenticatedError("Session expired") from error
-        except jwt.InvalidTokenError as error:
+        except (jwt.InvalidTokenError, OverflowError) as error:  # an infinite exp
             raise UnauthenticatedError("Invalid session") from error
         user = claims["sub"]
-        if not isinstance(user, str) or not user or "\0" in user or not user.isprintable():
+        if not isinstance(user, str) or not user or not user.isprintable():
             raise UnauthenticatedError("Invalid session")
-        return user
+        return user, (int(claims["exp"]) + self._leeway) * 1_000
 
 
 class Authentication:
@@ -109,7 +125,7 @@ class Authentication:
             raise UnauthenticatedError("Authentication required")
         if len(cookies) > 1 or self._session_key is None:
             raise UnauthenticatedError("Invalid session")
-        return Credentials(session_user=self._session_key.user(cookies[0]))
+        return Credentials(session_user=self._session_key.user(cookies[0], self._clock()))
 
     def identify(self, credentials: Credentials, caller: Caller | None) -> Caller:
         """Return the caller once the key's secret has been compared; raise UnauthenticatedError where it differs."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import falcon
 import psycopg
-from psycopg_pool import PoolTimeout, TooManyRequests
 
 RETRY_AFTER_SECONDS = 1
 
@@ -48,8 +47,7 @@ def add_error_handlers(app: falcon.App[Any, Any]) -> None:
         app.add_error_handler(exception, _answer_with(status))
     app.add_error_handler(BadRequestError, _bad_request)
     app.add_error_handler(falcon.HTTPError, _http_error)
-    for exception in (psycopg.OperationalError, PoolTimeout, TooManyRequests):
-        app.add_error_handler(exception, _database_away)
+    app.add_error_handler(psycopg.OperationalError, _database_away)  # the pool's time-outs too
     app.add_error_handler(Exception, _internal_error)
 
 

@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
-from psycopg_pool import PoolTimeout, TooManyRequests
 
 from domain.recorder import Pool
 from projections import status
@@ -47,7 +46,7 @@ class Projection(Collector):
         """Yield the lag; nothing where the database is away, which the log says."""
         try:
             lag = self.lag()
-        except (psycopg.OperationalError, PoolTimeout, TooManyRequests) as error:
+        except psycopg.OperationalError as error:
             logger.warning("the projection's lag can't be read: %s", error)
             return
         yield _gauge("projection_lag_events", "Events in the logs that the read models do not include yet.", lag.events)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from statistics import median
 
-ROUNDS = 5
+ROUNDS = 7
 
 
 def rate(work: Callable[[], int]) -> float:

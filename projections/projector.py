@@ -9,7 +9,6 @@ from threading import Event
 
 from psycopg import OperationalError
 from psycopg.sql import SQL, Literal
-from psycopg_pool import PoolTimeout
 
 from domain import ledger
 from domain.recorder import Database, Pool
@@ -62,7 +61,7 @@ class Projector:
         while not stop.is_set():
             try:
                 busy = self.step()
-            except (OperationalError, PoolTimeout) as error:
+            except OperationalError as error:
                 logger.warning("projection waits for the database: %s", error)
                 stop.wait(RETRY_SECONDS)
             else:

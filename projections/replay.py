@@ -75,6 +75,10 @@ Progress = Callable[[int], object]  # told of so many more events folded
 class SupersededError(Exception):
     """A replay paused for so long that its rows were taken for left behind; the live ones were not touched."""
 
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__(self.__doc__)
+
 
 def workspaces(pool: Pool) -> list[tuple[int, int]]:
     """Return each workspace that has a log, with the log's head."""

@@ -142,8 +142,12 @@ def _project(_: argparse.Namespace, chosen: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     lifeline.watch()
-    with _pool(chosen, database.BATCH_TIMEOUT) as pool:
-        Projector(pool).run(stop)
+    with _database(chosen) as url:
+        if chosen.database_url is None:
+            database.migrate(url)  # nobody else takes care of an embedded one
+        # No connection is tried first: the projector also waits for a database that is not there yet.
+        with database.open_pool(url, size=2, statement_timeout=database.BATCH_TIMEOUT) as pool:
+            Projector(pool).run(stop)
     return DONE
 
 

@@ -91,15 +91,19 @@ class Service:
         self.process = process
         self.temporary = temporary
         self._said = said
-        wait_for(lambda: self.process.poll() is not None or self._found() is not None)
-        url = self._found()
-        assert url is not None, self.output
-        self.url = url
 
     @property
     def output(self) -> str:
         """Return what it has written so far."""
         return self._said.read_text()
+
+    @property
+    def url(self) -> str:
+        """Wait until it says where it listens, and return that."""
+        wait_for(lambda: self.process.poll() is not None or self._found() is not None)
+        url = self._found()
+        assert url is not None, self.output
+        return url
 
     @property
     def port(self) -> int:

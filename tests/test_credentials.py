@@ -17,6 +17,7 @@ from domain.recorder import Pool
 from service import settings
 from service.web import make_parts
 from tests.facts import JWT_SECRET, api_key, session
+from tests.servers import wait_for
 
 PATH = "/api/v1/dashboard/campaign-analytics/"
 POSTS = "/api/v1/events/"
@@ -43,6 +44,14 @@ def cookie(token: str) -> dict[str, str]:
 def signed(claims: dict[str, Any], secret: str = JWT_SECRET, algorithm: str = "HS256") -> dict[str, str]:
     """Return the header with a token of these claims alone."""
     return cookie(jwt.encode(claims, secret, algorithm=algorithm))
+
+
+def test_a_session_that_was_good_a_moment_ago_expires_all_the_same(client: testing.TestClient) -> None:
+    """What a process remembers of a token ends with it."""
+    short = signed({"sub": "u-1", "exp": int(time.time()) - 8})  # with the leeway of ten seconds, it holds for two
+    assert get(client, short) == (200, b'{"campaigns":[]}')
+    assert get(client, short) == (200, b'{"campaigns":[]}')
+    wait_for(lambda: get(client, short) == (401, EXPIRED))
 
 
 def unsigned(header: Any, claims: Any) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from service import cli
+from service import cli, database
 from tests.conftest import new_database
 from tests.facts import WORKED_EXAMPLE_ANALYTICS, api_key, email_sent, session, worked_example
 from tests.running import Service, exchange, request, serving, users_of, with_password
@@ -156,13 +156,29 @@ def test_without_its_database_the_service_says_so_quickly_and_recovers_by_itself
         assert {answer.status for answer in answers} == {503}
         assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
         assert service.request("GET", "/healthz").status == 200
-        wait_for(lambda: service.output.count("waits for the database") > 3)  # long enough for attempts to grow rare
+        wait_for(lambda: "waits for the database" in service.output)  # the projector
         open_database(server, url)
-    wait_for(service.is_ready, 4)
+    wait_for(service.is_ready, 5)
     answer = service.post(340, key, email_sent(1, source="away"))
     assert (answer.status, answer.json["accepted"]) == (200, 1)
     assert service.dashboard(key, f"workspace_id=340&min_position={answer.json['position']}").status == 200
     assert {each.pid for each in (service.arbiter(), service.projector(), *service.workers()) if each} == tree
+
+
+def test_a_database_that_is_back_is_found_at_once_however_long_it_was_away(database_url: str, server_url: str) -> None:
+    """Attempts to connect do not grow rare, as they would by the pool's own default."""
+    with (
+        psycopg.connect(server_url, autocommit=True) as server,
+        database.open_pool(database_url, size=1) as pool,
+    ):
+        pool.wait()
+        close_database(server, database_url)
+        for _ in range(3):
+            with pytest.raises(psycopg.OperationalError), pool.connection() as connection:
+                connection.execute("SELECT 1")
+        open_database(server, database_url)
+        with pool.connection() as connection:
+            connection.execute("SELECT 1")
 
 
 def close_database(server: psycopg.Connection, url: str) -> None:
