@@ -21,7 +21,7 @@ def main() -> None:
         database.execute("CREATE TABLE raw_events (LIKE stored_events INCLUDING ALL)")
         seeds = count(1)
         positions = count(1)
-        for size, number, goal in ((1, 1_000, 0.6), (100, 100, 0.6), (500, 40, 0.6)):
+        for size, number, goal in ((1, 1_000, None), (100, 100, None), (500, 40, 0.6)):
 
             def limit(size: int = size, number: int = number) -> float:
                 events = world.facts(size * number, next(seeds))

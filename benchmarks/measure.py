@@ -15,7 +15,7 @@ def rate(work: Callable[[], int]) -> float:
 
 
 def compare(
-    what: str, limit: Callable[[], float], product: Callable[[], float], goal: float, rounds: int = ROUNDS
+    what: str, limit: Callable[[], float], product: Callable[[], float], goal: float | None, rounds: int = ROUNDS
 ) -> None:
     """Take both rates in turns, and print their medians, the ratio's median and spread, and the goal."""
     pairs = [(limit(), product()) for _ in range(rounds)]
@@ -23,6 +23,6 @@ def compare(
     limits, products = (median(side) for side in zip(*pairs, strict=True))
     print(
         f"{what:<50} {products:>10,.0f}/s  limit {limits:>10,.0f}/s  "
-        f"ratio {median(ratios):6.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f}), goal {goal}",
+        f"ratio {median(ratios):6.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})" + (f", goal {goal}" if goal else ""),
         flush=True,
     )

@@ -19,8 +19,8 @@ from projections.projector import Projector
 from service import supervisor
 from service.clock import clock
 
-SECONDS = 3
-CONNECTIONS = 16
+SECONDS = 4
+CONNECTIONS = 8
 SECRET = "a secret for measuring, long enough to be taken"
 PATH = "/api/v1/dashboard/campaign-analytics/?workspace_id=1"
 

@@ -4,6 +4,7 @@ A new metric over known events is one row of `METRICS` and the next `FOLD_VERSIO
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -66,6 +67,7 @@ class Metric(NamedTuple):
     shown: bool = True
 
 
+@lru_cache(maxsize=10_000)  # a dashboard is asked for much more often than its sums change
 def reply_time_in_words(total: int, turns: int) -> str | None:
     """Return the mean of so many turns that took `total` ms together, in words; None where there is none.
 
