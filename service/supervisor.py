@@ -19,7 +19,7 @@ from service.settings import Settings
 
 MAX_DEATHS = 5
 DEATHS_WITHIN_SECONDS = 60.0
-DRAIN_SECONDS = 8.5  # Ctrl-C ends all within 10 s
+DRAIN_SECONDS = 7.5  # Ctrl-C ends all within 10 s
 _LOOK_SECONDS = 0.1
 CONFIGURATION = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"
 

@@ -1,0 +1,124 @@
+"""The commands `campaign-analytics access …`: who may see what, said and shown by an operator."""
+
+import argparse
+import getpass
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from domain.access import SCOPES, Access, Key
+from domain.instants import format_instant
+from domain.recorder import Pool
+from projections import access
+from service.clock import clock
+from service.connect import chosen_pool
+from service.settings import Settings
+from service.terminal import DONE, FAILED, Command, print_json, print_table, say, workspace
+
+_UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Teach the parser of `access` its commands."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, text: str, *arguments: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(command=command)
+        for argument in arguments:
+            added.add_argument(argument, type=workspace if argument == "WS" else str)
+        return added
+
+    for name, text in (
+        ("link", "link a workspace to a user"),
+        ("unlink", "unlink a workspace from a user"),
+        ("select", "make a linked workspace the user's current one"),
+    ):
+        add(name, _change, text, "USER", "WS").set_defaults(change=getattr(Access, name))
+    add("show", _show, "show what a user may see", "USER").add_argument("--json", action="store_true", help="as JSON")
+    added = add("issue-key", _issue_key, "issue an API key and print it, this once", "USER")
+    added.add_argument("--scope", choices=SCOPES, action="append", help="what the key may do (read)")
+    added.add_argument("--expires", metavar="90d", type=_duration, help="how long it holds: a number of s, m, h or d")
+    added.add_argument("--name", default="", help="what the key is for")
+    add("revoke-key", _revoke_key, "revoke an API key", "PREFIX")
+    add("keys", _keys, "show a user's API keys", "USER").add_argument("--json", action="store_true", help="as JSON")
+
+
+def _change(arguments: argparse.Namespace, chosen: Settings) -> int:
+    """Link, unlink or select: whichever the command is."""
+    with _users(chosen) as (users, _, by):
+        arguments.change(users, arguments.USER, arguments.WS, by)
+    return DONE
+
+
+def _show(arguments: argparse.Namespace, chosen: Settings) -> int:
+    with _users(chosen) as (users, _, __):
+        user = users.user(arguments.USER)
+    linked, current = (user.linked_workspaces, user.current_workspace) if user else ([], None)
+    if arguments.json:
+        shown = {"user": arguments.USER, "linked_workspaces": linked, "current_workspace": current}
+        return print_json(shown)
+    rows = [(workspace_id, "current" if workspace_id == current else "") for workspace_id in linked]
+    return print_table(("workspace", ""), rows)
+
+
+def _issue_key(arguments: argparse.Namespace, chosen: Settings) -> int:
+    expires_at = None if arguments.expires is None else clock() + arguments.expires
+    with _users(chosen) as (users, _, by):
+        scopes = arguments.scope or ["read"]
+        issued = users.issue_key(arguments.USER, scopes=scopes, name=arguments.name, expires_at=expires_at, by=by)
+    print(issued.key)  # noqa: T201 (data)
+    return DONE
+
+
+def _revoke_key(arguments: argparse.Namespace, chosen: Settings) -> int:
+    with _users(chosen) as (users, pool, by):
+        with pool.connection() as connection:
+            owner = access.owner_of_key(connection, arguments.PREFIX)
+        if owner is None:
+            return say("no such key, or revoked already", FAILED)
+        users.revoke_key(owner, arguments.PREFIX, by)
+    return DONE
+
+
+def _keys(arguments: argparse.Namespace, chosen: Settings) -> int:
+    with _users(chosen) as (users, _, __):
+        user = users.user(arguments.USER)
+    keys = list(user.keys.values()) if user else []
+    if arguments.json:
+        return print_json({"keys": [_key(key) for key in keys]})
+    return print_table(
+        ("prefix", "name", "scopes", "created_at", "expires_at"), [tuple(_key(k).values()) for k in keys]
+    )
+
+
+def _key(key: Key) -> dict[str, Any]:
+    return {
+        "prefix": key.prefix,
+        "name": key.name,
+        "scopes": list(key.scopes),
+        "created_at": format_instant(key.created_at),
+        "expires_at": None if key.expires_at is None else format_instant(key.expires_at),
+    }
+
+
+@contextmanager
+def _users(chosen: Settings) -> Iterator[tuple[Access, Pool, str]]:
+    with chosen_pool(chosen) as pool:
+        yield Access(pool, access.project, clock), pool, f"cli:{_os_user()}"
+
+
+def _os_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return str(os.getuid())
+
+
+def _duration(text: str) -> int:
+    """Return a duration such as 90d in ms."""
+    if not re.fullmatch(r"[1-9][0-9]{0,5}[smhd]", text):
+        raise argparse.ArgumentTypeError("expected a number of s, m, h or d, such as 90d")
+    return int(text[:-1]) * _UNITS[text[-1]]

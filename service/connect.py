@@ -1,0 +1,48 @@
+"""The database that the settings choose, for as long as a command uses it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from domain.recorder import Pool
+from service import database, embedded
+from service.settings import BadSettingError, Settings
+
+STOPPED_SECONDS = 2.0  # the embedded PostgreSQL has gone by then, unless somebody else is attached to it
+
+
+@contextmanager
+def chosen_database(chosen: Settings) -> Iterator[str]:
+    """Give the URL of the database; an embedded one runs for as long, and is brought to this version.
+
+    Raises BadSettingError where the embedded one can't have its place.
+    """
+    if chosen.database_url is not None:
+        yield chosen.database_url
+        return
+    try:
+        attachment = embedded.attach(chosen.home)
+    except OSError as error:
+        msg = f"CAMPAIGN_ANALYTICS_HOME: {error.filename or chosen.home} can't be used: {error.strerror}"
+        raise BadSettingError(msg) from error
+    with attachment:
+        database.migrate(attachment.url)  # nobody else takes care of it
+        yield attachment.url
+
+
+@contextmanager
+def chosen_pool(chosen: Settings, statement_timeout: str = database.REQUEST_TIMEOUT) -> Iterator[Pool]:
+    """Give a few connections to the database; raise psycopg's OperationalError, which says why, where it is away."""
+    with chosen_database(chosen) as url:
+        psycopg.connect(database.conninfo(url, statement_timeout)).close()  # a pool would only time out
+        with database.open_pool(url, size=2, statement_timeout=statement_timeout) as pool:
+            yield pool
+
+
+def wait_for_the_end(chosen: Settings) -> None:
+    """Wait until an embedded database that nobody uses any more has gone, so that no process is left."""
+    until = time.monotonic() + STOPPED_SECONDS
+    while chosen.database_url is None and embedded.running(chosen.home) and time.monotonic() < until:
+        time.sleep(0.02)
