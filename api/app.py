@@ -7,6 +7,8 @@ from typing import Any
 
 import falcon
 
+from api import access_log
+from api.access import Users
 from api.dashboard import CampaignAnalytics
 from api.errors import add_error_handlers
 from api.events import Events
@@ -18,14 +20,35 @@ REQUEST_ID = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 NO_ROUTE = "none"
 
+# What OWASP's REST security cheat sheet asks of an API: its answers are data, for nobody to sniff, frame or keep.
+_SECURITY = (
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+)
+_EXPOSED = ("ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Lag", "X-Position", REQUEST_ID)
+
 
 def create_app(parts: Parts) -> falcon.App[Any, Any]:
     """Return the WSGI application made of these parts; paths are taken with and without a slash at the end."""
-    app = falcon.App(middleware=[_Around(parts.measurements)])
+    middleware: list[Any] = [_Around(parts.measurements)]
+    if parts.reading_origins:
+        middleware.append(_ReadingFromElsewhere(parts.reading_origins))
+    app = falcon.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     add_error_handlers(app)
     app.add_route("/api/v1/dashboard/campaign-analytics", CampaignAnalytics(parts))
     app.add_route("/api/v1/events", Events(parts))
+    users, of_user = Users(parts), "/api/v1/access/users/{user}"
+    app.add_route(of_user, users)
+    app.add_route(f"{of_user}/workspaces/{{workspace}}", users, suffix="workspace")
+    app.add_route(f"{of_user}/current-workspace", users, suffix="current")
+    app.add_route(f"{of_user}/keys", users, suffix="keys")
+    app.add_route(f"{of_user}/keys/{{prefix}}", users, suffix="key")
+    app.add_route(f"{of_user}/history", users, suffix="history")
     app.add_route("/healthz", Healthz())
     app.add_route("/readyz", Readyz(parts))
     app.add_route("/metrics", Metrics(parts))
@@ -33,7 +56,7 @@ def create_app(parts: Parts) -> falcon.App[Any, Any]:
 
 
 class _Around:
-    """Gives each request an id, and measures it."""
+    """Gives each request an id and each answer its headers, measures it and logs it."""
 
     def __init__(self, measurements: Measurements) -> None:
         self._measurements = measurements
@@ -43,9 +66,31 @@ class _Around:
         request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
         request.context.request_id = request_id
         request.context.started = time.perf_counter()
+        response.set_headers(_SECURITY)
         response.set_header(REQUEST_ID, request_id)
 
     def process_response(self, request: falcon.Request, response: falcon.Response, _: object, __: object) -> None:
         seconds = time.perf_counter() - request.context.started
         method = request.method if request.method in falcon.HTTP_METHODS else "other"
-        self._measurements.answered(method, request.uri_template or NO_ROUTE, response.status_code, seconds)
+        route = request.uri_template or NO_ROUTE
+        self._measurements.answered(method, route, response.status_code, seconds)
+        access_log.log(request, response, route, method, seconds)
+
+
+class _ReadingFromElsewhere(falcon.CORSMiddleware[Any, Any]):
+    """Lets pages of some other origins read, with their users' cookies; never write."""
+
+    def __init__(self, origins: tuple[str, ...]) -> None:
+        super().__init__(allow_origins=origins, allow_credentials=origins, expose_headers=_EXPOSED)
+
+    def process_response(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        resource: object,
+        req_succeeded: bool,  # noqa: FBT001
+    ) -> None:
+        super().process_response(req, resp, resource, req_succeeded)
+        resp.append_header("Vary", "Origin")
+        if resp.get_header("Access-Control-Allow-Methods") is not None:
+            resp.set_header("Access-Control-Allow-Methods", "GET, HEAD")

@@ -11,8 +11,8 @@ from api.errors import AccessDeniedError, BadRequestError, UnavailableError
 from api.parameters import WORKSPACE, asked, position, query
 from api.parts import Parts
 from projections import campaign_analytics
-from projections.access import Asked, Credentials
-from projections.campaign_analytics import Workspace
+from projections.access import ALL, Asked, Caller, Credentials
+from projections.campaign_analytics import Answer, Workspace
 
 MIN_POSITION = "min_position"
 WAIT_SECONDS = 5.0  # so long a reader waits for their own writes
@@ -32,28 +32,27 @@ class CampaignAnalytics:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with the campaigns of the asked workspaces."""
         credentials = self._parts.authentication.credentials(request)
-        try:
+        with self._parts.known_first(request, response, credentials):
             wanted, min_position = _parse(request)
-        except BadRequestError:
-            self._parts.identify(credentials)  # who is not known is told that first
-            raise
-        workspaces = self._read(credentials, wanted)
+        request.context.workspace = ALL if wanted.every else wanted.workspace_id
+        answer = self._read(credentials, wanted)
+        caller = self._parts.authentication.admit(request, response, credentials, answer.caller)
+        workspaces = _allowed(answer, caller, wanted)
+        if not wanted.every:
+            request.context.workspace = workspaces[0].workspace_id
         if min_position is not None and workspaces[0].position < min_position:
             self._wait(workspaces[0], min_position)
-            workspaces = self._read(credentials, wanted)
+            answer = self._read(credentials, wanted)  # the link may have gone meanwhile, or the key
+            workspaces = _allowed(answer, self._parts.authentication.identify(credentials, answer.caller), wanted)
         response.content_type = falcon.MEDIA_JSON
         response.data = _encode(campaign_analytics.body(workspaces))
         response.set_header("X-Lag", str(sum(workspace.head - workspace.position for workspace in workspaces)))
         if not wanted.every:
             response.set_header("X-Position", str(workspaces[0].position))
 
-    def _read(self, credentials: Credentials, wanted: Asked) -> list[Workspace]:
+    def _read(self, credentials: Credentials, wanted: Asked) -> Answer:
         with self._parts.connection() as database:
-            answer = campaign_analytics.read(database, credentials, wanted)
-        require(self._parts.authentication.identify(credentials, answer.caller), "read")
-        if not answer.workspaces and not wanted.every:
-            raise AccessDeniedError
-        return answer.workspaces
+            return campaign_analytics.read(database, credentials, wanted)
 
     def _wait(self, workspace: Workspace, min_position: int) -> None:
         """Wait until the projection has come so far; no connection is held meanwhile."""
@@ -72,6 +71,14 @@ class CampaignAnalytics:
                     reached, stuck = campaign_analytics.projected(database, workspace.workspace_id)
         finally:
             self._waiting.release()
+
+
+def _allowed(answer: Answer, caller: Caller, wanted: Asked) -> list[Workspace]:
+    """Return the workspaces of an answer; raise AccessDeniedError where the caller may not read what was asked for."""
+    require(caller, "read")
+    if not answer.workspaces and not wanted.every:
+        raise AccessDeniedError
+    return answer.workspaces
 
 
 def _parse(request: falcon.Request) -> tuple[Asked, int | None]:

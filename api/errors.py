@@ -7,6 +7,8 @@ from typing import Any
 import falcon
 import psycopg
 
+from domain.access import BadFieldError, BusyError
+
 RETRY_AFTER_SECONDS = 1
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,31 @@ class BadRequestError(Exception):
         self.faults = faults
 
 
+class NotFoundError(Exception):
+    """There is no such thing; the text is the answer."""
+
+
+class ConflictError(Exception):
+    """As things are, that can't be; the text is the answer."""
+
+
+class RequestTimeoutError(Exception):
+    """The request does not come."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("The body does not come")
+
+
+class RateLimitedError(Exception):
+    """The key has made too many requests; after so many seconds it may make some again."""
+
+    def __init__(self, seconds: int) -> None:
+        """Take the seconds."""
+        super().__init__("Rate limit exceeded")
+        self.seconds = seconds
+
+
 class UnavailableError(Exception):
     """Not now, but soon; the text is the answer."""
 
@@ -46,6 +73,8 @@ def add_error_handlers(app: falcon.App[Any, Any]) -> None:
     for exception, status in _STATUS.items():
         app.add_error_handler(exception, _answer_with(status))
     app.add_error_handler(BadRequestError, _bad_request)
+    app.add_error_handler(BadFieldError, _bad_field)
+    app.add_error_handler(RateLimitedError, _rate_limited)
     app.add_error_handler(falcon.HTTPError, _http_error)
     app.add_error_handler(psycopg.OperationalError, _database_away)  # the pool's time-outs too
     app.add_error_handler(Exception, _internal_error)
@@ -54,8 +83,12 @@ def add_error_handlers(app: falcon.App[Any, Any]) -> None:
 _STATUS: dict[type[Exception], HTTPStatus] = {
     UnauthenticatedError: HTTPStatus.UNAUTHORIZED,
     AccessDeniedError: HTTPStatus.FORBIDDEN,
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    RequestTimeoutError: HTTPStatus.REQUEST_TIMEOUT,
+    ConflictError: HTTPStatus.CONFLICT,
     TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    BusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _ALWAYS_SAID = {HTTPStatus.FORBIDDEN: "Access denied"}
@@ -71,6 +104,15 @@ def _answer_with(status: HTTPStatus) -> Any:  # noqa: ANN401 (Falcon's own type 
 def _bad_request(_: falcon.Request, response: falcon.Response, error: BadRequestError, __: object) -> None:
     details = [{"field": field, "error": what} for field, what in error.faults]
     _set(response, HTTPStatus.BAD_REQUEST, {"error": str(error), "details": details})
+
+
+def _bad_field(request: falcon.Request, response: falcon.Response, error: BadFieldError, _: object) -> None:
+    _bad_request(request, response, BadRequestError((error.field, error.expected)), _)
+
+
+def _rate_limited(_: falcon.Request, response: falcon.Response, error: RateLimitedError, __: object) -> None:
+    _set(response, HTTPStatus.TOO_MANY_REQUESTS, {"error": str(error)})
+    response.set_header("Retry-After", str(error.seconds))
 
 
 def _http_error(_: falcon.Request, response: falcon.Response, error: falcon.HTTPError, __: object) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 
 import falcon
 import msgspec
-from gunicorn.http.errors import ParseException
 
+from api import bodies
 from api.authentication import require
-from api.errors import AccessDeniedError, BadRequestError, TooLargeError, UnsupportedTypeError
+from api.errors import AccessDeniedError, BadRequestError, TooLargeError
 from api.parameters import WORKSPACE, asked, query
 from api.parts import Parts
 from domain import ledger
@@ -20,6 +20,7 @@ MAX_EVENTS = 10_000
 MAX_BODY_BYTES = 5 * 1024 * 1024
 MAX_REJECTS_LISTED = 1_000
 _EVENTS = "events"
+_TOO_LARGE = f"Expected at most {MAX_BODY_BYTES} bytes and {MAX_EVENTS} events"
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -55,17 +56,16 @@ class Events:
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Record the events of the body; when this answers, what was accepted is on disk."""
         credentials = self._parts.authentication.credentials(request)
-        try:
+        with self._parts.known_first(request, response, credentials):
             wanted = asked(query(request, (WORKSPACE,)), every=False)
-        except BadRequestError:
-            self._parts.identify(credentials)  # who is not known is told that first
-            raise
+        request.context.workspace = wanted.workspace_id
         with self._parts.connection() as database:
             found, workspaces = access.check(database, credentials, wanted)
-        require(self._parts.authentication.identify(credentials, found), "write")
+        require(self._parts.authentication.admit(request, response, credentials, found), "write")
         if not workspaces:
             raise AccessDeniedError
-        result = self._record(workspaces[0], _events(_body(request)))
+        request.context.workspace = workspaces[0]
+        result = self._record(workspaces[0], _events(bodies.whole(request, MAX_BODY_BYTES, _TOO_LARGE)))
         rejected = result.rejected_total or len(result.rejected)
         self._parts.measurements.recorded(result.accepted, result.duplicates, rejected)
         response.status_code = _status(result)
@@ -101,36 +101,9 @@ class Events:
         )
 
 
-def _body(request: falcon.Request) -> bytes:
-    """Return the whole body, chunked or not; one byte over the limit is enough to refuse it."""
-    if falcon.parse_header(request.content_type or "")[0].lower() != falcon.MEDIA_JSON:
-        raise UnsupportedTypeError("Expected Content-Type: application/json")
-    if request.get_header("Content-Encoding", default="identity").lower() != "identity":
-        raise UnsupportedTypeError("Expected no Content-Encoding")
-    length = request.content_length
-    too_large = TooLargeError(f"Expected at most {MAX_BODY_BYTES} bytes and {MAX_EVENTS} events")
-    if length is not None and length > MAX_BODY_BYTES:
-        raise too_large
-    try:
-        # Falcon's bounded stream reads nothing of a chunked body, so this reads the server's own.
-        body = bytes(request.stream.read(MAX_BODY_BYTES + 1 if length is None else length))
-    except (OSError, ParseException) as error:
-        raise BadRequestError(("body", "is cut short")) from error
-    if len(body) > MAX_BODY_BYTES:
-        raise too_large
-    if length is not None and len(body) < length:
-        raise BadRequestError(("body", "is cut short"))
-    return body
-
-
 def _events(body: bytes) -> list[Any]:
     """Return the events of a body, one or a list, each still as JSON has it."""
-    try:
-        decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequestError(("body", f"is not JSON: {error}")) from error
-    except RecursionError as error:
-        raise BadRequestError(("body", "is nested too deep")) from error
+    decoded = bodies.decoded(body)
     if not isinstance(decoded, dict):
         raise BadRequestError(("body", 'expected one event as an object, or {"events": [...]}'))
     if _EVENTS not in decoded:
@@ -141,7 +114,7 @@ def _events(body: bytes) -> list[Any]:
     if not isinstance(events, list):
         raise BadRequestError((_EVENTS, "expected a list"))
     if len(events) > MAX_EVENTS:
-        raise TooLargeError(f"Expected at most {MAX_BODY_BYTES} bytes and {MAX_EVENTS} events")
+        raise TooLargeError(_TOO_LARGE)
     return events
 
 

@@ -40,16 +40,17 @@ def asked(parameters: dict[str, str], *, every: bool) -> Asked:
     if every and text == ALL:
         return Asked(every=True)
     allowed = f"expected a number from 1 to {MAX_ID}" + (f" or {ALL}" if every else "")
-    return Asked(workspace_id=_number(WORKSPACE, text, 1, allowed))
+    return Asked(workspace_id=number(WORKSPACE, text, 1, allowed))
 
 
 def position(parameters: dict[str, str], name: str) -> int | None:
     """Return a position of the log, None where it is not given."""
     text = parameters.get(name)
-    return None if text is None else _number(name, text, 0, f"expected a number from 0 to {MAX_ID}")
+    return None if text is None else number(name, text, 0, f"expected a number from 0 to {MAX_ID}")
 
 
-def _number(name: str, text: str, least: int, expected: str) -> int:
+def number(name: str, text: str, least: int, expected: str) -> int:
+    """Return a plain decimal from `least` to 2^63-1; raise BadRequestError, which says what is expected, for others."""
     if not _DECIMAL.fullmatch(text) or not least <= int(text) <= MAX_ID:
         raise BadRequestError((name, expected))
     return int(text)

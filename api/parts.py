@@ -4,8 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import falcon
+
 from api.authentication import Authentication
+from api.errors import BadRequestError
 from api.measurements import Measurements
+from domain.access import Access
 from domain.recorder import Database, Pool
 from projections import access
 from projections.access import Asked, Credentials
@@ -17,10 +21,12 @@ class Parts:
 
     pool: Pool
     authentication: Authentication
+    users: Access
     clock: Callable[[], int]
     measurements: Measurements
     schema_fault: Callable[[Database], str | None]
     waiting_requests: int  # so many may wait for the projection at a time, the others are asked to come again
+    reading_origins: tuple[str, ...] = ()  # pages from elsewhere that may read, with their users' cookies
 
     @contextmanager
     def connection(self) -> Iterator[Database]:
@@ -32,10 +38,17 @@ class Parts:
             finally:
                 self.measurements.connection_lent(-1)
 
-    def identify(self, credentials: Credentials) -> None:
-        """Raise UnauthenticatedError where the credentials are bad; for requests that are malformed all the same."""
-        if credentials.prefix is None:
-            return  # a session has been verified already
-        with self.connection() as database:
-            caller, _ = access.check(database, credentials, Asked())
-        self.authentication.identify(credentials, caller)
+    @contextmanager
+    def known_first(
+        self, request: falcon.Request, response: falcon.Response, credentials: Credentials
+    ) -> Iterator[None]:
+        """Let a BadRequestError through only to somebody who is known: who is not is told that first."""
+        try:
+            yield
+        except BadRequestError:
+            caller = None
+            if credentials.prefix is not None:
+                with self.connection() as database:
+                    caller, _ = access.check(database, credentials, Asked())
+                self.authentication.admit(request, response, credentials, caller)
+            raise

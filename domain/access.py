@@ -6,6 +6,7 @@ format.
 """
 
 import hashlib
+import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ MAX_USER_ID = 255
 MAX_KEY_NAME = 128
 _ATTEMPTS = 50  # each conflict means that somebody else got on, so this many in a row do not happen
 _SECRET_BYTES = 32
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and what UTF-8 can't say
 
 T = TypeVar("T")
 
@@ -35,8 +37,26 @@ class AccessError(Exception):
     """A change of a user's access was refused; the text says why."""
 
 
+class BadFieldError(AccessError):
+    """Something that was said can't be: `field` names it, `expected` says what could."""
+
+    def __init__(self, field: str, expected: str) -> None:
+        """Take both."""
+        super().__init__(f"{field}: {expected}")
+        self.field = field
+        self.expected = expected
+
+
 class NotLinkedError(AccessError):
     """The workspace is not linked to the user, so it can't be the current one."""
+
+
+class UnknownKeyError(AccessError):
+    """The user never had such an API key."""
+
+
+class BusyError(AccessError):
+    """Others change the user all the time; trying again helps."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +71,9 @@ class Key:
 
 
 class IssuedKey(NamedTuple):
-    """A new key: the whole, `<prefix>.<secret>`, is shown this once."""
+    """A new key: what is kept of it, and the whole, `<prefix>.<secret>`, which is shown this once."""
 
-    prefix: str
+    about: Key
     key: str
 
 
@@ -114,6 +134,7 @@ class User(Aggregate):
         self.linked_workspaces: list[int] = []
         self.current_workspace: int | None = None
         self.keys: dict[str, Key] = {}
+        self.revoked_keys: set[str] = set()
 
     @staticmethod
     def create_id(user_id: str) -> UUID:
@@ -133,15 +154,16 @@ class User(Aggregate):
     def select(self, workspace_id: int, at: int, by: str) -> None:
         """Make a linked workspace the current one; raise NotLinkedError for any other."""
         if workspace_id not in self.linked_workspaces:
-            msg = f"workspace {workspace_id} is not linked to {self.user_id}"
-            raise NotLinkedError(msg)
+            raise NotLinkedError(f"workspace {workspace_id} is not linked to {self.user_id}")
         if workspace_id != self.current_workspace:
             self._selected(self.user_id, workspace_id, at=at, by=by)
 
     def revoke_key(self, prefix: str, at: int, by: str) -> None:
-        """Revoke an API key; one that is unknown or revoked already stays so."""
+        """Revoke an API key, or leave it revoked; raise UnknownKeyError for one that the user never had."""
         if prefix in self.keys:
             self._key_revoked(self.user_id, prefix, at=at, by=by)
+        elif prefix not in self.revoked_keys:
+            raise UnknownKeyError(f"{self.user_id} has no such key")
 
     @event(WorkspaceLinked)
     def _linked(self, user_id: str, workspace_id: int, current: bool, at: int, by: str) -> None:  # noqa: FBT001
@@ -182,6 +204,7 @@ class User(Aggregate):
     def _key_revoked(self, user_id: str, prefix: str, at: int, by: str) -> None:
         del user_id, at, by
         del self.keys[prefix]
+        self.revoked_keys.add(prefix)
 
 
 class Access(Application[UUID]):
@@ -221,23 +244,21 @@ class Access(Application[UUID]):
     ) -> IssuedKey:
         """Give the user an API key with these scopes until `expires_at` (ms, UTC; None: for ever)."""
         if not scopes or not set(scopes) <= set(SCOPES):
-            msg = f"scopes: expected some of {', '.join(SCOPES)}"
-            raise AccessError(msg)
-        if len(name) > MAX_KEY_NAME or "\0" in name:
-            msg = f"name: expected at most {MAX_KEY_NAME} characters without NUL"
-            raise AccessError(msg)
+            raise BadFieldError("scopes", f"expected some of {', '.join(SCOPES)}")
+        if len(name) > MAX_KEY_NAME or _CONTROL.search(name):
+            raise BadFieldError("name", f"expected at most {MAX_KEY_NAME} characters without control characters")
         in_order = [scope for scope in SCOPES if scope in scopes]
 
         def issue(user: User, at: int) -> IssuedKey:
             prefix = f"ca_{secrets.token_hex(8)}"
             secret = secrets.token_urlsafe(_SECRET_BYTES)
             user.key_issued(user_id, prefix, secret_sha256(secret), name, list[str](in_order), expires_at, at, by)
-            return IssuedKey(prefix, f"{prefix}.{secret}")
+            return IssuedKey(user.keys[prefix], f"{prefix}.{secret}")
 
         return self._change(user_id, by, issue)
 
     def revoke_key(self, user_id: str, prefix: str, by: str) -> None:
-        """Revoke one of the user's API keys."""
+        """Revoke one of the user's API keys; raise UnknownKeyError where they never had it."""
         self._change(user_id, by, lambda user, at: user.revoke_key(prefix, at, by))
 
     def user(self, user_id: str) -> User | None:
@@ -246,6 +267,11 @@ class Access(Application[UUID]):
             return self.repository.get(User.create_id(check_user(user_id)))
         except AggregateNotFoundError:
             return None
+
+    def history(self, user_id: str) -> list[User.Event]:
+        """Return all that was ever said of the user, in order."""
+        events = self.events.get(User.create_id(check_user(user_id)))
+        return [each for each in events if isinstance(each, User.Event)]
 
     def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
         """Leave the process's environment out: everything is handed in."""
@@ -266,13 +292,14 @@ class Access(Application[UUID]):
             at = self._clock()
             user = self.user(user_id) or User(user_id, at, by)
             result = change(user, at)
+            if user.pending_events and isinstance(user.pending_events[-1], User.Registered):
+                return result  # nothing was said of them after all
             try:
                 self.save(user)
             except IntegrityError:
                 continue
             return result
-        msg = f"{user_id} is being changed by somebody else all the time"
-        raise AccessError(msg)
+        raise BusyError(f"{user_id} is being changed by somebody else all the time, please try again")
 
 
 def secret_sha256(secret: str) -> str:
@@ -280,15 +307,18 @@ def secret_sha256(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def is_user(text: str) -> bool:
+    """Return whether this can be a user's id: 1–255 characters without `/`, control characters and lone surrogates."""
+    return 1 <= len(text) <= MAX_USER_ID and "/" not in text and not _CONTROL.search(text)
+
+
 def check_user(user_id: str) -> str:
-    """Return the user id; raise AccessError where it is not 1–255 characters without `/` and NUL."""
-    if not 1 <= len(user_id) <= MAX_USER_ID or "/" in user_id or "\0" in user_id:
-        msg = f"user: expected 1–{MAX_USER_ID} characters without /"
-        raise AccessError(msg)
+    """Return the user id; raise AccessError where it can't be one."""
+    if not is_user(user_id):
+        raise BadFieldError("user", f"expected 1–{MAX_USER_ID} characters without / and control characters")
     return user_id
 
 
 def _check_workspace(workspace_id: int) -> None:
     if not 1 <= workspace_id <= MAX_ID:
-        msg = f"workspace: expected a number from 1 to {MAX_ID}"
-        raise AccessError(msg)
+        raise BadFieldError("workspace", f"expected a number from 1 to {MAX_ID}")

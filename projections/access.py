@@ -1,6 +1,6 @@
 """Who may see what, as every request asks it: the rows that the users' events keep, and the questions put to them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from psycopg.sql import SQL
@@ -15,7 +15,14 @@ _UNLINK = SQL("DELETE FROM workspace_link WHERE user_id = %s AND workspace_id = 
 _SELECT = SQL("UPDATE workspace_link SET current = (workspace_id = %s) WHERE user_id = %s")
 _ISSUE = SQL("INSERT INTO api_key (prefix, user_id, secret_sha256, scopes, expires_at) VALUES (%s, %s, %s, %s, %s)")
 _REVOKE = SQL("DELETE FROM api_key WHERE prefix = %s")
+_FORGET = SQL("DELETE FROM api_key_window WHERE prefix = %s")
 _OWNER = SQL("SELECT user_id FROM api_key WHERE prefix = %s")
+_LAST_USED = SQL("SELECT prefix, last_used_at FROM api_key WHERE user_id = %s")
+_USED = SQL("""
+UPDATE api_key AS k SET last_used_at = u.at
+FROM unnest(%(prefixes)s::text[], %(instants)s::bigint[]) AS u (prefix, at)
+WHERE k.prefix = u.prefix AND (k.last_used_at IS NULL OR k.last_used_at <= u.at - %(pause)s)
+""")
 
 # The beginning of every statement that answers a request: `caller` is at most one row, `seen` the workspaces that it
 # asks for and may see. A foreign workspace and an absent one are the same: no row.
@@ -85,6 +92,17 @@ def owner_of_key(database: Database, prefix: str) -> str | None:
     return str(row[0]) if row else None
 
 
+def last_used(database: Database, user_id: str) -> dict[str, int | None]:
+    """Return by prefix when each of the user's API keys was used last (ms, UTC; None: never)."""
+    return dict(database.execute(_LAST_USED, (user_id,)).fetchall())
+
+
+def used(database: Database, instants: Mapping[str, int], pause: int) -> None:
+    """Note when API keys were used (by prefix; ms, UTC), unless that was noted less than `pause` ms before."""
+    keys = {"prefixes": list(instants), "instants": list(instants.values()), "pause": pause}
+    database.execute(_USED, keys)
+
+
 def project(database: Database, events: Iterable[User.Event]) -> None:
     """Write what users' events change; called in the transaction that appends them."""
     for event in events:
@@ -100,3 +118,4 @@ def project(database: Database, events: Iterable[User.Event]) -> None:
                 database.execute(_ISSUE, key)
             case User.KeyRevoked():
                 database.execute(_REVOKE, (event.prefix,))
+                database.execute(_FORGET, (event.prefix,))

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from domain.access import SCOPES, Access, Key
-from domain.instants import format_instant
+from api.access import history_json, user_json
+from domain.access import SCOPES, Access
 from domain.recorder import Pool
 from projections import access
 from service.clock import clock
@@ -42,6 +42,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     added.add_argument("--scope", choices=SCOPES, action="append", help="what the key may do (read)")
     added.add_argument("--expires", metavar="90d", type=_duration, help="how long it holds: a number of s, m, h or d")
     added.add_argument("--name", default="", help="what the key is for")
+    add("history", _history, "show who could see what, since when, by whose hand", "USER").add_argument(
+        "--json", action="store_true", help="as JSON"
+    )
     add("revoke-key", _revoke_key, "revoke an API key", "PREFIX")
     add("keys", _keys, "show a user's API keys", "USER").add_argument("--json", action="store_true", help="as JSON")
 
@@ -54,14 +57,31 @@ def _change(arguments: argparse.Namespace, chosen: Settings) -> int:
 
 
 def _show(arguments: argparse.Namespace, chosen: Settings) -> int:
-    with _users(chosen) as (users, _, __):
-        user = users.user(arguments.USER)
-    linked, current = (user.linked_workspaces, user.current_workspace) if user else ([], None)
+    shown = _shown(arguments.USER, chosen)
     if arguments.json:
-        shown = {"user": arguments.USER, "linked_workspaces": linked, "current_workspace": current}
+        del shown["keys"]
         return print_json(shown)
-    rows = [(workspace_id, "current" if workspace_id == current else "") for workspace_id in linked]
+    current = shown["current_workspace"]
+    rows = [(workspace_id, "current" if workspace_id == current else "") for workspace_id in shown["linked_workspaces"]]
     return print_table(("workspace", ""), rows)
+
+
+def _history(arguments: argparse.Namespace, chosen: Settings) -> int:
+    with _users(chosen) as (users, _, __):
+        events = history_json(users.history(arguments.USER))
+    if arguments.json:
+        return print_json({"user": arguments.USER, "history": events})
+    rows = [(at, by, kind, _words(said)) for at, by, kind, said in map(_event, events)]
+    return print_table(("at", "by", "what", ""), rows)
+
+
+def _event(event: dict[str, Any]) -> tuple[str, str, str, dict[str, Any]]:
+    said = dict(event)
+    return said.pop("at"), said.pop("by"), said.pop("type"), said
+
+
+def _words(said: dict[str, Any]) -> str:
+    return " ".join(f"{name}={','.join(value) if isinstance(value, list) else value}" for name, value in said.items())
 
 
 def _issue_key(arguments: argparse.Namespace, chosen: Settings) -> int:
@@ -84,24 +104,20 @@ def _revoke_key(arguments: argparse.Namespace, chosen: Settings) -> int:
 
 
 def _keys(arguments: argparse.Namespace, chosen: Settings) -> int:
-    with _users(chosen) as (users, _, __):
-        user = users.user(arguments.USER)
-    keys = list(user.keys.values()) if user else []
+    keys = _shown(arguments.USER, chosen)["keys"]
     if arguments.json:
-        return print_json({"keys": [_key(key) for key in keys]})
-    return print_table(
-        ("prefix", "name", "scopes", "created_at", "expires_at"), [tuple(_key(k).values()) for k in keys]
-    )
+        return print_json({"keys": keys})
+    columns = ("prefix", "name", "scopes", "created_at", "expires_at", "last_used_at")
+    return print_table(columns, [tuple(key[column] for column in columns) for key in keys])
 
 
-def _key(key: Key) -> dict[str, Any]:
-    return {
-        "prefix": key.prefix,
-        "name": key.name,
-        "scopes": list(key.scopes),
-        "created_at": format_instant(key.created_at),
-        "expires_at": None if key.expires_at is None else format_instant(key.expires_at),
-    }
+def _shown(user_id: str, chosen: Settings) -> dict[str, Any]:
+    """Return a user as the HTTP interface shows them."""
+    with _users(chosen) as (users, pool, _):
+        user = users.user(user_id)
+        with pool.connection() as connection:
+            last_used = access.last_used(connection, user_id)
+    return user_json(user_id, user, last_used)
 
 
 @contextmanager

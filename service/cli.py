@@ -75,12 +75,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(_: argparse.Namespace, chosen: Settings) -> int:
-    secret = {} if chosen.session_key else {"JWT_SECRET": token_urlsafe(32)}
+    secret = {} if chosen.sessions else {"JWT_SECRET": token_urlsafe(32)}
     return _run_tree(chosen, secret, demo.demonstrate)
 
 
 def _serve(_: argparse.Namespace, chosen: Settings) -> int:
-    if chosen.session_key is None:
+    if chosen.sessions is None:
         raise settings.BadSettingError("JWT_SECRET: expected one of JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS_URL")
 
     def say_where(url: str, _: str, __: Event) -> None:

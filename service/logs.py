@@ -1,17 +1,30 @@
 """How log lines look: text on a terminal, JSON elsewhere; all of them go to stderr."""
 
+import logging
 import logging.config
 import sys
 from typing import Any
 
 from service.settings import Settings
 
-_TEXT = {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+_TEXT = {"()": "service.logs.Text", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
 _JSON = {
-    "()": "pythonjsonlogger.json.JsonFormatter",
+    "()": "pythonjsonlogger.msgspec.MsgspecFormatter",
     "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
     "rename_fields": {"asctime": "at", "levelname": "level", "name": "logger"},
 }
+
+
+_FIELDS = ("method", "route", "status", "ms", "user", "key", "workspace", "request_id")  # of a request's line
+
+
+class Text(logging.Formatter):
+    """A line for people: the message, then a request's fields."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        """Return the line without what an exception adds."""
+        said = [f"{name}={getattr(record, name)}" for name in _FIELDS if hasattr(record, name)]
+        return " ".join([super().formatMessage(record), *said])
 
 
 def configuration(settings: Settings) -> dict[str, Any]:

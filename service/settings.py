@@ -10,9 +10,12 @@ from typing import Literal
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from api.authentication import BadKeyError, SessionKey
+from api import sessions
+from api.published_keys import PublishedKeys
+from api.sessions import BadKeyError, FixedKey, Keys, Sessions
 
 MIN_THREADS = 1
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")  # RFC 6454, 6.1
 
 
 class BadSettingError(Exception):
@@ -31,7 +34,9 @@ class Settings:
     threads: int
     log_level: str
     log_format: Literal["text", "json"] | None
-    session_key: SessionKey | None
+    sessions: Sessions | None
+    rate_limit: int  # requests a minute for one key, 0 for any number
+    reading_origins: tuple[str, ...]
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -45,7 +50,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         threads=_number(environment, "WEB_THREADS", 8, MIN_THREADS, 1_000),
         log_level=_one_of(environment, "LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical")),
         log_format=_log_format(environment),
-        session_key=_session_key(environment),
+        sessions=_sessions(environment),
+        rate_limit=_number(environment, "RATE_LIMIT", 0, 0, 1_000_000),
+        reading_origins=_origins(environment),
     )
 
 
@@ -88,8 +95,8 @@ def _is_conninfo(text: str) -> bool:
     return True
 
 
-def _session_key(environment: Mapping[str, str]) -> SessionKey | None:
-    """Return the key that session cookies are checked with; None where none is configured."""
+def _sessions(environment: Mapping[str, str]) -> Sessions | None:
+    """Return what tells whose a session cookie is; None where no key is configured."""
     given = [name for name in ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL") if environment.get(name)]
     if not given:
         return None
@@ -97,25 +104,37 @@ def _session_key(environment: Mapping[str, str]) -> SessionKey | None:
         msg = f"{given[1]}: expected only one of JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS_URL"
         raise BadSettingError(msg)
     (name,) = given
+    try:
+        keys = _keys(name, environment[name], environment.get("JWT_ALGORITHM") or None)
+    except BadKeyError as error:
+        msg = f"{'JWT_ALGORITHM' if error.algorithm else name}: {error}"
+        raise BadSettingError(msg) from error
+    return Sessions(
+        keys,
+        issuer=environment.get("JWT_ISSUER") or None,
+        audience=environment.get("JWT_AUDIENCE") or None,
+        leeway=_number(environment, "JWT_LEEWAY", 10, 0, 3_600),
+    )
+
+
+def _keys(name: str, value: str, algorithm: str | None) -> Keys:
     if name == "JWT_JWKS_URL":
-        msg = "JWT_JWKS_URL: is not supported by this version; give JWT_SECRET or JWT_PUBLIC_KEY"
-        raise BadSettingError(msg)
-    value = environment[name]
-    if name == "JWT_PUBLIC_KEY" and value.startswith("@"):
+        return PublishedKeys(value, algorithm=algorithm)
+    if name == "JWT_SECRET":
+        return FixedKey(sessions.secret(value), algorithm)
+    if value.startswith("@"):
         try:
             value = Path(value[1:]).read_text(encoding="ascii")
         except (OSError, UnicodeDecodeError) as error:
             msg = f"JWT_PUBLIC_KEY: {value[1:]} can't be read"
             raise BadSettingError(msg) from error
-    try:
-        return SessionKey(
-            value,
-            public=name == "JWT_PUBLIC_KEY",
-            algorithm=environment.get("JWT_ALGORITHM") or None,
-            issuer=environment.get("JWT_ISSUER") or None,
-            audience=environment.get("JWT_AUDIENCE") or None,
-            leeway=_number(environment, "JWT_LEEWAY", 10, 0, 3_600),
-        )
-    except BadKeyError as error:
-        msg = f"{'JWT_ALGORITHM' if error.algorithm else name}: {error}"
-        raise BadSettingError(msg) from error
+    return FixedKey(sessions.public_key(value), algorithm)
+
+
+def _origins(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the origins of CORS_ORIGINS, separated by commas or spaces, each as a browser sends it."""
+    origins = (environment.get("CORS_ORIGINS") or "").replace(",", " ").split()
+    if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        msg = "CORS_ORIGINS: expected origins such as https://app.example.com, separated by commas"
+        raise BadSettingError(msg)
+    return tuple(origins)

@@ -7,9 +7,14 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from api.app import create_app
 from api.authentication import Authentication
+from api.last_use import LastUse
 from api.measurements import Measurements, Projection
 from api.parts import Parts
+from api.published_keys import PublishedKeys
+from api.rate_limit import RateLimit
+from domain.access import Access
 from domain.recorder import Pool
+from projections import access
 from service import database, logs, settings
 from service.clock import clock
 
@@ -19,15 +24,16 @@ class Application:
     """A WSGI application with something to close."""
 
     answer: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
-    pool: Pool
+    parts: Parts
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         return self.answer(environ, start_response)
 
     def close(self) -> None:
-        """Close the connections to the database."""
-        self.pool.close()
+        """Write what is still to be written, and close the connections to the database."""
+        self.parts.authentication.last_use.close()
+        self.parts.pool.close()
 
 
 def application() -> Application:
@@ -37,9 +43,11 @@ def application() -> Application:
         message = "DATABASE_URL: is not set"
         raise settings.BadSettingError(message)
     logs.configure(chosen)
-    pool = database.open_pool(chosen.database_url, size=chosen.threads)
+    pool = database.open_pool(chosen.database_url, size=chosen.threads + 1)  # one for what runs beside the requests
     parts = make_parts(pool, chosen, os.environ)
-    return Application(create_app(parts), pool)
+    if chosen.sessions is not None and isinstance(chosen.sessions.keys, PublishedKeys):
+        chosen.sessions.keys.preload()
+    return Application(create_app(parts), parts)
 
 
 def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, str]) -> Parts:
@@ -47,9 +55,16 @@ def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, 
     measurements = Measurements(Projection(pool), environment)
     return Parts(
         pool=pool,
-        authentication=Authentication(chosen.session_key, clock),
+        authentication=Authentication(
+            chosen.sessions,
+            clock,
+            LastUse(pool, clock),
+            RateLimit(pool, chosen.rate_limit) if chosen.rate_limit else None,
+        ),
+        users=Access(pool, access.project, clock),
         clock=clock,
         measurements=measurements,
         schema_fault=database.schema_fault,
         waiting_requests=max(1, chosen.threads // 4),
+        reading_origins=chosen.reading_origins,
     )

@@ -12,7 +12,6 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from api.app import create_app
-from api.authentication import SessionKey
 from domain.access import Access
 from domain.recorder import Pool
 from projections import access
@@ -93,7 +92,6 @@ def client(pool: Pool) -> testing.TestClient:
     """Give the application around a fresh database, without a server; nothing projects unless a test does."""
     environment = {"JWT_SECRET": JWT_SECRET, "DATABASE_URL": "postgresql://unused"}
     chosen = settings.from_environment(environment)
-    assert isinstance(chosen.session_key, SessionKey)
     return testing.TestClient(create_app(make_parts(pool, chosen, {})))
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from eventsourcing.utils import get_topic
 
-from domain.access import Access, AccessError, NotLinkedError, User
+from domain.access import Access, AccessError, NotLinkedError, UnknownKeyError, User
 from domain.recorder import Pool
 from projections import access
 from projections.access import Asked, Credentials
@@ -59,25 +59,33 @@ def test_only_a_linked_workspace_can_be_selected(users: Access) -> None:
 
 
 def test_what_is_so_already_is_no_event(users: Access) -> None:
-    """Linking twice, unlinking what is not linked, selecting the current one, revoking an unknown key."""
+    """Linking twice, unlinking what is not linked, selecting the current one, revoking a key twice."""
     users.link("u", 1, BY)
-    user = users.user("u")
-    assert user is not None
-    version = user.version
+    prefix = users.issue_key("u", scopes=["read"], name="", expires_at=None, by=BY).about.prefix
+    users.revoke_key("u", prefix, BY)
+    before = users.history("u")
     users.link("u", 1, BY)
     users.unlink("u", 2, BY)
     users.select("u", 1, BY)
-    users.revoke_key("u", "ca_unknown", BY)
-    user = users.user("u")
-    assert user is not None
-    assert user.version == version
+    users.revoke_key("u", prefix, BY)
+    assert users.history("u") == before
+    users.unlink("nobody", 2, BY)
+    assert users.history("nobody") == []
+
+
+def test_a_key_that_the_user_never_had_cannot_be_revoked(users: Access) -> None:
+    """Nobody is to believe that a key is gone which is another user's and goes on."""
+    prefix = users.issue_key("u", scopes=["read"], name="", expires_at=None, by=BY).about.prefix
+    for user in ("u", "other"):
+        with pytest.raises(UnknownKeyError):
+            users.revoke_key(user, prefix if user == "other" else "ca_unknown", BY)
 
 
 def test_of_a_key_only_the_hash_is_stored(pool: Pool, users: Access) -> None:
     """Neither the events nor the rows hold the secret."""
     issued = users.issue_key("u", scopes=["write", "read"], name="n", expires_at=5, by=BY)
     prefix, _, secret = issued.key.partition(".")
-    assert prefix == issued.prefix
+    assert prefix == issued.about.prefix
     assert len(secret) >= 43, "32 random bytes"
     with pool.connection() as database:
         caller, _ = access.check(database, Credentials(prefix=prefix), Asked())

@@ -19,7 +19,7 @@ from tests.conftest import new_database, project_all
 from tests.facts import email_sent, parsed
 
 COMMANDS = ("demo", "serve", "migrate", "project", "replay", "status", "access")
-ACCESS_COMMANDS = ("link", "unlink", "select", "show", "issue-key", "keys", "revoke-key")
+ACCESS_COMMANDS = ("link", "unlink", "select", "show", "history", "issue-key", "keys", "revoke-key")
 
 
 class Said(NamedTuple):
@@ -116,7 +116,7 @@ def test_a_new_key_alone_is_printed_and_its_secret_never_again(command: Command)
     assert re.fullmatch(r"[A-Za-z0-9_]+", prefix)
     assert len(secret) >= 32
     (shown,) = json.loads(command("access", "keys", "u", "--json").out)["keys"]
-    assert list(shown) == ["prefix", "name", "scopes", "created_at", "expires_at"]
+    assert list(shown) == ["prefix", "name", "scopes", "created_at", "expires_at", "last_used_at"]
     assert (shown["prefix"], shown["name"], sorted(shown["scopes"])) == (prefix, "", ["read", "write"])
     expires_at = datetime.fromisoformat(shown["expires_at"])
     assert timedelta(0) <= expires_at - before - timedelta(days=90) < timedelta(minutes=1)
@@ -130,6 +130,30 @@ def test_a_key_for_which_nothing_is_said_may_read_and_does_not_expire(command: C
     command("access", "issue-key", "u", "--name", "reporting")
     (shown,) = json.loads(command("access", "keys", "u", "--json").out)["keys"]
     assert (shown["name"], shown["scopes"], shown["expires_at"]) == ("reporting", ["read"], None)
+
+
+def test_the_history_shows_who_could_see_what_since_when_by_whose_hand(command: Command) -> None:
+    """Every change, in order, for people and as JSON; of a key's secret nothing, not even its hash."""
+    command("access", "link", "u", "340")
+    key = command("access", "issue-key", "u", "--name", "reporting").out.strip()
+    prefix = key.partition(".")[0]
+    command("access", "revoke-key", prefix)
+    command("access", "unlink", "u", "340")
+    said = json.loads(command("access", "history", "u", "--json").out)
+    assert said["user"] == "u"
+    assert [{name: each[name] for name in each if name not in ("at", "by")} for each in said["history"]] == [
+        {"type": "Registered"},
+        {"type": "WorkspaceLinked", "workspace_id": 340, "current": True},
+        {"type": "KeyIssued", "prefix": prefix, "name": "reporting", "scopes": ["read"], "expires_at": None},
+        {"type": "KeyRevoked", "prefix": prefix},
+        {"type": "WorkspaceUnlinked", "workspace_id": 340},
+    ]
+    assert all(re.fullmatch(r"cli:.+", each["by"]) for each in said["history"])
+    assert sorted(each["at"] for each in said["history"]) == [each["at"] for each in said["history"]]
+    lines = command("access", "history", "u").out.splitlines()
+    assert [line.split()[2] for line in lines[1:]] == [each["type"] for each in said["history"]]
+    assert "workspace_id=340 current=True" in lines[2]
+    assert json.loads(command("access", "history", "nobody", "--json").out) == {"user": "nobody", "history": []}
 
 
 def test_a_key_is_revoked_once(command: Command) -> None:

@@ -185,8 +185,9 @@ def test_a_foreign_and_an_absent_workspace_look_the_same(client: testing.TestCli
     seen = []
     for workspace in (777, 778, 2**63 - 1):
         result = client.simulate_get(PATH, headers=key, query_string=f"workspace_id={workspace}&min_position=5")
-        seen.append((result.status_code, result.content, sorted(result.headers)))
-    assert seen == [(403, DENIED, sorted(["content-length", "content-type", "x-request-id"]))] * 3
+        same = {name: value for name, value in result.headers.items() if name != "x-request-id"}
+        seen.append((result.status_code, result.content, same))
+    assert seen == [(403, DENIED, seen[0][2])] * 3
 
 
 @pytest.mark.parametrize("scopes", [("write",), ("admin",), ("write", "admin")])

@@ -187,8 +187,27 @@ BAD = [
     ("JWT_PUBLIC_KEY", {"JWT_PUBLIC_KEY": "a-key"}),
     ("JWT_PUBLIC_KEY", {"JWT_SECRET": "", "JWT_PUBLIC_KEY": "@/missing"}),
     ("JWT_PUBLIC_KEY", {"JWT_SECRET": "", "JWT_PUBLIC_KEY": "not a key"}),
-    ("JWT_JWKS_URL", {"JWT_SECRET": "", "JWT_JWKS_URL": "https://here"}),
+    ("JWT_JWKS_URL", {"JWT_JWKS_URL": "https://here/jwks"}),
+    *[
+        ("JWT_JWKS_URL", {"JWT_SECRET": "", "JWT_JWKS_URL": bad})
+        for bad in (
+            "http://elsewhere/jwks",
+            "http://127.0.0.1.evil.example/jwks",
+            "file:///etc/passwd",
+            "https://",
+            "https://here:x/",
+            "here",
+            f"https://u:{PASSWORD}@here/",
+        )
+    ],
     ("JWT_ALGORITHM", {"JWT_ALGORITHM": "none"}),
+    ("JWT_ALGORITHM", {"JWT_SECRET": "", "JWT_JWKS_URL": "https://here/jwks", "JWT_ALGORITHM": "HS256"}),
+    ("RATE_LIMIT", {"RATE_LIMIT": "-1"}),
+    ("RATE_LIMIT", {"RATE_LIMIT": "many"}),
+    *[
+        ("CORS_ORIGINS", {"CORS_ORIGINS": bad})
+        for bad in ("*", "null", "example.com", "https://x/", "https://X", "https://a.b,*")
+    ],
     ("JWT_LEEWAY", {"JWT_LEEWAY": "-1"}),
 ]
 

@@ -1,0 +1,146 @@
+"""Session tokens: JWTs that the platform signed, held against keys that alone decide the algorithm."""
+
+from hashlib import sha256
+from typing import NamedTuple, Protocol
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from api.errors import UnauthenticatedError
+from domain.access import is_user
+
+MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2: a key of the same size as the hash output
+MIN_RSA_BITS = 2048  # RFC 7518, section 3.3
+MAX_VERIFIED = 10_000  # tokens that a process remembers to have verified
+
+
+class BadKeyError(Exception):
+    """A key to check sessions with can't be used; `algorithm` tells whether the named algorithm is what is wrong."""
+
+    def __init__(self, message: str, *, algorithm: bool = False) -> None:
+        """Take what is wrong, without the key."""
+        super().__init__(message)
+        self.algorithm = algorithm
+
+
+class Key(NamedTuple):
+    """A key that signatures are checked with, and the one algorithm that it is for."""
+
+    value: str | RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+    algorithm: str
+
+
+class Keys(Protocol):
+    """Where the keys come from."""
+
+    def find(self, key_id: str | None) -> Key | None:
+        """Return the key that now counts for a token with this `kid`, the same object as long as it does."""
+        ...
+
+
+class FixedKey:
+    """The one key of a configuration; what a token says of its key changes nothing."""
+
+    def __init__(self, key: Key, algorithm: str | None = None) -> None:
+        """Take the key; raise BadKeyError where an algorithm is named that is not the key's."""
+        if algorithm not in (None, key.algorithm):
+            raise BadKeyError(f"expected {key.algorithm}, which the key calls for", algorithm=True)
+        self._key = key
+
+    def find(self, key_id: str | None) -> Key:
+        """Return the key."""
+        del key_id
+        return self._key
+
+
+class Sessions:
+    """Tells whose session a token is."""
+
+    def __init__(self, keys: Keys, *, issuer: str | None = None, audience: str | None = None, leeway: int = 10) -> None:
+        """Take the keys, who must have issued a token and for whom (None: anybody), and the leeway in seconds."""
+        self.keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._leeway = leeway
+        self._verified: dict[bytes, _Verified] = {}  # by the token's hash
+
+    def user(self, token: str, now: int) -> str:
+        """Return the user whose session this is; raise UnauthenticatedError where it does not hold.
+
+        `now` is in ms, UTC. A token that was verified once holds until it expires or its key no longer counts: nothing
+        else about it can change. Raises UnavailableError where the keys are not to be had.
+        """
+        digest = sha256(token.encode()).digest()
+        verified = self._verified.get(digest)
+        if verified is None or now >= verified.until or self.keys.find(verified.key_id) is not verified.key:
+            verified = self._verify(token)
+            if len(self._verified) >= MAX_VERIFIED:
+                self._verified.clear()
+            self._verified[digest] = verified
+        return verified.user
+
+    def _verify(self, token: str) -> "_Verified":
+        try:
+            key_id = jwt.get_unverified_header(token).get("kid")
+            key = self.keys.find(key_id)
+            if key is None:
+                raise UnauthenticatedError("Invalid session")
+            claims = jwt.decode(
+                token,
+                key.value,
+                algorithms=[key.algorithm],
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=self._leeway,
+                options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise UnauthenticatedError("Session expired") from error
+        except (jwt.InvalidTokenError, OverflowError) as error:  # an infinite exp
+            raise UnauthenticatedError("Invalid session") from error
+        user = claims["sub"]
+        if not isinstance(user, str) or not is_user(user):
+            raise UnauthenticatedError("Invalid session")
+        return _Verified(user, (int(claims["exp"]) + self._leeway) * 1_000, key_id, key)
+
+
+class _Verified(NamedTuple):
+    """What is remembered of a token: whose it is, until when (ms, UTC), and the key that it was checked with."""
+
+    user: str
+    until: int
+    key_id: str | None
+    key: Key
+
+
+def secret(text: str) -> Key:
+    """Return the key that a shared secret is; raise BadKeyError where it is too short."""
+    if len(text.encode()) < MIN_SECRET_BYTES:
+        raise BadKeyError(f"expected at least {MIN_SECRET_BYTES} bytes")
+    return Key(text, "HS256")
+
+
+def public_key(pem: str) -> Key:
+    """Return the key that a PEM holds; raise BadKeyError where it is no public key, weak or of another kind."""
+    try:
+        key = usable(load_pem_public_key(pem.encode()))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise BadKeyError("expected a public key in PEM") from error
+    if key is None:
+        raise BadKeyError(f"expected an RSA key of at least {MIN_RSA_BITS} bits, an EC key on P-256 or an Ed25519 key")
+    return key
+
+
+def usable(value: object) -> Key | None:
+    """Return a public key with the algorithm that it calls for; None where it is weak or of another kind."""
+    if isinstance(value, RSAPublicKey) and value.key_size >= MIN_RSA_BITS:
+        return Key(value, "RS256")
+    if isinstance(value, EllipticCurvePublicKey) and isinstance(value.curve, SECP256R1):
+        return Key(value, "ES256")
+    if isinstance(value, Ed25519PublicKey):
+        return Key(value, "EdDSA")
+    return None
