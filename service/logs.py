@@ -30,7 +30,7 @@ class Text(logging.Formatter):
 def configuration(settings: Settings) -> dict[str, Any]:
     """Return the logging configuration that the settings ask for, as `logging.config` takes it."""
     text = settings.log_format == "text" or (settings.log_format is None and sys.stderr.isatty())
-    to_root: dict[str, Any] = {"handlers": [], "propagate": True, "level": "NOTSET"}
+    to_root: dict[str, Any] = {"handlers": [], "propagate": True, "level": "INFO"}  # debug tells paths and queries
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -1,0 +1,270 @@
+"""Shows what every answer carries, which pages may read, what is logged and never is, and what slow clients get."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import jwt
+import pytest
+from falcon import testing
+
+from api.app import create_app
+from domain.access import Access
+from domain.recorder import Pool
+from service import settings, worker
+from service.web import make_parts
+from tests.conftest import new_database
+from tests.facts import JWT_SECRET, api_key, email_sent, session
+from tests.running import Service, exchange, serving, users_of, with_password
+from tests.servers import wait_for
+
+DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
+EVENTS = "/api/v1/events/"
+HERE = "https://app.example.com"
+SECURITY = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+@pytest.mark.parametrize("path", [DASHBOARD, EVENTS, "/healthz", "/readyz", "/metrics", "/nowhere"])
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_every_answer_carries_the_security_headers_and_no_cookie(
+    client: testing.TestClient, path: str, method: str
+) -> None:
+    """Errors too; and nobody's page may read it."""
+    answer = client.simulate_request(method, path, headers={"Origin": HERE, "Access-Control-Request-Method": "GET"})
+    assert {name: answer.headers.get(name) for name in SECURITY} == SECURITY
+    assert "set-cookie" not in answer.headers
+    assert [name for name in answer.headers if name.startswith("access-control-")] == []
+
+
+@pytest.fixture
+def for_pages(pool: Pool) -> testing.TestClient:
+    """Give the application with two origins whose pages may read."""
+    chosen = settings.from_environment({"JWT_SECRET": JWT_SECRET, "CORS_ORIGINS": f"{HERE}, http://localhost:3000"})
+    return testing.TestClient(create_app(make_parts(pool, chosen, {})))
+
+
+def test_a_page_of_a_named_origin_may_read_with_its_users_cookie(for_pages: testing.TestClient, users: Access) -> None:
+    """And see how fresh the answer is."""
+    users.link("u-1", 340, "cli:test")
+    answer = for_pages.simulate_get(DASHBOARD, headers={"Origin": HERE, **session("u-1")})
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == HERE
+    assert answer.headers["access-control-allow-credentials"] == "true"
+    assert answer.headers["vary"] == "Origin"
+    assert "X-Position" in answer.headers["access-control-expose-headers"]
+    asked = {"Origin": HERE, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
+    preflight = for_pages.simulate_options(DASHBOARD, headers=asked)
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == HERE
+    assert preflight.headers["access-control-allow-headers"] == "x-api-key"
+
+
+@pytest.mark.parametrize("path", [DASHBOARD, EVENTS, "/api/v1/access/users/u-1/workspaces/340"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_a_page_of_a_named_origin_may_not_write(for_pages: testing.TestClient, path: str, method: str) -> None:
+    """A browser that asks is told that only reading is allowed."""
+    asked = {"Origin": HERE, "Access-Control-Request-Method": method}
+    answer = for_pages.simulate_options(path, headers=asked)
+    assert answer.headers["access-control-allow-methods"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "https://app.example.com.evil.example", "http://app.example.com", "null", "*"]
+)
+def test_a_page_of_another_origin_reads_nothing(for_pages: testing.TestClient, users: Access, origin: str) -> None:
+    """Its browser keeps the answer from it; and caches are told that the origin matters."""
+    users.link("u-1", 340, "cli:test")
+    answer = for_pages.simulate_get(DASHBOARD, headers={"Origin": origin, **session("u-1")})
+    assert [name for name in answer.headers if name.startswith("access-control-")] == []
+    assert answer.headers["vary"] == "Origin"
+
+
+@pytest.fixture(scope="module")
+def url(server_url: str, template: str) -> Iterator[str]:
+    """Give a database for all tests of this module."""
+    with new_database(server_url, template) as made:
+        yield with_password(made)
+
+
+@pytest.fixture(scope="module")
+def service(url: str) -> Iterator[Service]:
+    """Give a running service that logs everything, as JSON."""
+    with serving(url, LOG_LEVEL="debug", LOG_FORMAT="json", WEB_THREADS="4") as running:
+        yield running
+
+
+def lines(service: Service, request_id: str) -> list[dict[str, object]]:
+    """Return the access log's lines of a request."""
+    found = [json.loads(line) for line in service.output.splitlines() if f'"{request_id}"' in line]
+    return [line for line in found if line["logger"] == "access"]
+
+
+def test_each_request_is_one_line_of_the_log(service: Service, url: str) -> None:
+    """User or key's prefix, workspace, status, duration; the route, never the path or the query."""
+    with users_of(url) as users:
+        key = api_key(users, 340, user="u-log")
+    prefix = key["X-API-Key"].partition(".")[0]
+    asked: dict[str, tuple[str, str, dict[str, str], dict[str, object]]] = {
+        "r-1": ("GET", DASHBOARD, key, {"key": prefix, "workspace": 340, "status": 200}),
+        "r-2": ("GET", f"{DASHBOARD}?workspace_id=ALL", session("u-log"),
+                {"user": "u-log", "workspace": "ALL", "status": 200}),
+        "r-3": ("GET", f"{DASHBOARD}?workspace_id=777", key, {"key": prefix, "workspace": 777, "status": 403}),
+        "r-4": ("GET", DASHBOARD, {"X-API-Key": f"{prefix}.x"}, {"status": 401}),
+        "r-5": ("GET", "/a-secret/?q=1", key, {"status": 404, "route": "none"}),
+        "r-6": ("POST", f"{EVENTS}?workspace_id=340", key, {"key": prefix, "workspace": 340, "status": 415}),
+        "r-7": ("GET", "/healthz", {}, {"status": 200, "level": "DEBUG"}),
+    }  # fmt: skip
+    for request_id, (method, path, headers, _) in asked.items():
+        service.request(method, path, {**headers, "X-Request-ID": request_id})
+    for request_id, (method, path, _, expected) in asked.items():
+        wait_for(lambda request_id=request_id: lines(service, request_id) != [])  # type: ignore[misc]
+        (line,) = lines(service, request_id)
+        assert line["method"] == method
+        assert isinstance(line["ms"], float)
+        assert {name: line.get(name) for name in expected} == expected
+        assert "?" not in str(line)
+        assert {"user", "key", "workspace"} & line.keys() <= expected.keys(), path
+
+
+def test_the_line_is_readable_on_a_terminal(url: str) -> None:
+    """The same, as text."""
+    with serving(url, LOG_FORMAT="text") as service:
+        service.request("GET", DASHBOARD, {"X-Request-ID": "r-text", **session("u-text")})
+        wait_for(lambda: "r-text" in service.output)
+        (line,) = [line for line in service.output.splitlines() if "r-text" in line]
+    assert "access: request method=GET route=/api/v1/dashboard/campaign-analytics status=403 ms=" in line
+    assert "user=u-text" in line
+
+
+def test_no_secret_is_told_anywhere(service: Service, url: str) -> None:
+    """Not in the log at its most talkative, not in an error, not in the metrics: good, bad and misplaced ones."""
+    with users_of(url) as users:
+        key = api_key(users, 340, user="u-secret")
+        admin = api_key(users, user="platform", scopes=("admin",))
+    good, forged = session("u-secret"), jwt.encode({"sub": "u"}, "a-forgers-secret-of-thirty-two-bytes", "HS256")
+    told = "a-secret-in-a-query"
+    secrets = [
+        JWT_SECRET,
+        "a-forgers-secret",
+        told,
+        key["X-API-Key"].partition(".")[2],
+        admin["X-API-Key"].partition(".")[2],
+        good["Cookie"].partition("=")[2],
+        forged,
+    ]
+    swapped = {"X-API-Key": ".".join(reversed(key["X-API-Key"].split(".")))}
+    everybody = [
+        key,
+        admin,
+        good,
+        swapped,
+        {"Cookie": f"sessionid={forged}"},
+        {"X-API-Key": told},
+    ]
+    answers = []
+    for headers in everybody:
+        for method, path in (
+            ("GET", DASHBOARD),
+            ("GET", f"{DASHBOARD}?min_position={told}"),
+            ("GET", f"{DASHBOARD}?workspace_id={'9' * 100}"),
+            ("POST", f"{EVENTS}?workspace_id=340"),
+            ("GET", f"/{told}/"),
+            ("DELETE", f"/api/v1/access/users/u-secret/keys/{key['X-API-Key'].partition('.')[0]}0"),
+            ("PUT", "/api/v1/access/users/u-secret/current-workspace"),
+        ):
+            answers.append(service.request(method, path, headers).body)
+    answers += [
+        exchange(service.port, f"GET / HTTP/1.1\r\nX-API-Key {key['X-API-Key']}\r\n\r\n".encode()),
+        exchange(service.port, f"GET /?{told} nonsense\r\n\r\n".encode()),
+        exchange(service.port, f"GET / HTTP/1.1\r\nHost: h\r\nCookie: {good['Cookie']}\x00\r\n\r\n".encode()),
+        service.request("GET", "/metrics").body,
+        service.request("GET", "/api/v1/access/users/u-secret", admin).body,
+        service.request("GET", "/api/v1/access/users/u-secret/history", admin).body,
+    ]
+    everything = service.output.encode() + b"".join(answers)
+    assert [secret for secret in secrets if secret.encode() in everything] == []
+
+
+BROKEN = [
+    (b"nonsense\r\n\r\n", 400),
+    (b"GET / HTTP/9.9\r\n\r\n", 400),
+    (b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\n\r\n", 414),
+    (b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(65)) + b"\r\n", 431),
+    (b"GET / HTTP/1.1\r\nX: " + b"y" * 9_000 + b"\r\n\r\n", 431),
+    (b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n", 400),
+    (b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    (b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: nonsense\r\n\r\n", 501),
+    (b"POST / HTTP/1.1\r\nHost: h\r\nExpect: nothing\r\n\r\n", 417),
+    (b"GET / HTTP/1.1\r\n folded: x\r\n\r\n", 400),
+    (b"\x16\x03\x01\x00\xa5\x01\x00\r\n\r\n", 400),
+]
+
+
+@pytest.mark.parametrize(("sent", "status"), BROKEN, ids=[str(number) for number in range(len(BROKEN))])
+def test_what_is_no_request_gets_an_error_like_any_other(service: Service, sent: bytes, status: int) -> None:
+    """In JSON, with a request id, and the connection is closed."""
+    answer = exchange(service.port, sent)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), answer
+    assert b"\r\nContent-Type: application/json\r\n" in head
+    assert b"\r\nX-Request-ID: " in head
+    assert set(json.loads(body)) == ({"error", "details"} if status == 400 else {"error"})
+
+
+def test_the_largest_requests_that_are_taken(service: Service) -> None:
+    """A line of 8,000 bytes, 60 header fields, a cookie of 8,000 bytes."""
+    headers = {**{f"X-{number}": "y" for number in range(60)}, "Cookie": "sessionid=" + "x" * 8_000}
+    assert service.request("GET", f"{DASHBOARD}?{'x' * 7_900}", headers).status == 401
+
+
+def test_idle_connections_take_no_thread_from_anybody(service: Service) -> None:
+    """Far more of them than there are threads; a stranger must not be able to stop the service with a few sockets."""
+    idle = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(50)]
+    try:
+        started = time.monotonic()
+        assert service.request("GET", "/healthz").status == 200
+        assert time.monotonic() - started < worker.HEAD_SECONDS / 2
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_a_client_that_is_too_slow_is_sent_away(service: Service, url: str) -> None:
+    """No first byte: closed. A head that stops or trickles, a body that stops: 408 after ten seconds."""
+    with users_of(url) as users:
+        key = api_key(users, 340, user="u-slow")["X-API-Key"]
+    head = (
+        f"POST {EVENTS}?workspace_id=340 HTTP/1.1\r\nHost: h\r\nX-API-Key: {key}\r\nContent-Type: application/json\r\n"
+    )
+    slow = {
+        b"": b"",
+        b"GET / HT": b"408 Request Timeout",
+        b"GET / HTTP/1.1\r\nHost: h\r\n": b"408 Request Timeout",
+        f"{head}Content-Length: 100\r\n\r\n{{".encode(): b"408 Request Timeout",
+        f"{head}Transfer-Encoding: chunked\r\n\r\n5\r\n".encode(): b"408 Request Timeout",
+    }
+
+    def send(sent: bytes) -> tuple[bytes, float]:
+        started = time.monotonic()
+        with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+            connection.sendall(sent)
+            answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+        return answer, time.monotonic() - started
+
+    with ThreadPoolExecutor(len(slow)) as executor:
+        for (answer, seconds), expected in zip(executor.map(send, slow), slow.values(), strict=True):
+            assert answer[9 : 9 + len(expected)] == expected
+            if answer:
+                assert list(json.loads(answer.partition(b"\r\n\r\n")[2])) == ["error"]
+            assert 8 < seconds < 20
+    posted = service.post(340, {"X-API-Key": key}, email_sent(source="slow"))
+    assert posted.json["position"] == 1, "what came halfway left nothing"
