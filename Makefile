@@ -4,11 +4,12 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help run test check bench lock format
+.PHONY: help run test check bench audit lock format
 
 help:
 	@echo "make run    show it working, with data in it     make check  lint, format, types, architecture"
 	@echo "make test   run all tests                        make bench  measure against the limit"
+	@echo "make audit  known weaknesses of dependencies     make lock   lock the dependencies anew"
 
 run: .venv/run
 	@exec $(BIN)/campaign-analytics demo
@@ -28,6 +29,12 @@ bench: .venv/dev
 format: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Known weaknesses of the locked dependencies, by the auditor's newest version; this asks a database on the internet.
+audit: .venv/bin/python
+	@$(PYTHON) -m venv .venv/audit
+	@.venv/audit/bin/python -m pip --disable-pip-version-check --quiet install --upgrade pip-audit
+	.venv/audit/bin/pip-audit --require-hashes --disable-pip --requirement requirements-dev.txt
 
 # The locks hold for every platform and carry hashes.
 lock:

@@ -44,15 +44,18 @@ class CampaignAnalytics:
             self._wait(workspaces[0], min_position)
             answer = self._read(credentials, wanted)  # the link may have gone meanwhile, or the key
             workspaces = _allowed(answer, self._parts.authentication.identify(credentials, answer.caller), wanted)
+        self._answer(response, workspaces, wanted)
+
+    def _read(self, credentials: Credentials, wanted: Asked) -> Answer:
+        with self._parts.connection() as database:
+            return campaign_analytics.read(database, credentials, wanted)
+
+    def _answer(self, response: falcon.Response, workspaces: list[Workspace], wanted: Asked) -> None:
         response.content_type = falcon.MEDIA_JSON
         response.data = _encode(campaign_analytics.body(workspaces))
         response.set_header("X-Lag", str(sum(workspace.head - workspace.position for workspace in workspaces)))
         if not wanted.every:
             response.set_header("X-Position", str(workspaces[0].position))
-
-    def _read(self, credentials: Credentials, wanted: Asked) -> Answer:
-        with self._parts.connection() as database:
-            return campaign_analytics.read(database, credentials, wanted)
 
     def _wait(self, workspace: Workspace, min_position: int) -> None:
         """Wait until the projection has come so far; no connection is held meanwhile."""

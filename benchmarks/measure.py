@@ -18,7 +18,11 @@ def compare(
     what: str, limit: Callable[[], float], product: Callable[[], float], goal: float | None, rounds: int = ROUNDS
 ) -> None:
     """Take both rates in turns, and print their medians, the ratio's median and spread, and the goal."""
-    pairs = [(limit(), product()) for _ in range(rounds)]
+    report(what, [(limit(), product()) for _ in range(rounds)], goal)
+
+
+def report(what: str, pairs: list[tuple[float, float]], goal: float | None) -> None:
+    """Print what `compare` prints of rates that were taken in turns, the limit's first."""
     ratios = sorted(ours / theirs for theirs, ours in pairs)
     limits, products = (median(side) for side in zip(*pairs, strict=True))
     print(

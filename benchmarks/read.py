@@ -6,9 +6,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from statistics import median, quantiles
+from urllib.parse import urlsplit
 
 import jwt
 
@@ -19,17 +22,79 @@ from projections.projector import Projector
 from service import supervisor
 from service.clock import clock
 
-SECONDS = 4
-CONNECTIONS = 8
+SECONDS = 1
+CONNECTIONS = 16  # fewer would fall unevenly on the two worker processes
+ROUNDS = 15
+SLICES, TURNS = 40, 150
 SECRET = "a secret for measuring, long enough to be taken"
+ANYBODY = "Accept: */*"
 PATH = "/api/v1/dashboard/campaign-analytics/?workspace_id=1"
+BARE = "/api/v1/bare?workspace_id=1"
 
 
 def main() -> None:
-    """Measure a read of twenty campaigns with an API key and with a session."""
+    """Measure a read of twenty campaigns with an API key and with a session, and what authentication costs of it."""
     if shutil.which("wrk") is None:
         print("reads are not measured: install wrk, for example: apt install wrk", file=sys.stderr)
         return
+    with (
+        _twenty_campaigns() as (environment, headers),
+        gunicorn(environment, "benchmarks.hello:Application()") as hello,
+        gunicorn(environment, "benchmarks.bare:application()") as both,
+        gunicorn(environment) as service,
+    ):
+        for who, header in headers.items():
+            measure.compare(
+                f"read of 20 campaigns, {who}, against hello world",
+                lambda: requests(f"{hello}/", ANYBODY),
+                lambda header=header: requests(f"{service}{PATH}", header),  # type: ignore[misc]
+                0.3,
+                ROUNDS,
+            )
+            requests(f"{both}{PATH}", header)  # as many connections to the database as it will have
+            asked = [(f"{hello}/", ANYBODY), (f"{both}{BARE}", ANYBODY), (f"{both}{PATH}", header)]
+            shares = [(checked - unchecked) / said for said, unchecked, checked in _latencies(asked)]
+            print(
+                f"authentication and access check, {who}: {median(shares):.2f} of hello world's time "
+                f"({quantiles(shares, n=4)[0]:.2f}-{quantiles(shares, n=4)[2]:.2f}), goal at most 0.25",
+                flush=True,
+            )
+
+
+def _latencies(asked: list[tuple[str, str]]) -> Iterator[list[float]]:
+    """Ask each in turn, one request at a time; yield the median seconds of each slice, which has new connections."""
+    for _ in range(SLICES):
+        with ExitStack() as stack:
+            connections = []
+            for url, header in asked:
+                parts = urlsplit(url)
+                connection = stack.enter_context(socket.create_connection((parts.hostname, parts.port)))
+                head = f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n{header}\r\n\r\n"
+                connections.append((connection, head.encode()))
+            taken = [[_seconds(*connection) for connection in connections] for _ in range(TURNS)]
+        yield [median(each) for each in zip(*taken, strict=True)]
+
+
+def _seconds(connection: socket.socket, request: bytes) -> float:
+    """Return how long an answer took."""
+    started = time.perf_counter()
+    connection.sendall(request)
+    answer = connection.recv(65_536)
+    if b"\r\n\r\n" not in answer:
+        answer += connection.recv(65_536)
+    seconds = time.perf_counter() - started
+    head, _, body = answer.partition(b"\r\n\r\n")
+    missing = int(re.search(rb"(?i)content-length: (\d+)", head)[1]) - len(body)  # type: ignore[index]
+    while missing > 0:
+        missing -= len(connection.recv(65_536))
+    if b" 200 " not in head[:16]:
+        raise RuntimeError(answer)
+    return seconds
+
+
+@contextmanager
+def _twenty_campaigns() -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    """Give the environment of a service with twenty campaigns, and the headers of a key and a session that see them."""
     with world.fresh_pool() as (url, pool):
         world.fill(pool, 1, world.facts(20_000))
         projector = Projector(pool)
@@ -40,28 +105,18 @@ def main() -> None:
         key = users.issue_key("reader", scopes=["read"], name="", expires_at=None, by="cli:bench").key
         token = jwt.encode({"sub": "reader", "exp": datetime.now(UTC).timestamp() + 3600}, SECRET, algorithm="HS256")
         environment = {**os.environ, "DATABASE_URL": url, "JWT_SECRET": SECRET, "LOG_LEVEL": "error"}
-        with (
-            _gunicorn(environment, "benchmarks.hello:Application()") as hello,
-            _gunicorn(environment) as service,
-        ):
-            for who, header in (("API key", f"X-API-Key: {key}"), ("session", f"Cookie: sessionid={token}")):
-                measure.compare(
-                    f"read of 20 campaigns, {who}, against hello world",
-                    lambda: _requests(f"{hello}/", "Accept: */*"),
-                    lambda header=header: _requests(f"{service}{PATH}", header),  # type: ignore[misc]
-                    0.3,
-                )
+        yield environment, {"API key": f"X-API-Key: {key}", "session": f"Cookie: sessionid={token}"}
 
 
 @contextmanager
-def _gunicorn(environment: dict[str, str], *application: str) -> Iterator[str]:
+def gunicorn(environment: dict[str, str], *application: str) -> Iterator[str]:
     """Run gunicorn as the service does, with another application where one is named; give its URL."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     command = [sys.executable, "-m", "gunicorn", "--config", str(supervisor.CONFIGURATION), *application]
     environment = {**environment, "CAMPAIGN_ANALYTICS_BIND": f"fd://{listener.fileno()}"}
     process = subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()])
     try:
-        _requests(f"{supervisor.url_of(listener)}/healthz", "Accept: */*", warm_up=True)
+        requests(f"{supervisor.url_of(listener)}/healthz", ANYBODY, warm_up=True)
         yield supervisor.url_of(listener)
     finally:
         process.terminate()
@@ -69,7 +124,8 @@ def _gunicorn(environment: dict[str, str], *application: str) -> Iterator[str]:
         listener.close()
 
 
-def _requests(url: str, header: str, *, warm_up: bool = False) -> float:
+def requests(url: str, header: str, *, warm_up: bool = False) -> float:
+    """Return how many requests a second are answered; raise RuntimeError where one is not answered well."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{1 if warm_up else SECONDS}s", "-H", header, url]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = re.search(r"Requests/sec:\s+([0-9.]+)", output)

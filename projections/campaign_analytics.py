@@ -9,7 +9,7 @@ from projections.access import SEEN, Asked, Caller, Credentials, parameters
 from projections.metrics import analytics
 
 # One statement, so one snapshot: who is calling, what they may see, how far it is projected, and the rows.
-_READ = SQL("""
+_ANSWER = SQL("""
 {seen}
 SELECT c.user_id, c.secret_sha256, c.scopes, c.expires_at,
     s.workspace_id, coalesce(h.head, 0), coalesce(p.position, 0), p.stuck_position,
@@ -27,7 +27,8 @@ LEFT JOIN LATERAL (
     ) AS ordered
 ) AS r ON true
 ORDER BY s.workspace_id
-""").format(seen=SEEN)
+""")
+_READ = _ANSWER.format(seen=SEEN)
 _PROJECTED = SQL("SELECT position, stuck_position FROM projection WHERE workspace_id = %s")
 
 

@@ -30,13 +30,15 @@ class Text(logging.Formatter):
 def configuration(settings: Settings) -> dict[str, Any]:
     """Return the logging configuration that the settings ask for, as `logging.config` takes it."""
     text = settings.log_format == "text" or (settings.log_format is None and sys.stderr.isatty())
-    to_root: dict[str, Any] = {"handlers": [], "propagate": True, "level": "INFO"}  # debug tells paths and queries
+    level = settings.log_level.upper()
+    no_paths = "INFO" if level == "DEBUG" else level  # gunicorn's debugging tells paths and queries
+    to_root: dict[str, Any] = {"handlers": [], "propagate": True, "level": no_paths}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": _TEXT if text else _JSON},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
-        "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
+        "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
             "gunicorn.error": to_root,
             "gunicorn.access": {"handlers": [], "propagate": False, "level": "CRITICAL"},

@@ -1,0 +1,44 @@
+"""The dashboard without authentication and access check: the same query of the workspace that anybody names."""
+
+import falcon
+from psycopg.sql import SQL
+
+from api.app import create_app
+from api.dashboard import CampaignAnalytics
+from api.parameters import WORKSPACE, asked, query
+from projections import campaign_analytics
+from projections.access import Asked, Caller, Credentials
+from projections.campaign_analytics import Answer
+from service import web
+from service.web import Application
+
+_EVERYBODY = SQL("""
+WITH caller AS (
+    SELECT 'anybody' AS user_id, NULL::text AS secret_sha256, NULL::text[] AS scopes, NULL::bigint AS expires_at
+), seen AS (SELECT %(workspace_id)s::bigint AS workspace_id)
+""")
+_READ = campaign_analytics._ANSWER.format(seen=_EVERYBODY)  # noqa: SLF001 (the same query, whatever becomes of it)
+
+
+class Bare(CampaignAnalytics):
+    """Answers whoever asks."""
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answer with the campaigns of a workspace."""
+        wanted = asked(query(request, (WORKSPACE,)), every=False)
+        answer = self._read(Credentials(), wanted)
+        self._answer(response, answer.workspaces, wanted)
+
+    def _read(self, credentials: Credentials, wanted: Asked) -> Answer:
+        del credentials
+        with self._parts.connection() as database, database.cursor(binary=True) as cursor:
+            rows = cursor.execute(_READ, {"workspace_id": wanted.workspace_id}).fetchall()
+        return Answer(Caller(*rows[0][:4]), [campaign_analytics._workspace(*row[4:]) for row in rows])  # noqa: SLF001
+
+
+def application() -> Application:
+    """Return the service's application with the dashboard open to everybody."""
+    made = web.application()
+    app = create_app(made.parts)
+    app.add_route("/api/v1/bare", Bare(made.parts))
+    return Application(app, made.parts)
