@@ -5,6 +5,7 @@ from collections.abc import Callable
 from threading import Event, Lock, Thread
 
 import psycopg
+from psycopg_pool import PoolClosed
 
 from domain.recorder import Pool
 from projections import access
@@ -69,6 +70,8 @@ class LastUse:
         try:
             with self._pool.connection() as database:
                 access.used(database, instants, PAUSE_MS)
+        except PoolClosed:
+            self._closed.set()  # nothing can be written any more
         except psycopg.OperationalError as error:
             logger.warning("the last use of API keys can't be written yet: %s", error)
             with self._lock:
