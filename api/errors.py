@@ -68,11 +68,25 @@ class UnsupportedTypeError(Exception):
     """The body is of a type that is not taken; the text is the answer."""
 
 
+INTERRUPTIONS = (BadRequestError, TooLargeError, RequestTimeoutError, psycopg.OperationalError)
+
+
+class InterruptedBodyError(Exception):
+    """A stream of events broke off; what was committed by then stays, and the answer counts it."""
+
+    def __init__(self, cause: Exception, counts: dict[str, object]) -> None:
+        """Take what broke it off, one of `INTERRUPTIONS`, and the counts."""
+        super().__init__(str(cause))
+        self.cause = cause
+        self.counts = counts
+
+
 def add_error_handlers(app: falcon.App[Any, Any]) -> None:
     """Teach the application the table."""
     for exception, status in _STATUS.items():
         app.add_error_handler(exception, _answer_with(status))
     app.add_error_handler(BadRequestError, _bad_request)
+    app.add_error_handler(InterruptedBodyError, _interrupted)
     app.add_error_handler(BadFieldError, _bad_field)
     app.add_error_handler(RateLimitedError, _rate_limited)
     app.add_error_handler(falcon.HTTPError, _http_error)
@@ -108,6 +122,16 @@ def _bad_request(_: falcon.Request, response: falcon.Response, error: BadRequest
 
 def _bad_field(request: falcon.Request, response: falcon.Response, error: BadFieldError, _: object) -> None:
     _bad_request(request, response, BadRequestError((error.field, error.expected)), _)
+
+
+def _interrupted(request: falcon.Request, response: falcon.Response, error: InterruptedBodyError, _: object) -> None:
+    if isinstance(error.cause, BadRequestError):
+        _bad_request(request, response, error.cause, _)
+    elif isinstance(error.cause, psycopg.OperationalError):
+        _database_away(request, response, error.cause, _)
+    else:
+        _answer_with(_STATUS[type(error.cause)])(request, response, error.cause, _)
+    response.media = {**response.media, **error.counts}
 
 
 def _rate_limited(_: falcon.Request, response: falcon.Response, error: RateLimitedError, __: object) -> None:

@@ -1,14 +1,16 @@
 """The one way in for facts: a worker's body is read, each event is checked, and what holds is put on disk."""
 
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 import falcon
 import msgspec
 
-from api import bodies
+from api import bodies, ndjson
 from api.authentication import require
-from api.errors import AccessDeniedError, BadRequestError, TooLargeError
+from api.errors import INTERRUPTIONS, AccessDeniedError, BadRequestError, InterruptedBodyError, TooLargeError
 from api.parameters import WORKSPACE, asked, query
 from api.parts import Parts
 from domain import ledger
@@ -19,8 +21,11 @@ from projections import access
 MAX_EVENTS = 10_000
 MAX_BODY_BYTES = 5 * 1024 * 1024
 MAX_REJECTS_LISTED = 1_000
+MAX_UNPACKED_BYTES = 1024 * 1024 * 1024  # of a packed stream of lines
+LINES_AT_ONCE = 5_000  # so many lines of a stream share a transaction
 _EVENTS = "events"
 _TOO_LARGE = f"Expected at most {MAX_BODY_BYTES} bytes and {MAX_EVENTS} events"
+_UNPACKS_TOO_LARGE = f"Expected a body that unpacks to at most {MAX_UNPACKED_BYTES} bytes"
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -65,40 +70,98 @@ class Events:
         if not workspaces:
             raise AccessDeniedError
         request.context.workspace = workspaces[0]
-        result = self._record(workspaces[0], _events(bodies.whole(request, MAX_BODY_BYTES, _TOO_LARGE)))
-        rejected = result.rejected_total or len(result.rejected)
-        self._parts.measurements.recorded(result.accepted, result.duplicates, rejected)
+        kind = bodies.media_type(request, (falcon.MEDIA_JSON, ndjson.MEDIA_TYPE))
+        if kind == ndjson.MEDIA_TYPE:
+            tally = self._stream(workspaces[0], request)
+        else:
+            tally = _Tally(workspaces[0])
+            self._record(tally, _events(bodies.whole(request, MAX_BODY_BYTES, _TOO_LARGE)), _as_it_is)
+        result = tally.result()
         response.status_code = _status(result)
         response.content_type = falcon.MEDIA_JSON
         response.data = _encode(result)
 
-    def _record(self, workspace_id: int, bodies: list[Any]) -> Result:
+    def _stream(self, workspace_id: int, request: falcon.Request) -> "_Tally":
+        """Record the lines of a body as they come; what breaks it off says what is committed by then."""
+        tally = _Tally(workspace_id)
+        lines = ndjson.lines(bodies.pieces(request, _UNPACKS_TOO_LARGE, MAX_UNPACKED_BYTES))
+        try:
+            while batch := list(islice(lines, LINES_AT_ONCE)):
+                self._record(tally, batch, _line)
+            if tally.events == 0:
+                self._record(tally, [], _line)
+        except INTERRUPTIONS as error:
+            raise InterruptedBodyError(error, msgspec.to_builtins(tally.result())) from error
+        return tally
+
+    def _record(self, tally: "_Tally", given: Sequence[Any], said: Callable[[Any], Any]) -> None:
+        """Record one batch of events in one transaction; `said` makes JSON's own objects of what is given."""
         now = self._parts.clock()
         facts: list[Event] = []
         places: list[int] = []
         rejected: list[Rejected] = []
-        for index, body in enumerate(bodies):
+        for index, each in enumerate(given, tally.events):
+            body = None
             try:
+                body = said(each)
                 facts.append(parse(body, now))
                 places.append(index)
             except RejectedError as error:
                 rejected.append(Rejected(index, _readable_id(body), error.code, error.error))
         with self._parts.connection() as database:
-            recorded = ledger.record(database, workspace_id, facts)
+            recorded = ledger.record(database, tally.workspace_id, facts)
         rejected += [
             Rejected(index, fact.id, "conflict", "id: names another fact already, with other content")
             for index, fact, outcome in zip(places, facts, recorded.outcomes, strict=True)
             if outcome is Outcome.CONFLICT
         ]
         rejected.sort(key=lambda each: each.index)
-        return Result(
-            workspace_id=workspace_id,
-            accepted=recorded.outcomes.count(Outcome.ACCEPTED),
-            duplicates=recorded.outcomes.count(Outcome.DUPLICATE),
-            rejected=rejected[:MAX_REJECTS_LISTED],
-            position=recorded.position,
-            rejected_total=len(rejected) if len(rejected) > MAX_REJECTS_LISTED else None,
-        )
+        accepted, duplicates = (recorded.outcomes.count(each) for each in (Outcome.ACCEPTED, Outcome.DUPLICATE))
+        self._parts.measurements.recorded(accepted, duplicates, len(rejected))
+        tally.add(accepted, duplicates, rejected, recorded.position)
+
+
+class _Tally:
+    """What has become of a request's events so far."""
+
+    def __init__(self, workspace_id: int) -> None:
+        self.workspace_id = workspace_id
+        self.accepted = self.duplicates = self.rejects = self.position = 0
+        self.rejected: list[Rejected] = []
+
+    @property
+    def events(self) -> int:
+        """Return how many events there were."""
+        return self.accepted + self.duplicates + self.rejects
+
+    def add(self, accepted: int, duplicates: int, rejected: list[Rejected], position: int) -> None:
+        """Add a batch, and where the log ends after it."""
+        self.accepted += accepted
+        self.duplicates += duplicates
+        self.rejects += len(rejected)
+        self.rejected += rejected[: MAX_REJECTS_LISTED - len(self.rejected)]
+        self.position = position
+
+    def result(self) -> Result:
+        """Return the answer."""
+        total = self.rejects if self.rejects > MAX_REJECTS_LISTED else None
+        return Result(self.workspace_id, self.accepted, self.duplicates, self.rejected, self.position, total)
+
+
+def _as_it_is(said: Any) -> Any:  # noqa: ANN401 (whatever JSON can say)
+    return said
+
+
+def _line(line: bytes | None) -> Any:  # noqa: ANN401 (whatever JSON can say)
+    """Return what a line says; raise RejectedError where it is too long or no JSON."""
+    if line is None:
+        raise RejectedError("too_large", f"line: expected at most {ndjson.MAX_LINE_BYTES} bytes")
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RejectedError("malformed", f"line: is not JSON: {error}") from error
+    except RecursionError as error:
+        raise RejectedError("malformed", "line: is nested too deep") from error
 
 
 def _events(body: bytes) -> list[Any]:

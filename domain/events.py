@@ -25,7 +25,7 @@ _NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # what PostgreSQL and UTF-8 can't h
 Status = Literal["DRAFT", "ACTIVE", "PAUSED", "COMPLETED", "ARCHIVED"]
 EventId = Annotated[str, Meta(min_length=1, max_length=128)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
-Code = Literal["conflict", "out_of_range", "unknown_type", "invalid_field", "malformed"]
+Code = Literal["conflict", "out_of_range", "unknown_type", "invalid_field", "malformed", "too_large"]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
