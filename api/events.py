@@ -16,7 +16,9 @@ from api.parts import Parts
 from domain import ledger
 from domain.events import Event, EventId, RejectedError, parse
 from domain.ledger import Outcome
+from domain.recorder import Database
 from projections import access
+from projections.access import Asked, Credentials
 
 MAX_EVENTS = 10_000
 MAX_BODY_BYTES = 5 * 1024 * 1024
@@ -72,18 +74,17 @@ class Events:
         request.context.workspace = workspaces[0]
         kind = bodies.media_type(request, (falcon.MEDIA_JSON, ndjson.MEDIA_TYPE))
         if kind == ndjson.MEDIA_TYPE:
-            tally = self._stream(workspaces[0], request)
+            tally = self._stream(_Tally(workspaces[0], credentials), request)
         else:
-            tally = _Tally(workspaces[0])
+            tally = _Tally(workspaces[0], credentials)
             self._record(tally, _events(bodies.whole(request, MAX_BODY_BYTES, _TOO_LARGE)), _as_it_is)
         result = tally.result()
         response.status_code = _status(result)
         response.content_type = falcon.MEDIA_JSON
         response.data = _encode(result)
 
-    def _stream(self, workspace_id: int, request: falcon.Request) -> "_Tally":
+    def _stream(self, tally: "_Tally", request: falcon.Request) -> "_Tally":
         """Record the lines of a body as they come; what breaks it off says what is committed by then."""
-        tally = _Tally(workspace_id)
         lines = ndjson.lines(bodies.pieces(request, _UNPACKS_TOO_LARGE, MAX_UNPACKED_BYTES))
         try:
             while batch := list(islice(lines, LINES_AT_ONCE)):
@@ -109,6 +110,7 @@ class Events:
             except RejectedError as error:
                 rejected.append(Rejected(index, _readable_id(body), error.code, error.error))
         with self._parts.connection() as database:
+            self._still_allowed(database, tally)
             recorded = ledger.record(database, tally.workspace_id, facts)
         rejected += [
             Rejected(index, fact.id, "conflict", "id: names another fact already, with other content")
@@ -120,12 +122,20 @@ class Events:
         self._parts.measurements.recorded(accepted, duplicates, len(rejected))
         tally.add(accepted, duplicates, rejected, recorded.position)
 
+    def _still_allowed(self, database: Database, tally: "_Tally") -> None:
+        """Ask again who is calling: while the body came, the link or the key may have gone."""
+        found, workspaces = access.check(database, tally.credentials, Asked(tally.workspace_id))
+        require(self._parts.authentication.identify(tally.credentials, found), "write")
+        if not workspaces:
+            raise AccessDeniedError
+
 
 class _Tally:
     """What has become of a request's events so far."""
 
-    def __init__(self, workspace_id: int) -> None:
+    def __init__(self, workspace_id: int, credentials: Credentials) -> None:
         self.workspace_id = workspace_id
+        self.credentials = credentials
         self.accepted = self.duplicates = self.rejects = self.position = 0
         self.rejected: list[Rejected] = []
 

@@ -72,7 +72,7 @@ class LastUse:
                 access.used(database, instants, PAUSE_MS)
         except PoolClosed:
             self._closed.set()  # nothing can be written any more
-        except psycopg.OperationalError as error:
+        except psycopg.Error as error:
             logger.warning("the last use of API keys can't be written yet: %s", error)
             with self._lock:
                 self._pending = {**instants, **self._pending}

@@ -72,9 +72,9 @@ class PublishedKeys:
             return found
         if began is not None:
             began.join(FETCH_SECONDS)
-            known = self._known
-            found = _lookup(known, key_id)
         fetching = self._fetch
+        known = self._known  # another request's fetch may have ended meanwhile, too
+        found = _lookup(known, key_id)
         if self._clock() - known.fetched_at > KEPT_SECONDS or (found is None and fetching and fetching.is_alive()):
             raise UnavailableError("The keys for sessions are not to be had, please try again")
         return found

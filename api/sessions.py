@@ -121,6 +121,10 @@ def secret(text: str) -> Key:
     """Return the key that a shared secret is; raise BadKeyError where it is too short."""
     if len(text.encode()) < MIN_SECRET_BYTES:
         raise BadKeyError(f"expected at least {MIN_SECRET_BYTES} bytes")
+    try:
+        jwt.get_algorithm_by_name("HS256").prepare_key(text)
+    except jwt.InvalidKeyError as error:
+        raise BadKeyError("expected a secret, not a key in PEM or another key's format") from error
     return Key(text, "HS256")
 
 

@@ -1,5 +1,7 @@
 """Shows that a change of access holds from the very next request, on every worker process."""
 
+import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -58,6 +60,31 @@ def test_no_revoked_key_is_let_in(database_url: str) -> None:
             assert service.dashboard(key, "workspace_id=340").status == 200
         users.revoke_key("u-1", key["X-API-Key"].partition(".")[0], "cli:test")
         assert {service.dashboard(key, "workspace_id=340").status for _ in range(200)} == {401}
+
+
+@pytest.mark.parametrize("change", ["unlink", "revoke"])
+def test_nothing_is_written_after_the_change_though_the_request_had_begun(database_url: str, change: str) -> None:
+    """The body comes after the link or the key has gone: the answer is a refusal, and the log stays empty."""
+    body = json.dumps(email_sent()).encode()
+    with users_of(database_url) as users, serving(database_url) as service:
+        key = api_key(users, 340)["X-API-Key"]
+        other = api_key(users, 340, user="u-2")
+        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+            head = (
+                "POST /api/v1/events/?workspace_id=340 HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-API-Key: "
+                f"{key}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+                "Expect: 100-continue\r\n\r\n"
+            )
+            connection.sendall(head.encode())
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 100 "), "it has been let in"
+            if change == "unlink":
+                users.unlink("u-1", 340, "cli:test")
+            else:
+                users.revoke_key("u-1", key.partition(".")[0], "cli:test")
+            connection.sendall(body)
+            answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+        assert answer.startswith(b"HTTP/1.1 403 " if change == "unlink" else b"HTTP/1.1 401 "), answer
+        assert service.dashboard(other, "workspace_id=340").headers["X-Position"] == "0"
 
 
 def test_the_command_line_works_at_once_too(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,6 +184,7 @@ BAD = [
     ("DATABASE_URL", {"DATABASE_URL": f"postgresql://u:{PASSWORD}@here/x?no_such_option=1"}),
     ("JWT_SECRET", {"JWT_SECRET": "a-secret-too-short"}),
     ("JWT_SECRET", {"JWT_SECRET": ""}),
+    ("JWT_SECRET", {"JWT_SECRET": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"}),
     ("JWT_PUBLIC_KEY", {"JWT_PUBLIC_KEY": "a-key"}),
     ("JWT_PUBLIC_KEY", {"JWT_SECRET": "", "JWT_PUBLIC_KEY": "@/missing"}),
     ("JWT_PUBLIC_KEY", {"JWT_SECRET": "", "JWT_PUBLIC_KEY": "not a key"}),
