@@ -72,18 +72,17 @@ class Events:
         if not workspaces:
             raise AccessDeniedError
         request.context.workspace = workspaces[0]
-        kind = bodies.media_type(request, (falcon.MEDIA_JSON, ndjson.MEDIA_TYPE))
-        if kind == ndjson.MEDIA_TYPE:
-            tally = self._stream(_Tally(workspaces[0], credentials), request)
+        tally = _Tally(workspaces[0], credentials)
+        if bodies.media_type(request, (falcon.MEDIA_JSON, ndjson.MEDIA_TYPE)) == ndjson.MEDIA_TYPE:
+            self._stream(tally, request)
         else:
-            tally = _Tally(workspaces[0], credentials)
             self._record(tally, _events(bodies.whole(request, MAX_BODY_BYTES, _TOO_LARGE)), _as_it_is)
         result = tally.result()
         response.status_code = _status(result)
         response.content_type = falcon.MEDIA_JSON
         response.data = _encode(result)
 
-    def _stream(self, tally: "_Tally", request: falcon.Request) -> "_Tally":
+    def _stream(self, tally: "_Tally", request: falcon.Request) -> None:
         """Record the lines of a body as they come; what breaks it off says what is committed by then."""
         lines = ndjson.lines(bodies.pieces(request, _UNPACKS_TOO_LARGE, MAX_UNPACKED_BYTES))
         try:
@@ -93,7 +92,6 @@ class Events:
                 self._record(tally, [], _line)
         except INTERRUPTIONS as error:
             raise InterruptedBodyError(error, msgspec.to_builtins(tally.result())) from error
-        return tally
 
     def _record(self, tally: "_Tally", given: Sequence[Any], said: Callable[[Any], Any]) -> None:
         """Record one batch of events in one transaction; `said` makes JSON's own objects of what is given."""
@@ -167,11 +165,10 @@ def _line(line: bytes | None) -> Any:  # noqa: ANN401 (whatever JSON can say)
     if line is None:
         raise RejectedError("too_large", f"line: expected at most {ndjson.MAX_LINE_BYTES} bytes")
     try:
-        return msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RejectedError("malformed", f"line: is not JSON: {error}") from error
-    except RecursionError as error:
-        raise RejectedError("malformed", "line: is nested too deep") from error
+        return bodies.decoded(line)
+    except BadRequestError as error:
+        [(_, fault)] = error.faults
+        raise RejectedError("malformed", f"line: {fault}") from error
 
 
 def _events(body: bytes) -> list[Any]:

@@ -9,7 +9,7 @@ _BLANK = b" \t\r"
 
 def lines(pieces: Iterable[bytes]) -> Iterator[bytes | None]:
     """Yield each line without its end; None for one of more than 64 KiB. Blank lines are skipped."""
-    begun = bytearray()  # of the line that is being read, at most one byte more than it may have
+    begun = bytearray()  # of the line that is being read, two bytes more at most than it may have: CR and one too many
     for piece in pieces:
         first, *others = piece.split(b"\n")
         begun += first[: MAX_LINE_BYTES + 2 - len(begun)]

@@ -46,8 +46,7 @@ class Parts:
         try:
             yield
         except BadRequestError:
-            caller = None
-            if credentials.prefix is not None:
+            if credentials.prefix is not None:  # a session has been verified already
                 with self.connection() as database:
                     caller, _ = access.check(database, credentials, Asked())
                 self.authentication.admit(request, response, credentials, caller)

@@ -39,19 +39,19 @@ def main() -> None:
         return
     with (
         _twenty_campaigns() as (environment, headers),
-        gunicorn(environment, "benchmarks.hello:Application()") as hello,
-        gunicorn(environment, "benchmarks.bare:application()") as both,
-        gunicorn(environment) as service,
+        _gunicorn(environment, "benchmarks.hello:Application()") as hello,
+        _gunicorn(environment, "benchmarks.bare:application()") as both,
+        _gunicorn(environment) as service,
     ):
         for who, header in headers.items():
             measure.compare(
                 f"read of 20 campaigns, {who}, against hello world",
-                lambda: requests(f"{hello}/", ANYBODY),
-                lambda header=header: requests(f"{service}{PATH}", header),  # type: ignore[misc]
+                lambda: _requests(f"{hello}/", ANYBODY),
+                lambda header=header: _requests(f"{service}{PATH}", header),  # type: ignore[misc]
                 0.3,
                 ROUNDS,
             )
-            requests(f"{both}{PATH}", header)  # as many connections to the database as it will have
+            _requests(f"{both}{PATH}", header)  # as many connections to the database as it will have
             asked = [(f"{hello}/", ANYBODY), (f"{both}{BARE}", ANYBODY), (f"{both}{PATH}", header)]
             shares = [(checked - unchecked) / said for said, unchecked, checked in _latencies(asked)]
             print(
@@ -109,14 +109,14 @@ def _twenty_campaigns() -> Iterator[tuple[dict[str, str], dict[str, str]]]:
 
 
 @contextmanager
-def gunicorn(environment: dict[str, str], *application: str) -> Iterator[str]:
+def _gunicorn(environment: dict[str, str], *application: str) -> Iterator[str]:
     """Run gunicorn as the service does, with another application where one is named; give its URL."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     command = [sys.executable, "-m", "gunicorn", "--config", str(supervisor.CONFIGURATION), *application]
     environment = {**environment, "CAMPAIGN_ANALYTICS_BIND": f"fd://{listener.fileno()}"}
     process = subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()])
     try:
-        requests(f"{supervisor.url_of(listener)}/healthz", ANYBODY, warm_up=True)
+        _requests(f"{supervisor.url_of(listener)}/healthz", ANYBODY, warm_up=True)
         yield supervisor.url_of(listener)
     finally:
         process.terminate()
@@ -124,9 +124,9 @@ def gunicorn(environment: dict[str, str], *application: str) -> Iterator[str]:
         listener.close()
 
 
-def requests(url: str, header: str, *, warm_up: bool = False) -> float:
+def _requests(url: str, header: str, *, warm_up: bool = False) -> float:
     """Return how many requests a second are answered; raise RuntimeError where one is not answered well."""
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{1 if warm_up else SECONDS}s", "-H", header, url]
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-H", header, url]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = re.search(r"Requests/sec:\s+([0-9.]+)", output)
     if found is None or (not warm_up and ("Non-2xx" in output or "Socket errors" in output)):

@@ -23,6 +23,7 @@ class Platform:
         self.url = ""
         self.fetches = 0
         self.status = 200
+        self.location = ""  # where a redirect leads
         self.body: bytes = b'{"keys": []}'
         self.answers = Event()
         self.answers.set()
@@ -56,6 +57,8 @@ def platform() -> Iterator[Platform]:
             made.fetches += 1
             made.answers.wait()
             self.send_response(made.status)
+            if made.location:
+                self.send_header("Location", made.location)
             self.send_header("Content-Length", str(len(made.body)))
             self.end_headers()
             self.wfile.write(made.body)

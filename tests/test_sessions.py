@@ -246,7 +246,6 @@ def test_only_the_named_algorithm_counts_where_one_is_named(pool: Pool, publishe
 NONSENSE = [
     (500, b""),
     (404, b"{}"),
-    (302, b""),
     (200, b"not json"),
     (200, b"[]"),
     (200, b"{}"),
@@ -268,6 +267,16 @@ def test_without_keys_a_session_is_a_503(pool: Pool, published: Platform, status
         answer = client.simulate_get(PATH, headers={"Cookie": f"sessionid={token(RSA, 'RS256', kid='a')}"})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert published.fetches == 1, "a failure counts too"
+
+
+def test_a_redirect_is_not_followed(pool: Pool, published: Platform) -> None:
+    """Keys are taken from the configured address and no other, though those behind it were good."""
+    with platform() as elsewhere:
+        elsewhere.publish(jwk(RSA, kid="a"))
+        published.status, published.location = 302, elsewhere.url
+        client = asking(pool, JWT_JWKS_URL=published.url)
+        assert ask(client, token(RSA, "RS256", kid="a"))[0] == 503
+        assert (published.fetches, elsewhere.fetches) == (1, 0)
 
 
 def test_a_platform_that_cannot_be_reached_is_a_503(pool: Pool, published: Platform) -> None:
