@@ -10,16 +10,8 @@ from api.errors import BadRequestError, ConflictError, NotFoundError
 from api.parameters import number, query
 from api.parts import Parts
 from domain import instants
-from domain.access import (
-    SCOPES,
-    BadFieldError,
-    Key,
-    NotLinkedError,
-    Scope,
-    UnknownKeyError,
-    User,
-    check_user,
-)
+from domain.access import BadFieldError, NotLinkedError, UnknownKeyError, User, check_user
+from domain.api_keys import SCOPES, Key, Scope
 from domain.events import MAX_ID
 from projections import access
 from projections.access import Asked

@@ -12,23 +12,14 @@ from api.access import Users
 from api.dashboard import CampaignAnalytics
 from api.errors import add_error_handlers
 from api.events import Events
+from api.headers import REQUEST_ID, SECURITY
 from api.health import Healthz, Metrics, Readyz
 from api.measurements import Measurements
 from api.parts import Parts
 
-REQUEST_ID = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 NO_ROUTE = "none"
 
-# What OWASP's REST security cheat sheet asks of an API: its answers are data, for nobody to sniff, frame or keep.
-_SECURITY = (
-    ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("Referrer-Policy", "no-referrer"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-)
 _EXPOSED = ("ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Lag", "X-Position", REQUEST_ID)
 
 
@@ -66,7 +57,7 @@ class _Around:
         request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
         request.context.request_id = request_id
         request.context.started = time.perf_counter()
-        response.set_headers(_SECURITY)
+        response.set_headers(SECURITY)
         response.set_header(REQUEST_ID, request_id)
 
     def process_response(self, request: falcon.Request, response: falcon.Response, _: object, __: object) -> None:
@@ -90,7 +81,8 @@ class _ReadingFromElsewhere(falcon.CORSMiddleware[Any, Any]):
         resource: object,
         req_succeeded: bool,  # noqa: FBT001
     ) -> None:
-        super().process_response(req, resp, resource, req_succeeded)
+        if req.get_header("Access-Control-Request-Method") in (None, "GET", "HEAD"):
+            super().process_response(req, resp, resource, req_succeeded)
         resp.append_header("Vary", "Origin")
         if resp.get_header("Access-Control-Allow-Methods") is not None:
             resp.set_header("Access-Control-Allow-Methods", "GET, HEAD")

@@ -11,7 +11,7 @@ from api.errors import AccessDeniedError, UnauthenticatedError
 from api.last_use import LastUse
 from api.rate_limit import RateLimit
 from api.sessions import Sessions
-from domain.access import Scope, secret_sha256
+from domain.api_keys import Scope, secret_sha256
 from projections.access import Caller, Credentials
 
 COOKIE = "sessionid"
@@ -39,7 +39,7 @@ class Authentication:
             prefix, dot, secret = key.partition(".")
             if not dot or not secret or not _PREFIX.fullmatch(prefix):
                 raise UnauthenticatedError("Invalid API key")
-            return Credentials(prefix=prefix, secret=secret)
+            return Credentials(prefix=prefix, secret_sha256=secret_sha256(secret))
         cookies = request.get_cookie_values(COOKIE)
         if cookies is None:
             raise UnauthenticatedError("Authentication required")
@@ -53,7 +53,7 @@ class Authentication:
         """Return the caller once the key's secret has been compared; raise UnauthenticatedError where it differs."""
         if credentials.prefix is not None:
             stored = caller.secret_sha256 if caller and caller.secret_sha256 else _NO_SUCH_SECRET
-            same = hmac.compare_digest(stored, secret_sha256(credentials.secret or ""))
+            same = hmac.compare_digest(stored, credentials.secret_sha256 or "")
             if caller is None or not same or (caller.expires_at is not None and caller.expires_at <= self.clock()):
                 raise UnauthenticatedError("Invalid API key")
         if caller is None:

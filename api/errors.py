@@ -68,7 +68,20 @@ class UnsupportedTypeError(Exception):
     """The body is of a type that is not taken; the text is the answer."""
 
 
-INTERRUPTIONS = (BadRequestError, TooLargeError, RequestTimeoutError, psycopg.OperationalError)
+# The database is away: it does not answer, it has ended a transaction that took too long, or it became a standby.
+DATABASE_AWAY: tuple[type[psycopg.Error], ...] = (
+    psycopg.OperationalError,  # the pool's time-outs too
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.ReadOnlySqlTransaction,
+)
+INTERRUPTIONS: tuple[type[Exception], ...] = (
+    BadRequestError,
+    TooLargeError,
+    RequestTimeoutError,
+    UnauthenticatedError,
+    AccessDeniedError,
+    *DATABASE_AWAY,
+)
 
 
 class InterruptedBodyError(Exception):
@@ -90,7 +103,8 @@ def add_error_handlers(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(BadFieldError, _bad_field)
     app.add_error_handler(RateLimitedError, _rate_limited)
     app.add_error_handler(falcon.HTTPError, _http_error)
-    app.add_error_handler(psycopg.OperationalError, _database_away)  # the pool's time-outs too
+    for away in DATABASE_AWAY:
+        app.add_error_handler(away, _database_away)
     app.add_error_handler(Exception, _internal_error)
 
 
@@ -127,7 +141,7 @@ def _bad_field(request: falcon.Request, response: falcon.Response, error: BadFie
 def _interrupted(request: falcon.Request, response: falcon.Response, error: InterruptedBodyError, _: object) -> None:
     if isinstance(error.cause, BadRequestError):
         _bad_request(request, response, error.cause, _)
-    elif isinstance(error.cause, psycopg.OperationalError):
+    elif isinstance(error.cause, DATABASE_AWAY):
         _database_away(request, response, error.cause, _)
     else:
         _answer_with(_STATUS[type(error.cause)])(request, response, error.cause, _)

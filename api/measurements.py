@@ -24,23 +24,32 @@ logger = logging.getLogger(__name__)
 
 
 class Projection(Collector):
-    """How far the projection is behind, read from the database at most once a second."""
+    """How far the projection is behind, read from the database, or tried to, at most once a second."""
 
     def __init__(self, pool: Pool) -> None:
         """Take the pool to borrow a connection from."""
         self._pool = pool
         self._lock = Lock()
-        self._lag: Lag | None = None
+        self._lag: Lag | psycopg.OperationalError = psycopg.OperationalError("not read yet")
         self._read_at = float("-inf")
 
     def lag(self) -> Lag:
         """Return the lag as it is or was a second ago at most; raise psycopg's errors where the database is away."""
         with self._lock:
-            if self._lag is None or time.monotonic() - self._read_at >= KEPT_SECONDS:
-                with self._pool.connection() as database:
-                    self._lag = status.lag(database)
+            if time.monotonic() - self._read_at >= KEPT_SECONDS:
+                self._lag = self._read()
                 self._read_at = time.monotonic()
+            if isinstance(self._lag, psycopg.OperationalError):
+                raise self._lag
             return self._lag
+
+    def _read(self) -> Lag | psycopg.OperationalError:
+        """Return a failure as well: those who wait for this one are not to fail after one another."""
+        try:
+            with self._pool.connection() as database:
+                return status.lag(database)
+        except psycopg.OperationalError as error:
+            return error
 
     def collect(self) -> Iterator[Metric]:
         """Yield the lag; nothing where the database is away, which the log says."""

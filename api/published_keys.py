@@ -17,9 +17,9 @@ import jwt
 from api.errors import UnavailableError
 from api.sessions import BadKeyError, Key, usable
 
-FRESH_SECONDS = 300.0  # keys that are older are fetched anew, beside the requests
+FRESH_SECONDS = 300.0  # keys that are older are fetched anew
 PAUSE_SECONDS = 10.0  # from the beginning of one fetch to the next, whatever became of it
-FETCH_SECONDS = 2.0  # the one request that needs a fetch waits for it no longer
+FETCH_SECONDS = 2.0  # the one request that begins a fetch waits for it no longer
 KEPT_SECONDS = 24 * 3_600.0  # so long, known keys go on counting while the platform is away
 
 _MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # what nonsense makes of PyJWT
@@ -58,18 +58,15 @@ class PublishedKeys:
     def find(self, key_id: str | None) -> Key | None:
         """Return the key of this id; without an id the only key there is; None where there is no such key.
 
-        An unknown id makes the keys be fetched anew, at most once in ten seconds; only the request that caused it
-        waits for that. Raises UnavailableError where no keys are known, or where this one may be among those that are
-        just being fetched.
+        An unknown id makes the keys be fetched anew, and so do keys that are no longer fresh, at most once in ten
+        seconds; only the request that caused it waits for that. Raises UnavailableError where no keys are known, or
+        where this one may be among those that are just being fetched.
         """
         known = self._known
         found = _lookup(known, key_id)
-        age = self._clock() - known.fetched_at
-        if found is not None and age <= FRESH_SECONDS:
+        if found is not None and self._clock() - known.fetched_at <= FRESH_SECONDS:
             return found
         began = self._begin()
-        if found is not None and age <= KEPT_SECONDS:
-            return found
         if began is not None:
             began.join(FETCH_SECONDS)
         fetching = self._fetch

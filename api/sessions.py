@@ -100,7 +100,7 @@ class Sessions:
             )
         except jwt.ExpiredSignatureError as error:
             raise UnauthenticatedError("Session expired") from error
-        except (jwt.InvalidTokenError, OverflowError) as error:  # an infinite exp
+        except (jwt.PyJWTError, OverflowError) as error:  # an infinite exp
             raise UnauthenticatedError("Invalid session") from error
         user = claims["sub"]
         if not isinstance(user, str) or not is_user(user):

@@ -5,12 +5,9 @@ The events lie in log 0, which no workspace has. The rows that say who may see w
 format.
 """
 
-import hashlib
 import re
-import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from eventsourcing.application import AggregateNotFoundError, Application
@@ -18,16 +15,13 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import ApplicationRecorder, IntegrityError, StoredEvent
 from eventsourcing.utils import Environment, EnvType
 
+from domain.api_keys import MAX_KEY_NAME, SCOPES, IssuedKey, Key, new_prefix_and_secret, secret_sha256
 from domain.events import MAX_ID
 from domain.recorder import Database, Pool, WorkspaceRecorder
 
 ACCESS_LOG = 0  # the log of the users' own events; workspaces begin at 1
-Scope = Literal["read", "write", "admin"]
-SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 MAX_USER_ID = 255
-MAX_KEY_NAME = 128
 _ATTEMPTS = 50  # each conflict means that somebody else got on, so this many in a row do not happen
-_SECRET_BYTES = 32
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and what UTF-8 can't say
 
 T = TypeVar("T")
@@ -57,24 +51,6 @@ class UnknownKeyError(AccessError):
 
 class BusyError(AccessError):
     """Others change the user all the time; trying again helps."""
-
-
-@dataclass(frozen=True)
-class Key:
-    """What is kept of an API key; of its secret there is only the SHA-256, in an event and a row."""
-
-    prefix: str
-    name: str
-    scopes: tuple[str, ...]
-    created_at: int
-    expires_at: int | None
-
-
-class IssuedKey(NamedTuple):
-    """A new key: what is kept of it, and the whole, `<prefix>.<secret>`, which is shown this once."""
-
-    about: Key
-    key: str
 
 
 class User(Aggregate):
@@ -250,8 +226,7 @@ class Access(Application[UUID]):
         in_order = [scope for scope in SCOPES if scope in scopes]
 
         def issue(user: User, at: int) -> IssuedKey:
-            prefix = f"ca_{secrets.token_hex(8)}"
-            secret = secrets.token_urlsafe(_SECRET_BYTES)
+            prefix, secret = new_prefix_and_secret()
             user.key_issued(user_id, prefix, secret_sha256(secret), name, list[str](in_order), expires_at, at, by)
             return IssuedKey(user.keys[prefix], f"{prefix}.{secret}")
 
@@ -299,12 +274,7 @@ class Access(Application[UUID]):
             except IntegrityError:
                 continue
             return result
-        raise BusyError(f"{user_id} is being changed by somebody else all the time, please try again")
-
-
-def secret_sha256(secret: str) -> str:
-    """Return what is kept of a key's secret: its SHA-256 in hexadecimal. 32 random bytes need no slow hash."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+        raise BusyError("The user is being changed by somebody else all the time, please try again")
 
 
 def is_user(text: str) -> bool:

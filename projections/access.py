@@ -25,7 +25,9 @@ WHERE k.prefix = u.prefix AND (k.last_used_at IS NULL OR k.last_used_at <= u.at 
 """)
 
 # The beginning of every statement that answers a request: `caller` is at most one row, `seen` the workspaces that it
-# asks for and may see. A foreign workspace and an absent one are the same: no row.
+# asks for and may see. A foreign workspace and an absent one are the same: no row; and a key with another secret sees
+# none, so that guessing at a known prefix costs no more than at an unknown one. It is not what decides: the hashes are
+# compared again, in constant time, before anything of an answer is shown.
 SEEN = SQL("""
 WITH caller AS (
     SELECT user_id, secret_sha256, scopes, expires_at FROM api_key WHERE prefix = %(prefix)s
@@ -33,8 +35,9 @@ WITH caller AS (
     SELECT %(session_user)s, NULL, NULL, NULL WHERE %(session_user)s::text IS NOT NULL
 ), seen AS (
     SELECT l.workspace_id FROM caller AS c JOIN workspace_link AS l USING (user_id)
-    WHERE CASE WHEN %(workspace_id)s::bigint IS NOT NULL THEN l.workspace_id = %(workspace_id)s
-        ELSE %(all)s OR l.current END
+    WHERE c.secret_sha256 IS NOT DISTINCT FROM %(secret_sha256)s
+        AND CASE WHEN %(workspace_id)s::bigint IS NOT NULL THEN l.workspace_id = %(workspace_id)s
+            ELSE %(all)s OR l.current END
 )
 """)
 _CHECK = SQL("""
@@ -49,7 +52,7 @@ class Credentials(NamedTuple):
 
     session_user: str | None = None
     prefix: str | None = None
-    secret: str | None = None
+    secret_sha256: str | None = None
 
 
 class Caller(NamedTuple):
@@ -72,6 +75,7 @@ def parameters(credentials: Credentials, asked: Asked) -> dict[str, object]:
     """Return the parameters of a statement that begins with `SEEN`."""
     return {
         "prefix": credentials.prefix,
+        "secret_sha256": credentials.secret_sha256,
         "session_user": credentials.session_user,
         "workspace_id": asked.workspace_id,
         "all": asked.every,

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from api.access import history_json, user_json
-from domain.access import SCOPES, Access
+from domain.access import Access
+from domain.api_keys import SCOPES
 from domain.recorder import Pool
 from projections import access
 from service.clock import clock

@@ -33,14 +33,16 @@ class Migration(NamedTuple):
 
 def conninfo(url: str, statement_timeout: str) -> str:
     """Return the URL with time-outs and keepalives: no caller hangs, and no frozen peer holds a head for ever."""
-    given = conninfo_to_dict(url).get("options") or ""
+    given = conninfo_to_dict(url)
     options = (  # planning a read anew costs twice its execution
-        f"{given} -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
+        f"{given.get('options') or ''} -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
         f" -c statement_timeout={statement_timeout} -c timezone=UTC -c plan_cache_mode=force_generic_plan"
     )
     return make_conninfo(
         url,
         options=options,
+        # Of several hosts, the one that takes writes: a standby may lag behind a link that has gone.
+        target_session_attrs=given.get("target_session_attrs") or "read-write",
         application_name="campaign-analytics",
         connect_timeout=2,
         keepalives_idle=10,

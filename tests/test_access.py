@@ -6,6 +6,7 @@ import pytest
 from eventsourcing.utils import get_topic
 
 from domain.access import Access, AccessError, NotLinkedError, UnknownKeyError, User
+from domain.api_keys import secret_sha256
 from domain.recorder import Pool
 from projections import access
 from projections.access import Asked, Credentials
@@ -98,6 +99,20 @@ def test_of_a_key_only_the_hash_is_stored(pool: Pool, users: Access) -> None:
     with pool.connection() as database:
         assert access.check(database, Credentials(prefix=prefix), Asked()) == (None, [])
         assert access.owner_of_key(database, prefix) is None
+
+
+def test_a_known_prefix_with_another_secret_sees_no_workspace(pool: Pool, users: Access) -> None:
+    """So what is read for somebody who guesses is nothing, and takes no time that could tell them anything."""
+    users.link("u", 340, BY)
+    issued = users.issue_key("u", scopes=["read"], name="", expires_at=None, by=BY)
+    prefix, _, secret = issued.key.partition(".")
+    for given, seen in ((secret, [340]), (secret + "x", []), ("", [])):
+        guessed = Credentials(prefix=prefix, secret_sha256=secret_sha256(given))
+        with pool.connection() as database:
+            for asked in (Asked(340), Asked(every=True), Asked()):
+                caller, workspaces = access.check(database, guessed, asked)
+                assert caller is not None
+                assert workspaces == seen
 
 
 def test_each_event_says_when_and_by_whose_hand(pool: Pool, users: Access) -> None:

@@ -1,10 +1,13 @@
 """Shows what every answer carries, which pages may read, what is logged and never is, and what slow clients get."""
 
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from select import select
 
 import jwt
 import pytest
@@ -71,10 +74,11 @@ def test_a_page_of_a_named_origin_may_read_with_its_users_cookie(for_pages: test
 @pytest.mark.parametrize("path", [DASHBOARD, EVENTS, "/api/v1/access/users/u-1/workspaces/340"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_a_page_of_a_named_origin_may_not_write(for_pages: testing.TestClient, path: str, method: str) -> None:
-    """A browser that asks is told that only reading is allowed."""
-    asked = {"Origin": HERE, "Access-Control-Request-Method": method}
+    """A browser that asks is allowed nothing; it has to ask, since a write needs a key's header."""
+    asked = {"Origin": HERE, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": "x-api-key"}
     answer = for_pages.simulate_options(path, headers=asked)
-    assert answer.headers["access-control-allow-methods"] == "GET, HEAD"
+    assert [name for name in answer.headers if name.startswith("access-control-")] == []
+    assert answer.headers["vary"] == "Origin"
 
 
 @pytest.mark.parametrize(
@@ -217,6 +221,7 @@ def test_what_is_no_request_gets_an_error_like_any_other(service: Service, sent:
     assert head.startswith(b"HTTP/1.1 %d " % status), answer
     assert b"\r\nContent-Type: application/json\r\n" in head
     assert b"\r\nX-Request-ID: " in head
+    assert [name for name, said in SECURITY.items() if f"\r\n{name}: {said}".lower().encode() not in head.lower()] == []
     assert set(json.loads(body)) == ({"error", "details"} if status == 400 else {"error"})
 
 
@@ -226,45 +231,119 @@ def test_the_largest_requests_that_are_taken(service: Service) -> None:
     assert service.request("GET", f"{DASHBOARD}?{'x' * 7_900}", headers).status == 401
 
 
-def test_idle_connections_take_no_thread_from_anybody(service: Service) -> None:
+HELD = [
+    b"",
+    b"GET / HT",
+    b"GET /healthz HTTP/1.1\r\nHost: h\r\n",
+    b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\nGET / HT",
+    b"POST /api/v1/events/ HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nx",
+]
+
+
+@pytest.mark.parametrize("sent", HELD, ids=[str(number) for number in range(len(HELD))])
+def test_connections_that_are_held_take_no_thread_from_anybody(service: Service, sent: bytes) -> None:
     """Far more of them than there are threads; a stranger must not be able to stop the service with a few sockets."""
-    idle = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(50)]
-    try:
-        started = time.monotonic()
+    started = time.monotonic()
+    with held(service.port, 60, sent) as connections:
+        if b"\r\n\r\n" in sent:
+            assert {connection.recv(9) for connection in connections} == {b"HTTP/1.1 "}
         assert service.request("GET", "/healthz").status == 200
         assert time.monotonic() - started < worker.HEAD_SECONDS / 2
+
+
+@contextmanager
+def held(port: int, number: int, sent: bytes) -> Iterator[list[socket.socket]]:
+    """Open so many connections, send the same over each of them, and hold them."""
+    connections = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(number)]
+    try:
+        for connection in connections:
+            connection.sendall(sent)
+        yield connections
     finally:
-        for connection in idle:
+        for connection in connections:
             connection.close()
 
 
+def test_too_many_connections_make_room_for_new_ones(url: str) -> None:
+    """The oldest idle one is closed; who comes new is answered."""
+    with serving(url, GUNICORN_CMD_ARGS="--worker-connections 20", WEB_CONCURRENCY="1") as service:  # noqa: SIM117
+        with held(service.port, 30, b"") as connections:
+            assert service.request("GET", "/healthz").status == 200
+            assert connections[0].recv(1) == b""
+
+
+def test_the_last_answer_reaches_a_client_that_goes_on_sending(service: Service) -> None:
+    """Closed at once, the connection would be reset, and the answer lost with it."""
+    head = b"POST /nowhere HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n"
+    with held(service.port, 1, head + b"x" * 100_000) as [connection]:
+        assert connection.recv(12) == b"HTTP/1.1 404"
+        connection.sendall(b"x" * 100_000)
+        assert b"".join(iter(lambda: connection.recv(65_536), b"")).endswith(b'{"error": "Not Found"}')
+
+
+def test_requests_one_after_another_are_answered_in_order(service: Service) -> None:
+    """Sent at once, over one connection."""
+    asked = [f"GET /healthz HTTP/1.1\r\nHost: h\r\nX-Request-ID: p-{number}\r\n\r\n" for number in range(20)]
+    answer = exchange(service.port, "".join(asked).encode()).decode()
+    assert re.findall(r"(?i)x-request-id: (p-\d+)", answer) == [f"p-{number}" for number in range(20)]
+
+
+def test_a_request_that_waits_too_long_for_a_thread_is_asked_to_come_again(url: str) -> None:
+    """The only thread waits for a body that does not come."""
+    with users_of(url) as users:
+        key = api_key(users, 340, user="u-queue")["X-API-Key"]
+    head = f"POST {EVENTS}?workspace_id=340 HTTP/1.1\r\nHost: h\r\nX-API-Key: {key}\r\n"
+    slow = f"{head}Content-Type: application/json\r\nContent-Length: 9\r\n\r\n".encode()
+    with serving(url, WEB_CONCURRENCY="1", WEB_THREADS="1") as service, held(service.port, 1, slow):
+        answer = exchange(service.port, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b"\r\nRetry-After: 1\r\n" in answer
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"error": "Too many requests wait, please try again"}
+
+
+def test_no_header_moves_the_path(service: Service) -> None:
+    """Not even from this machine, which gunicorn would trust with it."""
+    answer = exchange(service.port, b"GET /x/healthz HTTP/1.1\r\nHost: h\r\nSCRIPT_NAME: /x\r\n\r\n")
+    assert answer[9:12] == b"404"
+
+
 def test_a_client_that_is_too_slow_is_sent_away(service: Service, url: str) -> None:
-    """No first byte: closed. A head that stops or trickles, a body that stops: 408 after ten seconds."""
+    """No first byte: closed. A head that stops or trickles, a body that stops or trickles: 408 after its time."""
     with users_of(url) as users:
         key = api_key(users, 340, user="u-slow")["X-API-Key"]
     head = (
         f"POST {EVENTS}?workspace_id=340 HTTP/1.1\r\nHost: h\r\nX-API-Key: {key}\r\nContent-Type: application/json\r\n"
     )
-    slow = {
-        b"": b"",
-        b"GET / HT": b"408 Request Timeout",
-        b"GET / HTTP/1.1\r\nHost: h\r\n": b"408 Request Timeout",
-        f"{head}Content-Length: 100\r\n\r\n{{".encode(): b"408 Request Timeout",
-        f"{head}Transfer-Encoding: chunked\r\n\r\n5\r\n".encode(): b"408 Request Timeout",
-    }
+    body = f"{head}Content-Length: 100\r\n\r\n{{".encode()
+    silence, late = b"", b"408 Request Timeout"
+    slow = [
+        (b"", b"", silence),
+        (b"GET / HT", b"", late),
+        (b"GET / HTTP/1.1\r\nHost: h\r\n", b"", late),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nX: ", b"x", late),
+        (body, b"", late),
+        (body, b" ", late),
+        (f"{head}Transfer-Encoding: chunked\r\n\r\n5\r\n".encode(), b"", late),
+    ]
 
-    def send(sent: bytes) -> tuple[bytes, float]:
+    def send(sent: bytes, more: bytes) -> tuple[bytes, float]:
+        """Send, and then the same byte twice a second until an answer comes."""
         started = time.monotonic()
         with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
             connection.sendall(sent)
+            while more and not select([connection], [], [], 0.5)[0]:
+                connection.sendall(more)
             answer = b"".join(iter(lambda: connection.recv(65_536), b""))
         return answer, time.monotonic() - started
 
     with ThreadPoolExecutor(len(slow)) as executor:
-        for (answer, seconds), expected in zip(executor.map(send, slow), slow.values(), strict=True):
-            assert answer[9 : 9 + len(expected)] == expected
+        waiting = [executor.submit(send, sent, more) for sent, more, _ in slow]
+        for each, (sent, more, expected) in zip(waiting, slow, strict=True):
+            answer, seconds = each.result()
+            assert answer[9 : 9 + len(expected)] == expected, (sent, more)
             if answer:
                 assert list(json.loads(answer.partition(b"\r\n\r\n")[2])) == ["error"]
-            assert 8 < seconds < 20
+            assert 8 < seconds < 25
     posted = service.post(340, {"X-API-Key": key}, email_sent(source="slow"))
     assert posted.json["position"] == 1, "what came halfway left nothing"

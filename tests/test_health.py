@@ -3,10 +3,12 @@
 import re
 from dataclasses import replace
 
+import psycopg
 import pytest
 from falcon import testing
 
 from api.app import create_app
+from api.measurements import Projection
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Database, Pool
@@ -110,6 +112,20 @@ def test_a_database_that_is_away_is_not_ready(client: testing.TestClient, pool: 
     found = samples(client)
     assert found['campaign_analytics_http_requests_total{method="GET",route="/readyz",status="503"}'] == 1
     assert "campaign_analytics_projection_lag_events" not in found
+
+
+def test_a_database_that_is_away_is_asked_once_a_second(pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
+    """Who measures in between is not made to wait for it again, one after another."""
+    projection = Projection(pool)
+    pool.close()
+    errors = []
+    for _ in range(5):
+        with pytest.raises(psycopg.OperationalError) as caught:
+            projection.lag()
+        errors.append(caught.value)
+    assert len({id(error) for error in errors}) == 1
+    assert list(projection.collect()) == []
+    assert "can't be read" in caplog.text
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])

@@ -5,11 +5,16 @@ from typing import Any
 
 import pytest
 from falcon import testing
+from psycopg import Connection
+from psycopg_pool import ConnectionPool
 
+from api.app import create_app
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
-from tests.facts import api_key, email_sent, session
+from service import settings
+from service.web import make_parts
+from tests.facts import JWT_SECRET, api_key, email_sent, session
 
 PATH = "/api/v1/events/"
 JSON = {"Content-Type": "application/json"}
@@ -281,4 +286,17 @@ def test_what_is_wrong_is_said_in_order(  # noqa: PLR0913 (the same)
     """Who is calling, then the query, then what they may, then the body's type, size, form and content."""
     result = post(client, {**headers, **(key if credentials is None else credentials)}, body, query)
     assert result.status_code == status
+    assert log(pool) == []
+
+
+def test_a_database_that_takes_no_writes_now_is_a_503(database_url: str, pool: Pool, key: dict[str, str]) -> None:
+    """As one does that was demoted to a standby: the worker may send again."""
+
+    def demote(connection: Connection[Any]) -> None:
+        connection.execute("SET default_transaction_read_only = on")
+
+    with ConnectionPool(database_url, configure=demote, kwargs={"autocommit": True}, open=True) as demoted:
+        chosen = settings.from_environment({"JWT_SECRET": JWT_SECRET})
+        result = post(testing.TestClient(create_app(make_parts(demoted, chosen, {}))), key, SENT)
+    assert (result.status_code, result.headers["retry-after"]) == (503, "1")
     assert log(pool) == []

@@ -9,9 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.sql import SQL, Identifier
 
-from service import cli
+from service import cli, database
 from tests.conftest import new_database
 from tests.facts import JWT_SECRET, api_key, email_sent
 from tests.running import (
@@ -250,3 +253,19 @@ def kill(process: Process | None) -> Process:
     os.kill(process.pid, signal.SIGKILL)
     wait_for(lambda: gone([process]))
     return process
+
+
+@pytest.mark.parametrize(("given", "meant"), [("", "read-write"), ("?target_session_attrs=any", "any")])
+def test_of_several_hosts_the_one_that_takes_writes_is_asked(given: str, meant: str) -> None:
+    """A standby may not know yet that a link has gone; unless the URL says that it wants it so."""
+    found = conninfo_to_dict(database.conninfo(f"postgresql://one,two/db{given}", "5s"))
+    assert (found["host"], found["target_session_attrs"]) == ("one,two", meant)
+
+
+def test_a_database_that_takes_no_writes_is_not_connected_to(database_url: str) -> None:
+    """Where it is the only one, the service waits for it to take writes."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(Identifier(name)))
+    with pytest.raises(psycopg.OperationalError, match="read-only"):
+        psycopg.connect(database.conninfo(database_url, "5s"))

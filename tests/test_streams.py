@@ -3,6 +3,7 @@
 import gzip
 import json
 import zlib
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,9 +14,13 @@ from hypothesis import strategies as st
 
 import api.events
 from api import ndjson
+from api.app import create_app
 from domain.access import Access
 from domain.recorder import Pool
-from tests.facts import api_key, email_sent
+from service import settings
+from service.clock import clock
+from service.web import make_parts
+from tests.facts import JWT_SECRET, api_key, email_sent
 from tests.running import exchange, serving, users_of
 from tests.test_posting import log
 
@@ -179,3 +184,31 @@ def test_a_stream_that_breaks_off_says_what_is_committed(database_url: str) -> N
         chunks = (lines[begin : begin + 10_000] for begin in range(0, len(lines), 10_000))
         whole = service.request("POST", PATH, {"X-API-Key": key, **LINES}, chunks)
         assert (whole.status, whole.json["accepted"], whole.json["duplicates"]) == (200, 1_000, 5_000)
+
+
+def test_a_link_that_goes_meanwhile_ends_a_stream(
+    monkeypatch: pytest.MonkeyPatch, pool: Pool, users: Access, key: dict[str, str]
+) -> None:
+    """What was committed before stays, and the answer counts it; nothing more is taken."""
+    monkeypatch.setattr(api.events, "LINES_AT_ONCE", 2)
+    parts = make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET}), {})
+    batches = iter(range(3))
+
+    def clock_and_unlink() -> int:
+        """Tell the time, as each batch asks for it."""
+        if next(batches) == 1:
+            users.unlink("u-1", 340, "cli:test")
+        return clock()
+
+    client = testing.TestClient(create_app(replace(parts, clock=clock_and_unlink)))
+    result = post(client, {**key, **LINES}, b"".join(line(number) for number in range(6)))
+    assert result.status_code == 403
+    assert result.json == {
+        "error": "Access denied",
+        "workspace_id": 340,
+        "accepted": 2,
+        "duplicates": 0,
+        "rejected": [],
+        "position": 2,
+    }
+    assert len(log(pool)) == 2
