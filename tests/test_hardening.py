@@ -269,8 +269,10 @@ def test_too_many_connections_make_room_for_new_ones(url: str) -> None:
     """The oldest idle one is closed; who comes new is answered."""
     with serving(url, GUNICORN_CMD_ARGS="--worker-connections 20", WEB_CONCURRENCY="1") as service:  # noqa: SIM117
         with held(service.port, 30, b"") as connections:
+            started = time.monotonic()
             assert service.request("GET", "/healthz").status == 200
             assert connections[0].recv(1) == b""
+            assert time.monotonic() - started < worker.HEAD_SECONDS / 2
 
 
 def test_the_last_answer_reaches_a_client_that_goes_on_sending(service: Service) -> None:
