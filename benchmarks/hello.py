@@ -1,4 +1,4 @@
-"""The limit of every read: Falcon saying hello on the same gunicorn."""
+"""The limit over HTTP: Falcon saying hello on the same gunicorn."""
 
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -12,6 +12,8 @@ class Hello:
     def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Say it."""
         response.media = {"hello": "world"}
+
+    on_post = on_get
 
 
 class Application:

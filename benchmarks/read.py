@@ -2,10 +2,7 @@
 
 import os
 import re
-import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,44 +12,40 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from benchmarks import measure, world
+from benchmarks import measure, web, world
 from domain.access import Access
 from projections import access
 from projections.projector import Projector
-from service import supervisor
 from service.clock import clock
 
 SECONDS = 1
 CONNECTIONS = 16  # fewer would fall unevenly on the two worker processes
 ROUNDS = 15
 SLICES, TURNS = 40, 150
-SECRET = "a secret for measuring, long enough to be taken"
-ANYBODY = "Accept: */*"
 PATH = "/api/v1/dashboard/campaign-analytics/?workspace_id=1"
 BARE = "/api/v1/bare?workspace_id=1"
 
 
 def main() -> None:
     """Measure a read of twenty campaigns with an API key and with a session, and what authentication costs of it."""
-    if shutil.which("wrk") is None:
-        print("reads are not measured: install wrk, for example: apt install wrk", file=sys.stderr)
+    if not web.can_be_measured("reads"):
         return
     with (
         _twenty_campaigns() as (environment, headers),
-        _gunicorn(environment, "benchmarks.hello:Application()") as hello,
-        _gunicorn(environment, "benchmarks.bare:application()") as both,
-        _gunicorn(environment) as service,
+        web.gunicorn(environment, web.HELLO) as hello,
+        web.gunicorn(environment, "benchmarks.bare:application()") as both,
+        web.gunicorn(environment) as service,
     ):
         for who, header in headers.items():
             measure.compare(
                 f"read of 20 campaigns, {who}, against hello world",
-                lambda: _requests(f"{hello}/", ANYBODY),
+                lambda: _requests(f"{hello}/", web.ANYBODY),
                 lambda header=header: _requests(f"{service}{PATH}", header),  # type: ignore[misc]
                 0.3,
                 ROUNDS,
             )
             _requests(f"{both}{PATH}", header)  # as many connections to the database as it will have
-            asked = [(f"{hello}/", ANYBODY), (f"{both}{BARE}", ANYBODY), (f"{both}{PATH}", header)]
+            asked = [(f"{hello}/", web.ANYBODY), (f"{both}{BARE}", web.ANYBODY), (f"{both}{PATH}", header)]
             shares = [(checked - unchecked) / said for said, unchecked, checked in _latencies(asked)]
             print(
                 f"authentication and access check, {who}: {median(shares):.2f} of hello world's time "
@@ -61,15 +54,16 @@ def main() -> None:
             )
 
 
-def _latencies(asked: list[tuple[str, str]]) -> Iterator[list[float]]:
+def _latencies(asked: list[tuple[str, dict[str, str]]]) -> Iterator[list[float]]:
     """Ask each in turn, one request at a time; yield the median seconds of each slice, which has new connections."""
     for _ in range(SLICES):
         with ExitStack() as stack:
             connections = []
-            for url, header in asked:
+            for url, headers in asked:
                 parts = urlsplit(url)
                 connection = stack.enter_context(socket.create_connection((parts.hostname, parts.port)))
-                head = f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n{header}\r\n\r\n"
+                head = f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+                head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
                 connections.append((connection, head.encode()))
             taken = [[_seconds(*connection) for connection in connections] for _ in range(TURNS)]
         yield [median(each) for each in zip(*taken, strict=True)]
@@ -93,7 +87,7 @@ def _seconds(connection: socket.socket, request: bytes) -> float:
 
 
 @contextmanager
-def _twenty_campaigns() -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+def _twenty_campaigns() -> Iterator[tuple[dict[str, str], dict[str, dict[str, str]]]]:
     """Give the environment of a service with twenty campaigns, and the headers of a key and a session that see them."""
     with world.fresh_pool() as (url, pool):
         world.fill(pool, 1, world.facts(20_000))
@@ -103,32 +97,12 @@ def _twenty_campaigns() -> Iterator[tuple[dict[str, str], dict[str, str]]]:
         users = Access(pool, access.project, clock)
         users.link("reader", 1, "cli:bench")
         key = users.issue_key("reader", scopes=["read"], name="", expires_at=None, by="cli:bench").key
-        token = jwt.encode({"sub": "reader", "exp": datetime.now(UTC).timestamp() + 3600}, SECRET, algorithm="HS256")
-        environment = {**os.environ, "DATABASE_URL": url, "JWT_SECRET": SECRET, "LOG_LEVEL": "error"}
-        yield environment, {"API key": f"X-API-Key: {key}", "session": f"Cookie: sessionid={token}"}
+        token = jwt.encode(
+            {"sub": "reader", "exp": datetime.now(UTC).timestamp() + 3600}, web.SECRET, algorithm="HS256"
+        )
+        environment = {**os.environ, "DATABASE_URL": url, "JWT_web.SECRET": web.SECRET, "LOG_LEVEL": "error"}
+        yield environment, {"API key": {"X-API-Key": key}, "session": {"Cookie": f"sessionid={token}"}}
 
 
-@contextmanager
-def _gunicorn(environment: dict[str, str], *application: str) -> Iterator[str]:
-    """Run gunicorn as the service does, with another application where one is named; give its URL."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    command = [sys.executable, "-m", "gunicorn", "--config", str(supervisor.CONFIGURATION), *application]
-    environment = {**environment, "CAMPAIGN_ANALYTICS_BIND": f"fd://{listener.fileno()}"}
-    process = subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()])
-    try:
-        _requests(f"{supervisor.url_of(listener)}/healthz", ANYBODY, warm_up=True)
-        yield supervisor.url_of(listener)
-    finally:
-        process.terminate()
-        process.wait()
-        listener.close()
-
-
-def _requests(url: str, header: str, *, warm_up: bool = False) -> float:
-    """Return how many requests a second are answered; raise RuntimeError where one is not answered well."""
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-H", header, url]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found = re.search(r"Requests/sec:\s+([0-9.]+)", output)
-    if found is None or (not warm_up and ("Non-2xx" in output or "Socket errors" in output)):
-        raise RuntimeError(output)
-    return float(found[1])
+def _requests(url: str, headers: dict[str, str]) -> float:
+    return web.load(url, headers, connections=CONNECTIONS, seconds=SECONDS)

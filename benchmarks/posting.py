@@ -1,0 +1,90 @@
+"""Posting events over HTTP: single ones against an empty post to the same gunicorn, batches against raw binary COPY."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks import append, measure, web, world
+from domain.access import Access
+from domain.recorder import Pool
+from projections import access
+from service.clock import clock
+
+SECONDS = 3
+ROUNDS = 9
+CONNECTIONS = 32
+WORKSPACES = 100
+EVENT = (
+    '{"id":"%s-%d","type":"EmailSent","campaign_id":%d,"prospect_id":"prospect-%d",'
+    '"occurred_at":"2026-10-07T08:09:10Z","step":1,"sender_id":"sender-1"}'
+)
+
+# One event a request; each has an id of its own.
+SINGLE = """
+local n = 0
+request = function()
+    n = n + 1
+    local body = string.format('%(event)s', '%(run)s', n, n %% 20 + 1, n %% 5000)
+    return wrk.format('POST', '/api/v1/events/?workspace_id=' .. (n %% %(workspaces)d + 1), nil, body)
+end
+"""
+EMPTY = """
+request = function() return wrk.format('POST', '/', nil, '') end
+"""
+# So many events a request, their ids made new by one substitution.
+BATCH = """
+local events = {}
+for i = 1, %(size)d do events[i] = string.format('%(event)s', '@', i, i %% 20 + 1, i %% 5000) end
+local body = '{"events":[' .. table.concat(events, ',') .. ']}'
+local n = 0
+request = function()
+    n = n + 1
+    return wrk.format('POST', '/api/v1/events/?workspace_id=1', nil, (body:gsub('@', '%(run)s-' .. n)))
+end
+"""
+
+
+def main() -> None:
+    """Measure single events to one workspace and spread over a hundred, and batches of 500 and 5,000."""
+    if not web.can_be_measured("posts"):
+        return
+    with (
+        _service() as (environment, pool, headers),
+        web.gunicorn(environment, web.HELLO) as hello,
+        web.gunicorn(environment) as service,
+        pool.connection() as database,
+    ):
+        for workspaces, goal in ((1, 0.5), (WORKSPACES, 0.35)):
+            measure.compare(
+                f"single posts to {workspaces} workspaces, against empty ones",
+                lambda: web.load(hello, headers, connections=CONNECTIONS, seconds=SECONDS, script=EMPTY),
+                lambda workspaces=workspaces: _post(service, headers, SINGLE, workspaces=workspaces),  # type: ignore[misc]
+                goal,
+                ROUNDS,
+            )
+        copied = append.Limit(database)
+        for size, goal in ((500, 0.5), (5_000, 0.65)):
+            measure.compare(
+                f"batches of {size} over HTTP, against COPY",
+                lambda size=size: copied.rate(size, 100_000 // size),  # type: ignore[misc]
+                lambda size=size: size * _post(service, headers, BATCH, connections=4, size=size),  # type: ignore[misc]
+                goal,
+            )
+
+
+def _post(url: str, headers: dict[str, str], script: str, connections: int = CONNECTIONS, **values: int) -> float:
+    script %= {"event": EVENT, "run": uuid.uuid4().hex, **values}
+    return web.load(url, headers, connections=connections, seconds=SECONDS, script=script)
+
+
+@contextmanager
+def _service() -> Iterator[tuple[dict[str, str], Pool, dict[str, str]]]:
+    """Give the environment of a service, its database and the headers of a key that may write to all workspaces."""
+    with world.fresh_pool() as (url, pool):
+        users = Access(pool, access.project, clock)
+        for workspace_id in range(1, WORKSPACES + 1):
+            users.link("worker", workspace_id, "cli:bench")
+        key = users.issue_key("worker", scopes=["write"], name="", expires_at=None, by="cli:bench").key
+        environment = {**os.environ, "DATABASE_URL": url, "JWT_SECRET": web.SECRET, "LOG_LEVEL": "error"}
+        yield environment, pool, {"X-API-Key": key, "Content-Type": "application/json"}

@@ -1,0 +1,65 @@
+"""Runs gunicorn as the service does and loads it with `wrk`, for the benchmarks over HTTP."""
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from service import supervisor
+
+SECRET = "a secret for measuring, long enough to be taken"
+ANYBODY = {"Accept": "*/*"}
+HELLO = "benchmarks.hello:Application()"
+
+
+def can_be_measured(what: str) -> bool:
+    """Return whether `wrk` is there; say so where it is not."""
+    if shutil.which("wrk"):
+        return True
+    print(f"{what} are not measured: install wrk, for example: apt install wrk", file=sys.stderr)
+    return False
+
+
+@contextmanager
+def gunicorn(environment: Mapping[str, str], *application: str) -> Iterator[str]:
+    """Run gunicorn as the service does, with another application where one is named; give its URL."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    command = [sys.executable, "-m", "gunicorn", "--config", str(supervisor.CONFIGURATION), *application]
+    environment = {**environment, "CAMPAIGN_ANALYTICS_BIND": f"fd://{listener.fileno()}"}
+    process = subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()])
+    try:
+        load(f"{supervisor.url_of(listener)}/healthz", ANYBODY, connections=16, seconds=1, warm_up=True)
+        yield supervisor.url_of(listener)
+    finally:
+        process.terminate()
+        process.wait()
+        listener.close()
+
+
+def load(  # noqa: PLR0913 (wrk's own)
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    connections: int,
+    seconds: int,
+    script: str | None = None,
+    warm_up: bool = False,
+) -> float:
+    """Return how many requests a second are answered; raise RuntimeError where one is not answered well."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
+        for name, value in headers.items():
+            command += ["-H", f"{name}: {value}"]
+        if script is not None:
+            Path(file.name).write_text(script, encoding="utf-8")
+            command += ["-s", file.name]
+        output = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout
+    found = re.search(r"Requests/sec:\s+([0-9.]+)", output)
+    if found is None or (not warm_up and ("Non-2xx" in output or "Socket errors" in output)):
+        raise RuntimeError(output)
+    return float(found[1])
