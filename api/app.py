@@ -16,6 +16,7 @@ from api.headers import REQUEST_ID, SECURITY
 from api.health import Healthz, Metrics, Readyz
 from api.measurements import Measurements
 from api.parts import Parts
+from api.rejections import Rejections
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 NO_ROUTE = "none"
@@ -33,6 +34,7 @@ def create_app(parts: Parts) -> falcon.App[Any, Any]:
     add_error_handlers(app)
     app.add_route("/api/v1/dashboard/campaign-analytics", CampaignAnalytics(parts))
     app.add_route("/api/v1/events", Events(parts))
+    app.add_route("/api/v1/events/rejections", Rejections(parts))
     users, of_user = Users(parts), "/api/v1/access/users/{user}"
     app.add_route(of_user, users)
     app.add_route(f"{of_user}/workspaces/{{workspace}}", users, suffix="workspace")

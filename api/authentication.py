@@ -63,17 +63,24 @@ class Authentication:
     def admit(
         self, request: falcon.Request, response: falcon.Response, credentials: Credentials, caller: Caller | None
     ) -> Caller:
-        """Identify the caller of a request, once: note that its key was used, and count it against the key's limit.
+        """Identify the caller of a request and note that it came.
 
         Raises UnauthenticatedError, and RateLimitedError where the key has made too many requests.
         """
         caller = self.identify(credentials, caller)
+        self.note(request, response, credentials)
+        return caller
+
+    def note(self, request: falcon.Request, response: falcon.Response, credentials: Credentials) -> None:
+        """Note that a request came from somebody who is known: the use of a key, which counts against its limit.
+
+        Raises RateLimitedError.
+        """
         if credentials.prefix is not None:
             request.context.key = credentials.prefix
             self.last_use.note(credentials.prefix)
             if self.rate_limit is not None:
                 self.rate_limit.count(credentials.prefix, response)
-        return caller
 
 
 def require(caller: Caller, scope: Scope) -> None:

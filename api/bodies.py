@@ -11,6 +11,7 @@ from gunicorn.http.errors import ParseException
 from api.errors import BadRequestError, RequestTimeoutError, TooLargeError, UnsupportedTypeError
 from domain.events import shown
 
+MAX_SMALL_BYTES = 16 * 1024  # our server has read a body of so many bytes before the request takes a thread
 _PIECE = 64 * 1024
 
 

@@ -74,12 +74,12 @@ DATABASE_AWAY: tuple[type[psycopg.Error], ...] = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     psycopg.errors.ReadOnlySqlTransaction,
 )
+BODY_FAULTS = (BadRequestError, TooLargeError, RequestTimeoutError, UnsupportedTypeError)
 INTERRUPTIONS: tuple[type[Exception], ...] = (
-    BadRequestError,
-    TooLargeError,
-    RequestTimeoutError,
+    *BODY_FAULTS,
     UnauthenticatedError,
     AccessDeniedError,
+    UnavailableError,
     *DATABASE_AWAY,
 )
 

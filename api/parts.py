@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import falcon
 
@@ -10,6 +11,7 @@ from api.authentication import Authentication
 from api.errors import BadRequestError
 from api.measurements import Measurements
 from domain.access import Access
+from domain.group_commit import GroupCommit
 from domain.recorder import Database, Pool
 from projections import access
 from projections.access import Asked, Credentials
@@ -27,6 +29,11 @@ class Parts:
     schema_fault: Callable[[Database], str | None]
     waiting_requests: int  # so many may wait for the projection at a time, the others are asked to come again
     reading_origins: tuple[str, ...] = ()  # pages from elsewhere that may read, with their users' cookies
+
+    @cached_property
+    def log(self) -> GroupCommit[Credentials]:
+        """Return the logs, to which the threads of this process write together."""
+        return GroupCommit(self.connection, lambda writers: access.may_write(writers, self.clock()))
 
     @contextmanager
     def connection(self) -> Iterator[Database]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import count
+from uuid import UUID
 
 from psycopg.sql import SQL
 
@@ -49,7 +50,15 @@ class Limit:
         """Return how many rows a second are written, in so many batches of this size."""
         events = world.facts(size * number, next(self._seeds), "raw")
         rows = [
-            (1, ledger.fact_id(each), 1, TOPICS[type(each)], encode(each), next(self._positions), datetime.now(UTC))
+            (
+                1,
+                UUID(bytes=ledger.fact_id(each)),
+                1,
+                TOPICS[type(each)],
+                encode(each),
+                next(self._positions),
+                datetime.now(UTC),
+            )
             for each in events
         ]
         batches = [rows[first : first + size] for first in range(0, len(rows), size)]

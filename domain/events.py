@@ -24,6 +24,7 @@ _NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # what PostgreSQL and UTF-8 can't h
 
 Status = Literal["DRAFT", "ACTIVE", "PAUSED", "COMPLETED", "ARCHIVED"]
 EventId = Annotated[str, Meta(min_length=1, max_length=128)]
+Source = Annotated[str, Meta(max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Code = Literal["conflict", "out_of_range", "unknown_type", "invalid_field", "malformed", "too_large"]
 
@@ -32,7 +33,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     """A fact about a campaign. Within a workspace `source` and `id` name it for ever; `occurred_at` is in ms, UTC."""
 
     id: EventId
-    source: Annotated[str, Meta(max_length=256)] = ""
+    source: Source = ""
     campaign_id: Annotated[int, Meta(ge=1, le=MAX_ID)]
     occurred_at: Annotated[int, Meta(ge=0)]
 
@@ -211,9 +212,31 @@ def parse(fields: object, now: int) -> Event:
     return parsed
 
 
+def readable_id(fields: object) -> str | None:
+    """Return the id that a refused event gives, None where it is no valid id itself."""
+    return _readable(fields, "id", EventId)
+
+
+def readable_source(fields: object) -> str | None:
+    """Return the source that a refused event gives, `""` where it gives none, None where it is not valid itself."""
+    if isinstance(fields, dict) and fields.get("source") is None:
+        return ""
+    return _readable(fields, "source", Source)
+
+
+def _readable(fields: object, name: str, kind: Any) -> str | None:  # noqa: ANN401 (a type form)
+    if not isinstance(fields, dict):
+        return None
+    try:
+        text: str = msgspec.convert(fields.get(name), kind)
+    except msgspec.ValidationError:
+        return None
+    return None if _NOT_TEXT.search(text) else text
+
+
 def shown(text: str) -> str:
-    """Return the text as an error may repeat it: at most 64 characters, and nothing that UTF-8 can't hold."""
-    text = text[: SHOWN_CHARACTERS + 1].encode(errors="replace").decode()
+    """Return the text as an error may repeat it: at most 64 characters, nothing that can't be stored."""
+    text = _NOT_TEXT.sub("?", text[: SHOWN_CHARACTERS + 1])
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 

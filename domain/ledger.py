@@ -1,18 +1,19 @@
 """Append facts to a workspace's log, each once whatever is sent how often, and read the log back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from hashlib import sha1
 from typing import NamedTuple
-from uuid import UUID, uuid5
+from uuid import UUID
 
-from eventsourcing.persistence import StoredEvent
 from psycopg.errors import UniqueViolation
 from psycopg.sql import SQL
 
 from domain.events import TOPICS, Event, UndecodableError, decode, encode
-from domain.recorder import Database, append, append_new, head_of
+from domain.recorder import ALWAYS, Condition, Database, Rows, append, append_new, head_of
 
-_NAMESPACE = UUID("5c1e9f3e-7c1d-5a53-9f0c-9d6c3f8f2b61")  # storage format: every stored fact's key is made with it
+# Storage format: every stored fact's key is made with it.
+_NAMESPACE = UUID("5c1e9f3e-7c1d-5a53-9f0c-9d6c3f8f2b61").bytes
 
 _READ = SQL("""
 SELECT position, topic, state FROM stored_events
@@ -47,35 +48,61 @@ class LogRow(NamedTuple):
     state: bytes
 
 
-def fact_id(event: Event) -> UUID:
-    """Return the key that `source` and `id` give a fact; NUL can occur in neither, so no two facts share it."""
-    return uuid5(_NAMESPACE, f"{event.source}\0{event.id}")
+class Prepared(NamedTuple):
+    """Facts with what is stored of them, ready to be recorded."""
+
+    facts: list[Event]
+    keys: list[bytes]
+    states: list[bytes]
 
 
-def record(database: Database, workspace_id: int, facts: Sequence[Event]) -> Recorded:
+def fact_id(event: Event) -> bytes:
+    """Return the key that `source` and `id` give a fact; NUL can occur in neither, so no two facts share it.
+
+    It is the 16 bytes of a UUID of version 5 (RFC 9562, section 5.5), made here since `uuid5` takes three times longer.
+    """
+    digest = sha1(_NAMESPACE + f"{event.source}\0{event.id}".encode(), usedforsecurity=False).digest()
+    return b"%b%c%c%c%b" % (digest[:6], digest[6] & 0x0F | 0x50, digest[7], digest[8] & 0x3F | 0x80, digest[9:16])
+
+
+def prepare(facts: Iterable[Event]) -> Prepared:
+    """Return the facts with their keys and states."""
+    facts = list(facts)
+    return Prepared(facts, [fact_id(fact) for fact in facts], [encode(fact) for fact in facts])
+
+
+def record(database: Database, workspace_id: int, facts: Iterable[Event]) -> Recorded:
+    """Append the facts in one transaction and return what became of each; see `record_prepared`."""
+    return record_prepared(database, workspace_id, prepare(facts))
+
+
+def record_prepared(
+    database: Database, workspace_id: int, prepared: Prepared, condition: Condition = ALWAYS
+) -> Recorded:
     """Append the facts in one transaction and return what became of each.
 
     `database` must not be inside a transaction: when this returns, what was accepted is on disk.
     Duplicates are rare, so the first try looks nothing up; where it meets a known fact, it is undone as a whole and
-    the careful way tells new, duplicate and conflict apart.
+    the careful way tells new, duplicate and conflict apart. Raises ConditionError where the condition does not hold;
+    it is asked in the first try's statement.
     """
-    first: dict[UUID, Event] = {}
-    keys = [fact_id(fact) for fact in facts]
-    for key, fact in zip(keys, facts, strict=True):
-        first.setdefault(key, fact)
-    if not first:
+    if not prepared.facts:
         return Recorded([], head_of(database, workspace_id))
-    rows = [_stored(key, fact) for key, fact in first.items()]
-    standing: dict[UUID, Event | None] = dict(first)
+    distinct = _distinct(prepared)
+    topics = [TOPICS[type(fact)] for fact in distinct.facts]
+    rows = Rows(distinct.keys, [1] * len(topics), topics, distinct.states)
+    standing: dict[bytes, Event | None] = dict(zip(distinct.keys, distinct.facts, strict=True))
     try:
-        position = append(database, workspace_id, rows)
-        accepted = set(first)
+        position = append(database, workspace_id, rows, condition)
+        accepted = set(standing)
     except UniqueViolation:
         known = append_new(database, workspace_id, rows)
         position, accepted = known.head, known.new
         standing.update({key: _read_standing(*state) for key, state in known.differing.items()})
+    if len(accepted) == len(prepared.facts):
+        return Recorded([Outcome.ACCEPTED] * len(accepted), position)
     outcomes = []
-    for key, fact in zip(keys, facts, strict=True):
+    for key, fact in zip(prepared.keys, prepared.facts, strict=True):
         if key in accepted:
             accepted.discard(key)  # a repeat within the request is a duplicate of the first
             outcomes.append(Outcome.ACCEPTED)
@@ -103,8 +130,14 @@ def scan(database: Database, workspace_id: int, *, after: int, upto: int) -> Ite
             yield LogRow(*row)
 
 
-def _stored(key: UUID, fact: Event) -> StoredEvent:
-    return StoredEvent(originator_id=key, originator_version=1, topic=TOPICS[type(fact)], state=encode(fact))
+def _distinct(prepared: Prepared) -> Prepared:
+    """Return of each key the first fact, in the order given."""
+    places: dict[bytes, int] = {}
+    for place, key in enumerate(prepared.keys):
+        places.setdefault(key, place)
+    if len(places) == len(prepared.keys):
+        return prepared
+    return Prepared(*([column[place] for place in places.values()] for column in prepared))  # type: ignore[arg-type]
 
 
 def _read_standing(topic: str, state: bytes) -> Event | None:

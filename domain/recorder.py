@@ -4,7 +4,7 @@ Positions of a workspace are 1, 2, 3 … without a gap and become visible in ord
 workspace's `log_head` row and so holds it until its commit. No other workspace waits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -19,22 +19,24 @@ Database = Connection[TupleRow]
 Pool = ConnectionPool[Database]
 
 # One statement, so one round trip: move the head, which locks it until the commit, and insert at the positions won.
-_APPEND = SQL("""
+# Where the condition does not hold, nothing is moved and so nothing is inserted.
+APPEND = SQL("""
 WITH moved AS (
     INSERT INTO log_head AS l (workspace_id, head)
-    SELECT %(workspace_id)s, %(count)s FROM set_config('synchronous_commit', 'on', true)
+    SELECT %(workspace_id)s, %(count)s FROM set_config('synchronous_commit', 'on', true) WHERE {condition}
     ON CONFLICT (workspace_id) DO UPDATE SET head = l.head + excluded.head
     RETURNING head, clock_timestamp() AS recorded_at
 ), stored AS (
     INSERT INTO stored_events
         (workspace_id, originator_id, originator_version, topic, state, position, recorded_at)
-    SELECT %(workspace_id)s, e.originator_id, e.originator_version, e.topic, e.state,
+    SELECT %(workspace_id)s, encode(e.originator_id, 'hex')::uuid, e.originator_version, e.topic, e.state,
            moved.head - %(count)s + e.place, moved.recorded_at
-    FROM moved, unnest(%(ids)b::uuid[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
+    FROM moved, unnest(%(ids)b::bytea[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
         WITH ORDINALITY AS e (originator_id, originator_version, topic, state, place)
 )
 SELECT head FROM moved
 """)
+_APPEND = APPEND.format(condition=SQL("true"))
 
 _LOCK_HEAD = SQL("""
 INSERT INTO log_head AS l (workspace_id, head) VALUES (%(workspace_id)s, 0)
@@ -48,8 +50,9 @@ RETURNING head
 _PROBE = SQL("""
 INSERT INTO stored_events AS s
     (workspace_id, originator_id, originator_version, topic, state, position, recorded_at)
-SELECT %(workspace_id)s, e.originator_id, e.originator_version, e.topic, e.state, %(head)s + e.place, now()
-FROM unnest(%(ids)b::uuid[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
+SELECT %(workspace_id)s, encode(e.originator_id, 'hex')::uuid, e.originator_version, e.topic, e.state,
+    %(head)s + e.place, now()
+FROM unnest(%(ids)b::bytea[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
     WITH ORDINALITY AS e (originator_id, originator_version, topic, state, place)
 ON CONFLICT (workspace_id, originator_id, originator_version) DO UPDATE SET state = s.state
 WHERE s.state <> excluded.state OR s.topic <> excluded.topic
@@ -77,25 +80,50 @@ _HEAD = SQL("SELECT head FROM log_head WHERE workspace_id = %s")
 _LAST = 2**63 - 1
 
 
+class Rows(NamedTuple):
+    """Events as they are stored, by columns: the 16 bytes of an originator's UUID, version, topic, state."""
+
+    ids: list[bytes]
+    versions: list[int]
+    topics: list[str]
+    states: list[bytes]
+
+
 class Known(NamedTuple):
     """What a careful append found: the head after it, who was new, and who was stored already with another state."""
 
     head: int
-    new: set[UUID]
-    differing: dict[UUID, tuple[str, bytes]]
+    new: set[bytes]
+    differing: dict[bytes, tuple[str, bytes]]
 
 
-def append(database: Database, workspace_id: int, events: Sequence[StoredEvent]) -> int:
+class Condition(NamedTuple):
+    """What must hold for an append: `APPEND` formatted with it, and its own parameters."""
+
+    append: Composed
+    parameters: Mapping[str, object]
+
+
+ALWAYS = Condition(_APPEND, {})
+
+
+class ConditionError(Exception):
+    """The condition of an append did not hold, and nothing was appended."""
+
+
+def append(database: Database, workspace_id: int, rows: Rows, condition: Condition = ALWAYS) -> int:
     """Append events to the workspace's log and return its new head; all of them or none, on disk at the commit.
 
-    Raises psycopg's UniqueViolation where one of them, by originator and version, is stored already or given twice.
+    Raises ConditionError where the condition does not hold, and psycopg's UniqueViolation where one of the events, by
+    originator and version, is stored already or given twice.
     """
-    row = database.execute(_APPEND, _columns(workspace_id, events)).fetchone()
-    assert row is not None  # the statement always answers with the head
+    row = database.execute(condition.append, {**_parameters(workspace_id, rows), **condition.parameters}).fetchone()
+    if row is None:
+        raise ConditionError
     return int(row[0])
 
 
-def append_new(database: Database, workspace_id: int, events: Sequence[StoredEvent]) -> Known:
+def append_new(database: Database, workspace_id: int, rows: Rows) -> Known:
     """Append those first events of their originators that are not stored yet, and tell which are.
 
     No originator may be given twice. The workspace's head stays locked from the probe to the commit.
@@ -105,11 +133,12 @@ def append_new(database: Database, workspace_id: int, events: Sequence[StoredEve
         assert row is not None  # the statement always answers with the head
         head = int(row[0])
         with database.transaction(force_rollback=True):
-            probed = database.execute(_PROBE, {**_columns(workspace_id, events), "head": head}).fetchall()
-        new = {originator_id for originator_id, _, _, is_new in probed if is_new}
-        differing = {originator_id: (topic, state) for originator_id, topic, state, is_new in probed if not is_new}
+            probed = database.execute(_PROBE, {**_parameters(workspace_id, rows), "head": head}).fetchall()
+        new = {id_.bytes for id_, _, _, is_new in probed if is_new}
+        differing = {id_.bytes: (topic, state) for id_, topic, state, is_new in probed if not is_new}
         if new:
-            head = append(database, workspace_id, [event for event in events if event.originator_id in new])
+            chosen = [each for each in zip(*rows, strict=True) if each[0] in new]
+            head = append(database, workspace_id, Rows(*map(list, zip(*chosen, strict=True))))
     return Known(head, new, differing)
 
 
@@ -139,7 +168,7 @@ class WorkspaceRecorder(ApplicationRecorder):
             return []
         try:
             with self._pool.connection() as database, database.transaction():
-                head = append(database, self._workspace_id, stored_events)
+                head = append(database, self._workspace_id, _rows(stored_events))
                 if self._also:
                     self._also(database, stored_events)
         except UniqueViolation as error:
@@ -198,12 +227,14 @@ class WorkspaceRecorder(ApplicationRecorder):
             return database.execute(query, {"workspace_id": self._workspace_id, **parameters}, binary=True).fetchall()
 
 
-def _columns(workspace_id: int, events: Sequence[StoredEvent]) -> dict[str, object]:
-    return {
-        "workspace_id": workspace_id,
-        "count": len(events),
-        "ids": [event.originator_id for event in events],
-        "versions": [event.originator_version for event in events],
-        "topics": [event.topic for event in events],
-        "states": [event.state for event in events],
-    }
+def _rows(events: Sequence[StoredEvent]) -> Rows:
+    return Rows(
+        [UUID(str(event.originator_id)).bytes for event in events],
+        [event.originator_version for event in events],
+        [event.topic for event in events],
+        [event.state for event in events],
+    )
+
+
+def _parameters(workspace_id: int, rows: Rows) -> dict[str, object]:
+    return {"workspace_id": workspace_id, "count": len(rows.ids), **rows._asdict()}

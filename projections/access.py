@@ -1,12 +1,12 @@
 """Who may see what, as every request asks it: the rows that the users' events keep, and the questions put to them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from psycopg.sql import SQL
 
 from domain.access import User
-from domain.recorder import Database
+from domain.recorder import APPEND, Condition, Database
 
 ALL = "ALL"
 
@@ -45,6 +45,16 @@ _CHECK = SQL("""
 SELECT c.user_id, c.secret_sha256, c.scopes, c.expires_at, s.workspace_id
 FROM caller AS c LEFT JOIN seen AS s ON true
 """).format(seen=SEEN)
+# An append by API keys that may all write to the workspace now; here too, one statement asks and acts.
+_APPEND = APPEND.format(
+    condition=SQL("""(
+        SELECT count(*)
+        FROM unnest(%(prefixes)b::text[], %(secrets)b::text[]) AS given (prefix, secret_sha256)
+        JOIN api_key AS k ON k.prefix = given.prefix AND k.secret_sha256 = given.secret_sha256
+        JOIN workspace_link AS w ON w.user_id = k.user_id AND w.workspace_id = %(workspace_id)s
+        WHERE 'write' = ANY (k.scopes) AND (k.expires_at IS NULL OR k.expires_at > %(now)s)
+    ) = %(writers)s""")
+)
 
 
 class Credentials(NamedTuple):
@@ -88,6 +98,17 @@ def check(database: Database, credentials: Credentials, asked: Asked) -> tuple[C
     if not rows:
         return None, []
     return Caller(*rows[0][:4]), [row[4] for row in rows if row[4] is not None]
+
+
+def may_write(writers: Collection[Credentials], now: int) -> Condition:
+    """Return the condition that all these API keys may write to the workspace at this time (ms, UTC)."""
+    keys = {
+        "prefixes": [writer.prefix for writer in writers],
+        "secrets": [writer.secret_sha256 for writer in writers],
+        "now": now,
+        "writers": len(writers),
+    }
+    return Condition(_APPEND, keys)
 
 
 def owner_of_key(database: Database, prefix: str) -> str | None:

@@ -6,6 +6,7 @@ parse in HTML, and logs requests with their queries.
 """
 
 import logging
+import re
 import selectors
 import time
 import uuid
@@ -24,6 +25,7 @@ from gunicorn.http import errors
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from api.bodies import MAX_SMALL_BYTES
 from api.headers import REQUEST_ID, SECURITY
 
 HEAD_SECONDS = 10.0  # for all of the request line and headers, and for the first byte of a new connection
@@ -38,6 +40,8 @@ LINGER_SECONDS = 2.0  # for the client's end after the last answer (RFC 9112, se
 _MAX_HEAD_BYTES = 128 * 1024
 _PIECE = 16 * 1024
 _END_OF_HEAD = b"\r\n\r\n"
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,5})[ \t]*\r\n", re.IGNORECASE)
+_EXPECT = re.compile(rb"\r\nexpect:", re.IGNORECASE)
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +65,7 @@ _STATUS: dict[type[Exception], tuple[HTTPStatus, str]] = {
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """The worker: its main loop reads heads and lends a thread only to what has a whole one."""
+    """The worker: its main loop reads heads and small bodies, and lends a thread only to what has come whole."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (gunicorn's)
         """Begin with no connections."""
@@ -257,7 +261,8 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]
     def __init__(self, source: socket) -> None:
         super().__init__(source)
         self.head = bytearray()  # what has come of the next head, and perhaps of what follows it
-        self.ready = False  # whether a head can be parsed without waiting
+        self.ready = False  # whether a head can be parsed without waiting, and a small body be read
+        self._needed = 0  # bytes of both, once they are known
         self.until = inf  # when it ends that a body may be read
         self._ended = False
         self._in_head = True
@@ -268,7 +273,8 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]
         self.sock.settimeout(0)
         self._in_head = True
         self.head += self.take_buffered()
-        self.ready = _END_OF_HEAD in self.head
+        self._needed = 0
+        self._look(0)
 
     def receive(self) -> None:
         """Read what has come of a head."""
@@ -281,7 +287,16 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]
             piece = b""
         self.head += piece
         self._ended = not piece
-        self.ready = self._ended or self.head.find(_END_OF_HEAD, looked_at) >= 0 or len(self.head) > _MAX_HEAD_BYTES
+        self._look(looked_at)
+
+    def _look(self, looked_at: int) -> None:
+        """See whether all has come that is needed."""
+        if not self._needed:
+            end = self.head.find(_END_OF_HEAD, looked_at)
+            if end >= 0:
+                self._needed = end + len(_END_OF_HEAD) + _small_body(self.head[: end + 2])
+        enough = self._needed and len(self.head) >= self._needed
+        self.ready = bool(enough) or self._ended or len(self.head) > _MAX_HEAD_BYTES
 
     def begin_parsing(self) -> None:
         """Hand the head to the parser."""
@@ -310,3 +325,12 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]
             self.sock.settimeout(allowed)
         self._spare += len(piece) / BODY_BYTES_PER_SECOND - (time.monotonic() - began)
         return piece
+
+
+def _small_body(head: bytearray) -> int:
+    """Return how many bytes of a body are to come before its request takes a thread: those of a small one."""
+    found = _CONTENT_LENGTH.search(head)
+    if found is None or _EXPECT.search(head):  # a client that expects an answer first sends nothing before
+        return 0
+    length = int(found[1])
+    return length if length <= MAX_SMALL_BYTES else 0

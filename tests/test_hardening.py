@@ -237,8 +237,12 @@ HELD = [
     b"GET /healthz HTTP/1.1\r\nHost: h\r\n",
     b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
     b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\nGET / HT",
-    b"POST /api/v1/events/ HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nx",
+    b"POST /api/v1/events/ HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nx",
+    b"POST /api/v1/events/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx",
+    b"POST /api/v1/events/ HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n",
+    b"POST /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
 ]
+STILL_COMING = b"POST /api/v1/events/ HTTP/1.1\r\nHost: h\r\ncontent-length: 1000\r\n\r\nx"
 
 
 @pytest.mark.parametrize("sent", HELD, ids=[str(number) for number in range(len(HELD))])
@@ -250,6 +254,24 @@ def test_connections_that_are_held_take_no_thread_from_anybody(service: Service,
             assert {connection.recv(9) for connection in connections} == {b"HTTP/1.1 "}
         assert service.request("GET", "/healthz").status == 200
         assert time.monotonic() - started < worker.HEAD_SECONDS / 2
+
+
+def test_a_small_body_takes_a_thread_only_once_it_is_there(service: Service) -> None:
+    """Nobody has to be known for that."""
+    started = time.monotonic()
+    with held(service.port, 60, STILL_COMING) as connections:
+        assert service.request("GET", "/healthz").status == 200
+        assert time.monotonic() - started < worker.HEAD_SECONDS / 2
+        assert select(connections, [], [], 0)[0] == []
+        connections[0].sendall(b"x" * 999)
+        assert connections[0].recv(12) == b"HTTP/1.1 401"
+
+
+def test_a_client_that_expects_to_be_told_to_continue_is_told(service: Service) -> None:
+    """It sends nothing of its body before."""
+    head = b"POST /nowhere HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n"
+    with held(service.port, 1, head) as [connection]:
+        assert connection.recv(12) in (b"HTTP/1.1 100", b"HTTP/1.1 404")
 
 
 @contextmanager
@@ -296,7 +318,7 @@ def test_a_request_that_waits_too_long_for_a_thread_is_asked_to_come_again(url: 
     with users_of(url) as users:
         key = api_key(users, 340, user="u-queue")["X-API-Key"]
     head = f"POST {EVENTS}?workspace_id=340 HTTP/1.1\r\nHost: h\r\nX-API-Key: {key}\r\n"
-    slow = f"{head}Content-Type: application/json\r\nContent-Length: 9\r\n\r\n".encode()
+    slow = f"{head}Content-Type: application/json\r\nContent-Length: 99999\r\n\r\n".encode()
     with serving(url, WEB_CONCURRENCY="1", WEB_THREADS="1") as service, held(service.port, 1, slow):
         answer = exchange(service.port, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
@@ -317,13 +339,15 @@ def test_a_client_that_is_too_slow_is_sent_away(service: Service, url: str) -> N
     head = (
         f"POST {EVENTS}?workspace_id=340 HTTP/1.1\r\nHost: h\r\nX-API-Key: {key}\r\nContent-Type: application/json\r\n"
     )
-    body = f"{head}Content-Length: 100\r\n\r\n{{".encode()
+    small, body = (f"{head}Content-Length: {length}\r\n\r\n{{".encode() for length in (100, 100_000))
     silence, late = b"", b"408 Request Timeout"
     slow = [
         (b"", b"", silence),
         (b"GET / HT", b"", late),
         (b"GET / HTTP/1.1\r\nHost: h\r\n", b"", late),
         (b"GET / HTTP/1.1\r\nHost: h\r\nX: ", b"x", late),
+        (small, b"", late),
+        (small, b" ", late),
         (body, b"", late),
         (body, b" ", late),
         (f"{head}Transfer-Encoding: chunked\r\n\r\n5\r\n".encode(), b"", late),

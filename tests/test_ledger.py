@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from eventsourcing.persistence import StoredEvent
 from hypothesis import given
 from psycopg import OperationalError
 
 from domain import ledger
 from domain.events import TOPICS, encode
 from domain.ledger import Outcome
-from domain.recorder import Pool, append
+from domain.recorder import Pool, Rows, append
 from tests.facts import email_sent, parsed
 from tests.histories import deliveries, workspaces
 from tests.test_fold import of_the_database
@@ -136,9 +135,9 @@ def test_eight_writers_of_overlapping_facts_leave_each_once(pool: Pool) -> None:
 def test_a_connection_lost_in_the_middle_stores_nothing_and_the_retry_everything(pool: Pool) -> None:
     """Nothing is half done: the lock, the head and the rows go together."""
     [fact] = parsed(email_sent(1))
-    stored = StoredEvent(ledger.fact_id(fact), 1, TOPICS[type(fact)], encode(fact))
+    stored = Rows([ledger.fact_id(fact)], [1], [TOPICS[type(fact)]], [encode(fact)])
     with pytest.raises(OperationalError), pool.connection() as database, database.transaction():
-        assert append(database, 1, [stored]) == 1
+        assert append(database, 1, stored) == 1
         with pool.connection() as other:
             other.execute("SELECT pg_terminate_backend(%s, 5000)", (database.info.backend_pid,))
     assert log(pool) == []
