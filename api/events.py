@@ -3,7 +3,7 @@
 import falcon
 import msgspec
 
-from api import formats
+from api import formats, intake
 from api.authentication import require
 from api.bodies import MAX_SMALL_BYTES
 from api.errors import (
@@ -18,15 +18,13 @@ from api.outcomes import Rejected, Tally
 from api.parameters import WORKSPACE, asked, query
 from api.parts import Parts
 from domain import ledger
-from domain.events import Event, RejectedError, parse, readable_id, readable_source
+from domain.events import Event
 from domain.group_commit import QueueTimeoutError
 from domain.ledger import Outcome, Recorded
 from domain.recorder import ConditionError
 from projections import access, rejections
 from projections.access import Asked, Credentials
-from projections.rejections import Rejection
 
-_CONFLICT = "id: names another fact already, with other content"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -63,30 +61,15 @@ class Events:
 
     def _record(self, sender: "_Sender", tally: Tally, part: formats.Part) -> None:
         """Record the events of one part in one transaction, and keep why those were refused that were."""
-        now = self._parts.clock()
-        facts: list[Event] = []
-        places: list[int] = []
-        refused: dict[int, Rejection] = {}
-        for index, each in enumerate(part.given, tally.events):
-            body = each
-            try:
-                body = part.said(each)
-                facts.append(parse(body, now))
-                places.append(index)
-            except RejectedError as error:
-                refused[index] = Rejection(now, readable_id(body), readable_source(body), error.code, error.error)
-        recorded = self._append(sender, facts)
-        if Outcome.CONFLICT in recorded.outcomes:
-            for index, fact, outcome in zip(places, facts, recorded.outcomes, strict=True):
-                if outcome is Outcome.CONFLICT:
-                    refused[index] = Rejection(now, fact.id, fact.source, "conflict", _CONFLICT)
-        in_order = sorted(refused.items())
+        taken = intake.take(part, tally.events, self._parts.clock())
+        recorded = self._append(sender, taken.facts)
+        refused = taken.with_conflicts(recorded.outcomes)
         if refused:
             with self._parts.connection() as database:
-                rejections.keep(database, sender.workspace_id, [rejection for _, rejection in in_order])
+                rejections.keep(database, sender.workspace_id, [rejection for _, rejection in refused])
         accepted, duplicates = (recorded.outcomes.count(each) for each in (Outcome.ACCEPTED, Outcome.DUPLICATE))
         self._parts.measurements.recorded(accepted, duplicates, len(refused))
-        rejected = [Rejected(index, each.id, each.code, each.error) for index, each in in_order]
+        rejected = [Rejected(index, each.id, each.code, each.error) for index, each in refused]
         tally.add(accepted, duplicates, rejected, recorded.position)
 
     def _append(self, sender: "_Sender", facts: list[Event]) -> Recorded:

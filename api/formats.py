@@ -44,9 +44,9 @@ def parts(request: falcon.Request) -> Iterator[Part]:
     if kind == ndjson.MEDIA_TYPE:
         lines = ndjson.lines(bodies.pieces(request, _UNPACKS_TOO_LARGE, MAX_UNPACKED_BYTES))
         batch = list(islice(lines, LINES_AT_ONCE))
-        yield Part(batch, _line)
+        yield Part(batch, line)
         while batch := list(islice(lines, LINES_AT_ONCE)):
-            yield Part(batch, _line)
+            yield Part(batch, line)
         return
     body = bodies.decoded(bodies.whole(request, MAX_BODY_BYTES, _TOO_LARGE))
     if kind == cloudevents.STRUCTURED:
@@ -85,12 +85,12 @@ def _as_it_is(said: Any) -> Any:  # noqa: ANN401 (whatever JSON can say)
     return said
 
 
-def _line(line: bytes | None) -> Any:  # noqa: ANN401 (whatever JSON can say)
+def line(text: bytes | None) -> Any:  # noqa: ANN401 (whatever JSON can say)
     """Return what a line says; raise RejectedError where it is too long or no JSON."""
-    if line is None:
+    if text is None:
         raise RejectedError("too_large", f"line: expected at most {ndjson.MAX_LINE_BYTES} bytes")
     try:
-        return bodies.decoded(line)
+        return bodies.decoded(text)
     except BadRequestError as error:
         [(_, fault)] = error.faults
         raise RejectedError("malformed", f"line: {fault}") from error

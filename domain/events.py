@@ -14,7 +14,7 @@ import msgspec
 from eventsourcing.utils import get_topic
 from msgspec import Meta
 
-from domain.instants import parse_instant
+from domain.instants import format_instant, parse_instant
 
 MAX_ID = 2**63 - 1  # campaigns and workspaces: a PostgreSQL bigint
 FUTURE_TOLERANCE_MS = 5 * 60 * 1000  # a worker's clock may be ahead by this much
@@ -150,6 +150,10 @@ EVENTS: tuple[type[Event], ...] = (
 TOPICS = {event: get_topic(event) for event in EVENTS}
 _BY_NAME = {event.__name__: event for event in EVENTS}
 _FIELDS = {event: frozenset(event.__struct_fields__) for event in EVENTS}
+_DEFAULTS = {
+    event: {field.name: field.default for field in msgspec.structs.fields(event) if not field.required}
+    for event in EVENTS
+}
 _DECODE: dict[str, Callable[[bytes], Event]] = {TOPICS[event]: msgspec.json.Decoder(event).decode for event in EVENTS}
 
 encode: Callable[[Event], bytes] = msgspec.json.Encoder().encode
@@ -179,6 +183,14 @@ def decode(topic: str, state: bytes) -> Event:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         msg = f"damaged state of {topic}: {error}"
         raise UndecodableError(msg) from error
+
+
+def canonical(fact: Event) -> dict[str, object]:
+    """Return a fact as JSON says it: in UTC with milliseconds, what is absent or as by default left out."""
+    said = {"id": fact.id, "type": type(fact).__name__, **msgspec.structs.asdict(fact)}
+    said["occurred_at"] = format_instant(fact.occurred_at)
+    defaults = _DEFAULTS[type(fact)]
+    return {name: value for name, value in said.items() if name not in defaults or value != defaults[name]}
 
 
 def parse(fields: object, now: int) -> Event:

@@ -10,7 +10,7 @@ from psycopg.errors import UniqueViolation
 from psycopg.sql import SQL
 
 from domain.events import TOPICS, Event, UndecodableError, decode, encode
-from domain.recorder import ALWAYS, Condition, Database, Rows, append, append_new, head_of
+from domain.recorder import ALWAYS, Condition, Database, Rows, append, append_new, copy, head_of
 
 # Storage format: every stored fact's key is made with it.
 _NAMESPACE = UUID("5c1e9f3e-7c1d-5a53-9f0c-9d6c3f8f2b61").bytes
@@ -89,26 +89,26 @@ def record_prepared(
     if not prepared.facts:
         return Recorded([], head_of(database, workspace_id))
     distinct = _distinct(prepared)
-    topics = [TOPICS[type(fact)] for fact in distinct.facts]
-    rows = Rows(distinct.keys, [1] * len(topics), topics, distinct.states)
-    standing: dict[bytes, Event | None] = dict(zip(distinct.keys, distinct.facts, strict=True))
     try:
-        position = append(database, workspace_id, rows, condition)
-        accepted = set(standing)
+        position = append(database, workspace_id, _rows(distinct), condition)
     except UniqueViolation:
-        known = append_new(database, workspace_id, rows)
-        position, accepted = known.head, known.new
-        standing.update({key: _read_standing(*state) for key, state in known.differing.items()})
-    if len(accepted) == len(prepared.facts):
-        return Recorded([Outcome.ACCEPTED] * len(accepted), position)
-    outcomes = []
-    for key, fact in zip(prepared.keys, prepared.facts, strict=True):
-        if key in accepted:
-            accepted.discard(key)  # a repeat within the request is a duplicate of the first
-            outcomes.append(Outcome.ACCEPTED)
+        return _told_apart(database, workspace_id, prepared, distinct)
+    return _outcomes(prepared, distinct, set(distinct.keys), {}, position)
+
+
+def record_in_bulk(database: Database, workspace_id: int, prepared: Prepared, *, repeated: bool) -> Recorded:
+    """Append thousands of facts as `record_prepared` does, by COPY; what is probably `repeated`, carefully at once."""
+    if not prepared.facts:
+        return Recorded([], head_of(database, workspace_id))
+    distinct = _distinct(prepared)
+    if not repeated:
+        try:
+            position = copy(database, workspace_id, _rows(distinct))
+        except UniqueViolation:
+            pass  # told apart below
         else:
-            outcomes.append(Outcome.DUPLICATE if fact == standing[key] else Outcome.CONFLICT)
-    return Recorded(outcomes, position)
+            return _outcomes(prepared, distinct, set(distinct.keys), {}, position)
+    return _told_apart(database, workspace_id, prepared, distinct)
 
 
 def read(database: Database, workspace_id: int, *, after: int, upto: int, limit: int) -> list[LogRow]:
@@ -128,6 +128,34 @@ def scan(database: Database, workspace_id: int, *, after: int, upto: int) -> Ite
         cursor.itersize = _SCANNED_AT_ONCE
         for row in cursor.execute(_READ, parameters):
             yield LogRow(*row)
+
+
+def _told_apart(database: Database, workspace_id: int, prepared: Prepared, distinct: Prepared) -> Recorded:
+    known = append_new(database, workspace_id, _rows(distinct))
+    differing = {key: _read_standing(*state) for key, state in known.differing.items()}
+    return _outcomes(prepared, distinct, known.new, differing, known.head)
+
+
+def _outcomes(
+    prepared: Prepared, distinct: Prepared, accepted: set[bytes], differing: dict[bytes, Event | None], position: int
+) -> Recorded:
+    """Tell of each fact what became of it; a repeat among them is a duplicate of the first, or in conflict with it."""
+    if len(accepted) == len(prepared.facts):
+        return Recorded([Outcome.ACCEPTED] * len(accepted), position)
+    standing: dict[bytes, Event | None] = {**dict(zip(distinct.keys, distinct.facts, strict=True)), **differing}
+    outcomes = []
+    for key, fact in zip(prepared.keys, prepared.facts, strict=True):
+        if key in accepted:
+            accepted.discard(key)
+            outcomes.append(Outcome.ACCEPTED)
+        else:
+            outcomes.append(Outcome.DUPLICATE if fact == standing[key] else Outcome.CONFLICT)
+    return Recorded(outcomes, position)
+
+
+def _rows(distinct: Prepared) -> Rows:
+    topics = [TOPICS[type(fact)] for fact in distinct.facts]
+    return Rows(distinct.keys, [1] * len(topics), topics, distinct.states)
 
 
 def _distinct(prepared: Prepared) -> Prepared:

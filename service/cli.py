@@ -16,11 +16,22 @@ from domain.access import AccessError
 from projections import replay, status
 from projections.fold import FoldError
 from projections.projector import Projector
-from service import database, demo, embedded, lifeline, logs, settings, supervisor
+from service import database, demo, embedded, lifeline, logs, settings, supervisor, transfer
 from service.access_commands import add_commands
 from service.connect import chosen_database, chosen_pool, wait_for_the_end
 from service.settings import Settings
-from service.terminal import DONE, FAILED, INTERRUPTED, MISUSED, Command, print_json, print_table, say, workspace
+from service.terminal import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    MISUSED,
+    Command,
+    position,
+    print_json,
+    print_table,
+    say,
+    workspace,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,6 +81,14 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--verify", action="store_true", help="change nothing, compare, print the differences")
     added = add("status", _status, "show how far each workspace is projected, and what is stuck")
     added.add_argument("--json", action="store_true", help="as JSON")
+    added = add("import", transfer.import_, "load events from a file into a workspace's log")
+    added.add_argument("file", metavar="FILE.ndjson", help="one event a line; - reads standard input")
+    added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
+    added.add_argument("--rejects", metavar="FILE", help="where rejected events are told (FILE.ndjson.rejected.ndjson)")
+    added.add_argument("--json", action="store_true", help="the counts as JSON")
+    added = add("export", transfer.export, "print a workspace's log, as import takes it")
+    added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
+    added.add_argument("--after", metavar="POSITION", type=position, default=0, help="only what comes behind (0)")
     add_commands(commands.add_parser("access", help="say who may see what", description="say who may see what"))
     return parser
 

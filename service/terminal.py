@@ -23,6 +23,11 @@ def workspace(text: str) -> int:
     return int(text)
 
 
+def position(text: str) -> int:
+    """Return the position of a log that an argument names; raise argparse's error where it names none."""
+    return 0 if text == "0" else workspace(text)
+
+
 def say(text: object, code: int) -> int:
     """Print something for people, and return the exit code given."""
     print(text, file=sys.stderr)  # noqa: T201 (for people)

@@ -18,7 +18,7 @@ from service import cli
 from tests.conftest import new_database, project_all
 from tests.facts import email_sent, parsed
 
-COMMANDS = ("demo", "serve", "migrate", "project", "replay", "status", "access")
+COMMANDS = ("demo", "serve", "migrate", "project", "replay", "status", "import", "export", "access")
 ACCESS_COMMANDS = ("link", "unlink", "select", "show", "history", "issue-key", "keys", "revoke-key")
 
 
