@@ -2,9 +2,15 @@
 
 import sys
 
-from benchmarks import append, posting, projection, read
+from benchmarks import append, bulk, posting, projection, read
 
-BENCHMARKS = {"append": append.main, "posting": posting.main, "projection": projection.main, "read": read.main}
+BENCHMARKS = {
+    "append": append.main,
+    "bulk": bulk.main,
+    "posting": posting.main,
+    "projection": projection.main,
+    "read": read.main,
+}
 
 for name in sys.argv[1:] or BENCHMARKS:
     BENCHMARKS[name]()

@@ -1,0 +1,108 @@
+"""Appending in bulk and beside a lot: `import` against raw binary COPY, a fresh workspace and a big log against others."""
+
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+from itertools import count
+from pathlib import Path
+
+from psycopg.sql import SQL
+
+from benchmarks import append, measure, world
+from domain import ledger
+from domain.events import canonical, encode
+from domain.recorder import Database, Pool
+
+IMPORTED = 1_000_000
+AT_ONCE = 10_000
+BIG = 5_000_000
+BIGGER = 10_000_000
+FRESH = 20_000
+ROUNDS = 5
+
+# Rows as posts would have left them, but made where they are kept.
+_FILL = SQL("""
+INSERT INTO stored_events (workspace_id, originator_id, originator_version, topic, state, position, recorded_at)
+SELECT %(workspace_id)s, gen_random_uuid(), 1, 'domain.events:EmailSent', convert_to(format(
+    '{{"id":"f-%%s","campaign_id":%%s,"occurred_at":1790000000000,"prospect_id":"prospect-%%s","step":1,"sender_id":"sender-1"}}',
+    n, n %% 20 + 1, n / 10), 'UTF8'), n, now()
+FROM generate_series(%(first)s::bigint, %(last)s) AS n
+""").format()
+_HEAD = SQL("INSERT INTO log_head VALUES (%s, %s) ON CONFLICT (workspace_id) DO UPDATE SET head = excluded.head")
+
+
+def main() -> None:
+    """Measure an import of a million events, a fresh workspace beside one of five million, and a log of ten million."""
+    with world.fresh_pool() as (url, pool):
+        _import(url, pool)
+    with world.fresh_pool() as (_, pool):
+        _beside(pool)
+
+
+def _import(url: str, pool: Pool) -> None:
+    workspaces = count(1)
+    with tempfile.TemporaryDirectory() as home, pool.connection() as database:
+        copied = append.Limit(database)
+        file = Path(home) / "events.ndjson"
+        with file.open("wb") as lines:
+            for seed in range(IMPORTED // 50_000):
+                for event in world.facts(50_000, seed, "import"):
+                    lines.write(encode(canonical(event)) + b"\n")  # type: ignore[arg-type]
+
+        def load() -> float:
+            command = [sys.executable, "-m", "service.cli", "import", str(file), "--workspace", str(next(workspaces))]
+            environment = {**os.environ, "DATABASE_URL": url}
+            said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
+            return float(re.findall(r"([0-9,]+)/s", said)[-1].replace(",", ""))
+
+        measure.compare(
+            f"import of {IMPORTED:,} events, against COPY", lambda: copied.rate(AT_ONCE, 20), load, 0.6, ROUNDS
+        )
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"the import's memory: {largest:.0f} MiB, goal at most 200")
+
+
+def _beside(pool: Pool) -> None:
+    fresh = count(1_000)
+    seeds = count(1)
+    with pool.connection() as database:
+        empty = count(10)
+        before = [_rate(database, next(empty), next(seeds)) for _ in range(ROUNDS)]
+        _fill(database, 1, BIG)
+        measure.compare(
+            f"the first {FRESH:,} of a fresh workspace beside one of {BIG:,}",
+            lambda: _rate(database, 1, next(seeds)),
+            lambda: _rate(database, next(fresh), next(seeds)),
+            0.9,
+            ROUNDS,
+        )
+        measure.compare(
+            "the same, one known event in each batch",
+            lambda: _rate(database, 1, next(seeds), repeats=1),
+            lambda: _rate(database, next(fresh), next(seeds), repeats=1),
+            0.9,
+            ROUNDS,
+        )
+        _fill(database, 2, BIGGER)
+        after = [_rate(database, 2, next(seeds)) for _ in range(ROUNDS)]
+        measure.report(
+            f"appends to a log of {BIGGER:,}, against an empty one", list(zip(before, after, strict=True)), 0.9
+        )
+
+
+def _rate(database: Database, workspace_id: int, seed: int, repeats: int = 0) -> float:
+    """Return how many events a second are appended in batches of 500, each with so many of the one before."""
+    events = world.facts(FRESH, seed, f"beside-{workspace_id}")
+    batches = [events[max(0, first - repeats) : first + 500] for first in range(0, FRESH, 500)]
+    return measure.rate(lambda: sum(len(ledger.record(database, workspace_id, each).outcomes) for each in batches))
+
+
+def _fill(database: Database, workspace_id: int, number: int) -> None:
+    for first in range(1, number, 1_000_000):
+        values = {"workspace_id": workspace_id, "first": first, "last": first + 999_999}
+        database.execute(_FILL, values)
+    database.execute(_HEAD, (workspace_id, number))
+    database.execute("CHECKPOINT")
