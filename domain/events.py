@@ -204,9 +204,9 @@ def parse(fields: object, now: int) -> Event:
     event = _event_type(fields.get("type"))
     if not known.keys() <= _FIELDS[event]:
         raise _invalid(shown(str(min(known.keys() - _FIELDS[event]))), f"is not a field of {event.__name__}")
-    for name, value in known.items():
-        if type(value) is str and _NOT_TEXT.search(value):
-            raise _invalid(name, "must not contain NUL or a lone surrogate")
+    if _NOT_TEXT.search("\n".join([value for value in known.values() if type(value) is str])):
+        name = next(name for name, value in known.items() if type(value) is str and _NOT_TEXT.search(value))
+        raise _invalid(name, "must not contain NUL or a lone surrogate")
     prospect = known.get("prospect_id")
     if type(prospect) is int and abs(prospect) < _MAX_PROSPECT:
         known["prospect_id"] = str(prospect)

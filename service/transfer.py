@@ -28,6 +28,7 @@ from service.settings import Settings
 from service.terminal import DONE, FAILED, MISUSED, print_json, say
 
 EVENTS_AT_ONCE = 10_000  # share a transaction, for whose end live posts to the workspace wait
+_SWITCH_SECONDS = 0.0005  # Python's 0.005 lets the writing thread wait too long for the reading one
 _READ_AT_ONCE = 5_000
 _PIECE = 1024 * 1024
 _WITH_END = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
@@ -50,6 +51,7 @@ def import_(arguments: argparse.Namespace, chosen: Settings) -> int:
         file = nullcontext(sys.stdin.buffer) if arguments.file == "-" else Path(arguments.file).open("rb")  # noqa: SIM115
     except OSError as error:
         return say(f"FILE: {arguments.file} can't be read: {error.strerror}", MISUSED)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     name = "import" if arguments.file == "-" else arguments.file
     with (
         file as source,
