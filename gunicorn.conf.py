@@ -6,7 +6,7 @@ import sys
 import tempfile
 from typing import Any
 
-from service import lifeline, logs, settings
+from service import lifeline, logs, settings, worker
 
 try:
     _chosen = settings.from_environment(os.environ)
@@ -33,6 +33,7 @@ def on_starting(server: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter)
     """Make what the workers share: where they count, and a database where none is given."""
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = server.counts = tempfile.mkdtemp(prefix="campaign-analytics-counts-")
     lifeline.watch()
+    server.load = worker.Load()
     if _chosen.database_url is None:
         from service import database, embedded  # noqa: PLC0415 (only where it is used)
 
@@ -41,14 +42,20 @@ def on_starting(server: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter)
         os.environ["DATABASE_URL"] = server.attachment.url
 
 
+def post_fork(server: Any, worker: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter and worker)
+    """Let the worker see how busy the others are."""
+    worker.load = server.load
+
+
 def worker_exit(_: Any, worker: Any) -> None:  # noqa: ANN401 (gunicorn's worker)
     """Give the worker's connections back."""
     if worker.wsgi is not None:
         worker.wsgi.close()
 
 
-def child_exit(_: Any, worker: Any) -> None:  # noqa: ANN401 (gunicorn's worker)
+def child_exit(server: Any, worker: Any) -> None:  # noqa: ANN401 (gunicorn's worker)
     """Stop counting what only a living worker has."""
+    server.load.forget(worker.age)
     from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 (it reads the environment on import)
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -6,6 +6,7 @@ parse in HTML, and logs requests with their queries.
 """
 
 import logging
+import mmap
 import re
 import selectors
 import time
@@ -35,6 +36,8 @@ BODY_GRACE_SECONDS = 20.0  # a body may be waited for so long, and
 BODY_BYTES_PER_SECOND = 500  # a second more for each so many bytes of it
 DRAIN_SECONDS = 0.2  # for the rest of a body that nobody wants; then the connection is closed
 SEND_SECONDS = 60.0  # for each piece of an answer
+LEFT_TO_OTHERS = 5  # times that a new connection is left to a worker with fewer, before it is taken all the same
+LEFT_SECONDS = 0.0002  # between them
 LINGER_SECONDS = 2.0  # for the client's end after the last answer (RFC 9112, section 9.6)
 
 _MAX_HEAD_BYTES = 128 * 1024
@@ -64,6 +67,32 @@ _STATUS: dict[type[Exception], tuple[HTTPStatus, str]] = {
 }
 
 
+class Load:
+    """How many connections each worker process has, in memory that they share."""
+
+    _SLOTS = 256
+    _ABSENT = 2**31 - 1
+
+    def __init__(self) -> None:
+        """Make the memory, before the processes are forked."""
+        self._memory = mmap.mmap(-1, self._SLOTS * 4)
+        self._counts = memoryview(self._memory).cast("i")
+        for slot in range(self._SLOTS):
+            self._counts[slot] = self._ABSENT
+
+    def tell(self, age: int, connections: int) -> None:
+        """Tell how many connections the worker of this age (gunicorn's number of it) has."""
+        self._counts[age % self._SLOTS] = connections
+
+    def forget(self, age: int) -> None:
+        """Count a worker that has ended no longer."""
+        self._counts[age % self._SLOTS] = self._ABSENT
+
+    def least(self) -> int:
+        """Return how many connections the worker with the fewest has."""
+        return min(self._counts)
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
     """The worker: its main loop reads heads and small bodies, and lends a thread only to what has come whole."""
 
@@ -72,14 +101,28 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.lingering_conns: deque[_Connection] = deque()  # answered for the last time, not yet closed by the client
         self.queued_reqs: deque[_Queued] = deque()
+        self.load: Load | None = None  # shared by all workers, where there are several
+        self._left_to_others = 0  # so many times in a row
 
     def accept(self, listener: socket) -> None:
-        """Take a new connection; where there are too many, one that is idle makes room."""
+        """Take a new connection, unless a worker with fewer takes it; where there are too many, an idle one makes room.
+
+        Whoever is awake would take all, and its one interpreter be busy while another has nothing to do.
+        """
+        if self.load is not None:
+            self.load.tell(self.age, self.nr_conns)
+            if self.nr_conns > self.load.least() and self._left_to_others < LEFT_TO_OTHERS:
+                self._left_to_others += 1
+                time.sleep(LEFT_SECONDS)
+                return
+            self._left_to_others = 0
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # another process was faster, or the client has gone
         self.nr_conns += 1
+        if self.load is not None:
+            self.load.tell(self.age, self.nr_conns)
         if self.nr_conns >= self.worker_connections:
             self._make_room()
         self.enqueue_req(_Connection(self.cfg, client, address, listener.getsockname(), self._linger))
@@ -108,6 +151,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def murder_pending(self) -> None:
         """Send away those whose head does not come or that no thread is free for, and end with those answered."""
         now = time.monotonic()
+        if self.load is not None:
+            self.load.tell(self.age, self.nr_conns)
         while self.queued_reqs and (self.queued_reqs[0].answered.done() or self.queued_reqs[0].until <= now):
             connection, answered, _ = self.queued_reqs.popleft()
             if answered.cancel():

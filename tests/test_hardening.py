@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from select import select
 
 import jwt
@@ -20,7 +21,7 @@ from service import settings, worker
 from service.web import make_parts
 from tests.conftest import new_database
 from tests.facts import JWT_SECRET, api_key, email_sent, session
-from tests.running import Service, exchange, serving, users_of, with_password
+from tests.running import Service, descendants, exchange, serving, users_of, with_password
 from tests.servers import wait_for
 
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
@@ -285,6 +286,26 @@ def held(port: int, number: int, sent: bytes) -> Iterator[list[socket.socket]]:
     finally:
         for connection in connections:
             connection.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks into Linux's /proc")
+def test_connections_are_spread_over_the_processes(url: str) -> None:
+    """Else the one that is awake would take all, and its one interpreter be busy while another has nothing to do."""
+
+    def sockets() -> list[int]:
+        """Return how many sockets each worker process has open."""
+        return [
+            sum(str(file.readlink()).startswith("socket:") for file in Path(f"/proc/{each.pid}/fd").iterdir())
+            for each in descendants(running.process.pid)
+            if "gunicorn" in each.command and descendants(each.pid) == []
+        ]
+
+    with serving(url, WEB_CONCURRENCY="2") as running:
+        wait_for(lambda: len(sockets()) == 2)
+        before = sockets()
+        with held(running.port, 20, b""):
+            wait_for(lambda: sum(sockets()) >= sum(before) + 20)
+            assert [now - then > 5 for now, then in zip(sockets(), before, strict=True)] == [True, True]
 
 
 def test_too_many_connections_make_room_for_new_ones(url: str) -> None:

@@ -212,3 +212,24 @@ def test_a_link_that_goes_meanwhile_ends_a_stream(
         "position": 2,
     }
     assert len(log(pool)) == 2
+
+
+def test_a_database_that_goes_away_in_the_middle_of_a_stream_is_a_503_with_the_counts(
+    monkeypatch: pytest.MonkeyPatch, pool: Pool, key: dict[str, str]
+) -> None:
+    """What was committed before is told, never a 200 over the rest; the same can be sent again."""
+    monkeypatch.setattr(api.formats, "LINES_AT_ONCE", 2)
+    parts = make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET}), {})
+    asked = count()
+
+    def clock_and_close() -> int:
+        """Tell the time, as each batch asks for it when it is parsed and when it is appended."""
+        if next(asked) == 2:
+            pool.close()
+        return clock()
+
+    client = testing.TestClient(create_app(replace(parts, clock=clock_and_close)))
+    result = post(client, {**key, **LINES}, b"".join(line(number) for number in range(6)))
+    assert (result.status_code, result.headers["retry-after"]) == (503, "1")
+    assert (result.json["accepted"], result.json["position"]) == (2, 2)
+    assert result.json["error"] == "The database does not answer, please try again"
