@@ -1,18 +1,29 @@
-"""Posting events over HTTP: single ones against an empty post to the same gunicorn, batches against raw binary COPY."""
+"""Posting events over HTTP: single ones against an empty post to the same gunicorn, batches against raw binary COPY.
+
+Batches are also set against the event-sourcing library's own `insert_events`, called in process.
+"""
 
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import count
+from uuid import UUID
+
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.postgres import PostgresApplicationRecorder
 
 from benchmarks import append, measure, web, world
+from domain import ledger
 from domain.access import Access
+from domain.events import TOPICS, encode
 from domain.recorder import Pool
 from projections import access
 from service.clock import clock
 
 SECONDS = 3
 ROUNDS = 9
+LIBRARY_ROUNDS = 3
 CONNECTIONS = 32
 WORKSPACES = 100
 EVENT = (
@@ -65,12 +76,45 @@ def main() -> None:
             )
         copied = append.Limit(database)
         for size, goal in ((500, 0.5), (5_000, 0.65)):
+
+            def posted(size: int = size) -> float:
+                return size * _post(service, headers, BATCH, connections=4, size=size)
+
             measure.compare(
                 f"batches of {size} over HTTP, against COPY",
                 lambda size=size: copied.rate(size, 100_000 // size),  # type: ignore[misc]
-                lambda size=size: size * _post(service, headers, BATCH, connections=4, size=size),  # type: ignore[misc]
+                posted,
                 goal,
             )
+            with closing(world.library_datastore(environment["DATABASE_URL"])) as datastore:
+                library = Library(PostgresApplicationRecorder(datastore, events_table_name="library_events"))
+                measure.compare(
+                    f"batches of {size} over HTTP, against the library's",
+                    lambda size=size, library=library: library.rate(size),  # type: ignore[misc]
+                    posted,
+                    2,
+                    LIBRARY_ROUNDS,
+                )
+
+
+class Library:
+    """The library's own recorder on the library's own table, called in process with ready events."""
+
+    _seeds = count(1)
+
+    def __init__(self, recorder: PostgresApplicationRecorder) -> None:
+        """Make the table."""
+        self._recorder = recorder
+        recorder.create_table()
+
+    def rate(self, size: int) -> float:
+        """Return how many events a second are inserted, in batches of this size."""
+        stored = [
+            StoredEvent(UUID(bytes=ledger.fact_id(each)), 1, TOPICS[type(each)], encode(each))
+            for each in world.facts(20_000, next(self._seeds), "library")
+        ]
+        batches = [stored[first : first + size] for first in range(0, len(stored), size)]
+        return measure.rate(lambda: sum(len(self._recorder.insert_events(batch) or ()) for batch in batches))
 
 
 def _post(url: str, headers: dict[str, str], script: str, connections: int = CONNECTIONS, **values: int) -> float:

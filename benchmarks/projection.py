@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
 from eventsourcing.application import Application
@@ -112,14 +111,9 @@ class Counting(Projection[CountingView]):
 
 
 def _runner(url: str) -> float:
-    parts = urlsplit(url)
     environment = {
         "PERSISTENCE_MODULE": "eventsourcing.postgres",
-        "POSTGRES_DBNAME": parts.path.lstrip("/"),
-        "POSTGRES_HOST": parse_qs(parts.query)["host"][0],
-        "POSTGRES_PORT": "5432",
-        "POSTGRES_USER": parse_qs(parts.query).get("user", [parts.username or ""])[0],
-        "POSTGRES_PASSWORD": "unused",
+        **{f"POSTGRES_{name.upper()}": value for name, value in world.library_settings(url).items()},
     }
     with Facts(env=environment) as application:
         began = application.recorder.max_notification_id() or 0

@@ -3,6 +3,9 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import parse_qs, urlsplit
+
+from eventsourcing.postgres import PostgresDatastore
 
 from domain import ledger
 from domain.events import Event, parse
@@ -60,3 +63,21 @@ def fill(pool: Pool, workspace_id: int, events: list[Event]) -> None:
     with pool.connection() as connection:
         for first in range(0, len(events), 5_000):
             ledger.record(connection, workspace_id, events[first : first + 5_000])
+
+
+def library_settings(url: str) -> dict[str, str]:
+    """Return the URL of our own server as the library's datastore takes it, which takes no URL."""
+    parts = urlsplit(url)
+    asked = parse_qs(parts.query)
+    return {
+        "dbname": parts.path.lstrip("/"),
+        "host": asked["host"][0],
+        "port": "5432",
+        "user": asked.get("user", [parts.username or ""])[0],
+        "password": "unused",
+    }
+
+
+def library_datastore(url: str) -> PostgresDatastore:
+    """Return the library's connections to our own server; the caller closes them."""
+    return PostgresDatastore(**library_settings(url))  # type: ignore[arg-type]  # its other parameters are no strings
