@@ -28,12 +28,13 @@ class Parts:
     measurements: Measurements
     schema_fault: Callable[[Database], str | None]
     waiting_requests: int  # so many may wait for the projection at a time, the others are asked to come again
+    appended: Callable[[], None] = lambda: None  # told of each append
     reading_origins: tuple[str, ...] = ()  # pages from elsewhere that may read, with their users' cookies
 
     @cached_property
     def log(self) -> GroupCommit[Credentials]:
         """Return the logs, to which the threads of this process write together."""
-        return GroupCommit(self.connection, lambda writers: access.may_write(writers, self.clock()))
+        return GroupCommit(self.connection, lambda writers: access.may_write(writers, self.clock()), self.appended)
 
     @contextmanager
     def connection(self) -> Iterator[Database]:

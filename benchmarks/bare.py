@@ -1,7 +1,7 @@
 """The dashboard without authentication and access check: the same query of the workspace that anybody names."""
 
 import falcon
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Literal
 
 from api.app import create_app
 from api.dashboard import CampaignAnalytics
@@ -9,6 +9,7 @@ from api.parameters import WORKSPACE, asked, query
 from projections import campaign_analytics
 from projections.access import Asked, Caller, Credentials
 from projections.campaign_analytics import Answer
+from projections.metrics import FOLD_VERSION
 from service import web
 from service.web import Application
 
@@ -17,7 +18,7 @@ WITH caller AS (
     SELECT 'anybody' AS user_id, NULL::text AS secret_sha256, NULL::text[] AS scopes, NULL::bigint AS expires_at
 ), seen AS (SELECT %(workspace_id)s::bigint AS workspace_id)
 """)
-_READ = campaign_analytics._ANSWER.format(seen=_EVERYBODY)  # noqa: SLF001 (the same query, whatever becomes of it)
+_READ = campaign_analytics._ANSWER.format(seen=_EVERYBODY, version=Literal(FOLD_VERSION))  # noqa: SLF001 (as it is)
 
 
 class Bare(CampaignAnalytics):
@@ -33,7 +34,7 @@ class Bare(CampaignAnalytics):
         del credentials
         with self._parts.connection() as database, database.cursor(binary=True) as cursor:
             rows = cursor.execute(_READ, {"workspace_id": wanted.workspace_id}).fetchall()
-        return Answer(Caller(*rows[0][:4]), [campaign_analytics._workspace(*row[4:]) for row in rows])  # noqa: SLF001
+        return Answer(Caller(*rows[0][:4]), [campaign_analytics._workspace(database, *row[4:]) for row in rows])  # noqa: SLF001
 
 
 def application() -> Application:
@@ -41,4 +42,4 @@ def application() -> Application:
     made = web.application()
     app = create_app(made.parts)
     app.add_route("/api/v1/bare", Bare(made.parts))
-    return Application(app, made.parts)
+    return Application(app, made.parts, made.hints)

@@ -16,7 +16,7 @@ from benchmarks import measure, world
 from domain import ledger
 from domain.events import decode
 from domain.recorder import Pool
-from projections import replay
+from projections import generations, replay
 from projections.projector import END_OF_LOG, Projector
 
 LIVE_EVENTS = 50_000
@@ -50,7 +50,7 @@ def main() -> None:
 
         def replayed() -> float:
             done = measure.rate(lambda: replay.replay(pool, 0x7FFE, lambda _: None))
-            replay.sweep(pool)
+            generations.sweep(pool)
             return done
 
         measure.compare("replay, against scan and decode", lambda: _scan(pool, 0x7FFE), replayed, 0.15)

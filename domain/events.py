@@ -154,13 +154,54 @@ _DEFAULTS = {
     event: {field.name: field.default for field in msgspec.structs.fields(event) if not field.required}
     for event in EVENTS
 }
-_DECODE: dict[str, Callable[[bytes], Event]] = {TOPICS[event]: msgspec.json.Decoder(event).decode for event in EVENTS}
 
 encode: Callable[[Event], bytes] = msgspec.json.Encoder().encode
 
 
 class UndecodableError(Exception):
     """A stored fact cannot be read: its topic is unknown here, or its state is damaged."""
+
+
+class _Version(msgspec.Struct):
+    class_version: int = 1
+
+
+_version = msgspec.json.Decoder(_Version).decode
+
+
+def decoder_of(event: type[Event]) -> Callable[[bytes], Event]:
+    """Return what decodes the stored states of a class of events, those of its earlier versions too.
+
+    A class whose fields change is declared `tag_field="class_version", tag=2`, which is stored with each fact from
+    then on, and has a static method `upcast_v1_v2` that changes an earlier state's fields in place, as the
+    event-sourcing library's aggregates have. What is stored stays as it is.
+    """
+    decode = msgspec.json.Decoder(event).decode
+    today = event.__struct_config__.tag or 1
+    assert isinstance(today, int)
+
+    def decode_any(state: bytes) -> Event:
+        version = _version(state).class_version
+        if version == today:
+            return decode(state)
+        if version > today:
+            msg = f"it is of version {version}, this program knows {event.__name__} up to {today}"
+            raise msgspec.DecodeError(msg)
+        fields = msgspec.json.decode(state)
+        for earlier in range(version, today):
+            getattr(event, f"upcast_v{earlier}_v{earlier + 1}")(fields)
+        return msgspec.convert({**fields, "class_version": today}, event)
+
+    def decode_first(state: bytes) -> Event:
+        try:
+            return decode(state)
+        except msgspec.ValidationError:
+            return decode_any(state)
+
+    return decode_first if today == 1 else decode_any
+
+
+_DECODE = {TOPICS[event]: decoder_of(event) for event in EVENTS}
 
 
 class RejectedError(Exception):

@@ -36,8 +36,10 @@ class GroupCommit(Generic[W]):
         self,
         connection: Callable[[], AbstractContextManager[Database]],
         condition: Callable[[Collection[W]], Condition],
+        appended: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take where connections come from, and what must hold for these writers all to be let in."""
+        """Take where connections come from, what must hold for these writers all to be let in, and whom to tell."""
+        self._appended = appended
         self._connection = connection
         self._condition = condition
         self._lock = Lock()  # held for a moment only
@@ -65,7 +67,9 @@ class GroupCommit(Generic[W]):
         if isinstance(post.outcome, Exception):
             raise post.outcome
         with self._connection() as database:
-            return ledger.record_prepared(database, workspace_id, prepared, self._condition([writer]))
+            recorded = ledger.record_prepared(database, workspace_id, prepared, self._condition([writer]))
+        self._appended()
+        return recorded
 
     def _wait(self, queue: "deque[_Post[W]]", post: "_Post[W]") -> None:
         """Wait for the outcome, or to be the next to lead."""
@@ -85,6 +89,7 @@ class GroupCommit(Generic[W]):
             with self._connection() as database:
                 group += self._taken_along(workspace_id, post)
                 self._commit(database, workspace_id, group)
+            self._appended()
         except psycopg.OperationalError as error:  # the connection's, or a lock's
             for each in group:
                 each.outcome = error

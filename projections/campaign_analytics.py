@@ -1,19 +1,20 @@
 """What the dashboard reads: the campaigns of the workspaces that a caller may see, with their numbers."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Literal
 
 from domain.recorder import Database
 from projections.access import SEEN, Asked, Caller, Credentials, parameters
-from projections.metrics import analytics
+from projections.metrics import FOLD_VERSION, analytics, in_place
 
 # One statement, so one snapshot: who is calling, what they may see, how far it is projected, and the rows.
 _ANSWER = SQL("""
 {seen}
 SELECT c.user_id, c.secret_sha256, c.scopes, c.expires_at,
     s.workspace_id, coalesce(h.head, 0), coalesce(p.position, 0), p.stuck_position,
-    r.ids, r.names, r.statuses, r.totals
+    coalesce(p.fold_version, {version}), r.ids, r.names, r.statuses, r.totals
 FROM caller AS c
 LEFT JOIN seen AS s ON true
 LEFT JOIN log_head AS h ON h.workspace_id = s.workspace_id
@@ -28,7 +29,8 @@ LEFT JOIN LATERAL (
 ) AS r ON true
 ORDER BY s.workspace_id
 """)
-_READ = _ANSWER.format(seen=SEEN)
+_READ = _ANSWER.format(seen=SEEN, version=Literal(FOLD_VERSION))
+_MEASURES = SQL("SELECT measures FROM fold_version WHERE version = %s")
 _PROJECTED = SQL("SELECT position, stuck_position FROM projection WHERE workspace_id = %s")
 
 
@@ -39,7 +41,7 @@ class Workspace(NamedTuple):
     head: int
     position: int
     stuck: bool
-    campaigns: list[tuple[int, str | None, str | None, list[int]]]
+    campaigns: list[tuple[int, str | None, str | None, Sequence[int | None]]]
 
 
 class Answer(NamedTuple):
@@ -58,7 +60,8 @@ def read(database: Database, credentials: Credentials, asked: Asked) -> Answer:
         rows = cursor.execute(_READ, parameters(credentials, asked)).fetchall()
     if not rows:
         return Answer(None, [])
-    return Answer(Caller(*rows[0][:4]), [_workspace(*row[4:]) for row in rows if row[4] is not None])
+    workspaces = [_workspace(database, *row[4:]) for row in rows if row[4] is not None]
+    return Answer(Caller(*rows[0][:4]), workspaces)
 
 
 def projected(database: Database, workspace_id: int) -> tuple[int, bool]:
@@ -85,14 +88,20 @@ def body(workspaces: list[Workspace]) -> dict[str, object]:
 
 
 def _workspace(  # noqa: PLR0913 (a row of the statement)
+    database: Database,
     workspace_id: int,
     head: int,
     position: int,
     stuck_position: int | None,
+    fold_version: int,
     ids: list[int] | None,
     names: list[str | None],
     statuses: list[str | None],
     totals: list[list[int]],
 ) -> Workspace:
-    campaigns = list(zip(ids, names, statuses, totals, strict=True)) if ids else []
+    told: Sequence[Sequence[int | None]] = totals
+    if ids and fold_version != FOLD_VERSION:  # another version's rows, until they are rebuilt
+        [(measures,)] = database.execute(_MEASURES, (fold_version,)).fetchall()
+        told = [in_place(each, measures) for each in totals]
+    campaigns = list(zip(ids, names, statuses, told, strict=True)) if ids else []
     return Workspace(workspace_id, head, position, stuck_position is not None, campaigns)

@@ -4,7 +4,7 @@ An event's whole effect is what its journey contributes with it less what it con
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -20,7 +20,8 @@ from projections.metrics import MEASURES
 
 # LATERAL … LIMIT looks each journey up by its whole key, also where the planner's statistics know nothing of it yet.
 _LOAD_JOURNEYS = SQL("""
-SELECT k.campaign_id, k.prospect_id, j.facts
+SELECT k.campaign_id, k.prospect_id,
+    CASE WHEN sum(octet_length(j.facts)) OVER (ROWS UNBOUNDED PRECEDING) <= %(most)s THEN j.facts END
 FROM unnest(%(campaign_ids)b::bigint[], %(prospect_ids)b::text[]) AS k (campaign_id, prospect_id)
 CROSS JOIN LATERAL (
     SELECT facts FROM journey
@@ -50,6 +51,10 @@ ON CONFLICT (workspace_id, generation, campaign_id)
 DO UPDATE SET about = excluded.about, name = excluded.name, status = excluded.status, totals = excluded.totals
 """)
 
+MAX_BYTES = 64 * 1024 * 1024  # of stored journeys that are loaded at once
+
+_UNLIMITED = 2**63 - 1
+
 JourneyKey = tuple[int, str]  # campaign, prospect
 
 
@@ -65,58 +70,73 @@ class FoldError(Exception):
 
     def __init__(self, position: int, reason: str) -> None:
         """Take the fact's position in the log and what is wrong, in words for an operator."""
-        super().__init__(f"position {position}: {reason}")
+        super().__init__(position, reason)  # as given, so that it can come from another process
         self.position = position
         self.reason = reason
 
+    def __str__(self) -> str:
+        """Say both."""
+        return f"position {self.position}: {self.reason}"
 
-class _Batch(NamedTuple):
-    first: int  # positions
+
+class Gathered(NamedTuple):
+    """A stretch of the log, sorted by journey and by campaign; positions are 0 where it is empty."""
+
+    first: int
     last: int
     journeys: dict[JourneyKey, list[Fact]]
     campaigns: dict[int, About]
 
 
-def fold(database: Database, rows: Rows, log: Iterable[LogRow], *, empty: bool = False) -> int | None:
-    """Add a batch of the log to the read rows, and return the last position folded; None where the batch was empty.
+class Totals(defaultdict[int, list[int]]):
+    """What is added to the sums of each campaign, in order of `MEASURES`."""
 
-    The caller holds a transaction, and is the only one that writes to these rows. `empty` says that there are none
-    yet. Raises FoldError, before anything is written, for the first fact that can't be folded.
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        super().__init__(lambda: [0] * len(MEASURES))
+
+
+def fold(
+    database: Database,
+    rows: Rows,
+    log: Sequence[LogRow],
+    *,
+    aside: Collection[int | None] = (),
+    empty: bool = False,
+) -> int | None:
+    """Add a stretch of the log to the read rows, and return the last position folded; None where it was empty.
+
+    The caller holds a transaction, and is the only one that writes to these rows. Positions in `aside` are passed
+    over; `empty` says that there are no rows yet. Raises FoldError, and nothing is written, for the first fact that
+    can't be folded.
     """
-    batch = _gathered(log)
-    if batch is None:
+    gathered = gather(log, aside)
+    if not gathered.last:
         return None
-    stored = {} if empty else _load_journeys(database, rows, batch.journeys)
-    totals: dict[int, list[int]] = defaultdict(lambda: [0] * len(MEASURES))
-    written: dict[JourneyKey, bytes] = {}
-    for key in sorted(batch.journeys):
-        facts = batch.journeys[key]
-        before = _unpacked(stored[key], facts) if key in stored else []
-        after = journey.merged(before, facts)
-        journey.add_totals(totals[key[0]], before, -1)
-        journey.add_totals(totals[key[0]], after, 1)
-        written[key] = journey.pack(after)
-    touched = sorted(totals.keys() | batch.campaigns.keys())
-    campaigns = {} if empty else _load_campaigns(database, rows, touched, batch.first)
-    (_copy_journeys if empty else _write_journeys)(database, rows, written)
-    with database.cursor() as cursor:
-        cursor.executemany(
-            _WRITE_CAMPAIGN,
-            [
-                _campaign_row(rows, campaign_id, campaigns.get(campaign_id), batch, totals[campaign_id])
-                for campaign_id in touched
-            ],
-        )
-    return batch.last
+    stored = {} if empty else _load_journeys(database, rows, gathered.journeys)
+    if stored is None:  # too much for the memory at once
+        half = len(log) // 2
+        with database.transaction():
+            for part in (log[:half], log[half:]):
+                fold(database, rows, part, aside=aside)
+        return gathered.last
+    totals, packed = contributed(gathered.journeys, stored)
+    touched = sorted(totals.keys() | gathered.campaigns.keys())
+    campaigns = {} if empty else _load_campaigns(database, rows, touched, gathered.first)
+    (copy_journeys if empty else _write_journeys)(database, rows, packed)
+    write_campaigns(database, rows, totals, gathered.campaigns, campaigns)
+    return gathered.last
 
 
-def _gathered(log: Iterable[LogRow]) -> _Batch | None:
-    """Sort a batch by journey and by campaign; None where it is empty."""
+def gather(log: Iterable[LogRow], aside: Collection[int | None]) -> Gathered:
+    """Sort a stretch of the log by journey and by campaign. Raises FoldError for the first that can't be folded."""
     journeys: dict[JourneyKey, list[Fact]] = defaultdict(list)
     campaigns: dict[int, About] = {}
     first = position = 0
     for position, topic, state in log:
         first = first or position
+        if position in aside:
+            continue
         try:
             event = decode(topic, state)
         except UndecodableError as error:
@@ -128,7 +148,37 @@ def _gathered(log: Iterable[LogRow]) -> _Batch | None:
             campaigns[event.campaign_id] = campaign.told(about, event)
         else:
             raise FoldError(position, f"nothing folds {topic}")
-    return _Batch(first, position, journeys, campaigns) if first else None
+    return Gathered(first, position, journeys, campaigns)
+
+
+def fault(row: LogRow) -> str | None:
+    """Return why this fact can't be folded whatever its journey is; None where it can be."""
+    try:
+        gather([row], ())
+    except FoldError as error:
+        return error.reason
+    return None
+
+
+def contributed(
+    journeys: Mapping[JourneyKey, list[Fact]], stored: Mapping[JourneyKey, bytes]
+) -> tuple[Totals, dict[JourneyKey, bytes]]:
+    """Return what new facts add to the sums of their campaigns, and their journeys as they are to be stored, by key.
+
+    `stored` holds the journeys that are there already. Raises FoldError where one of them is damaged.
+    """
+    totals = Totals()
+    packed: dict[JourneyKey, bytes] = {}
+    for key in sorted(journeys):
+        facts = journeys[key]
+        if key in stored:
+            before = _unpacked(stored[key], facts)
+            journey.add_totals(totals[key[0]], before, -1)
+            facts = [*before, *facts]
+        after = journey.in_order(facts)
+        journey.add_totals(totals[key[0]], after, 1)
+        packed[key] = journey.pack(after)
+    return totals, packed
 
 
 def _unpacked(stored: bytes, new: Sequence[Fact]) -> list[Fact]:
@@ -138,8 +188,13 @@ def _unpacked(stored: bytes, new: Sequence[Fact]) -> list[Fact]:
         raise FoldError(min(fact[6] for fact in new), f"its journey's row is damaged: {error}") from error
 
 
-def _load_journeys(database: Database, rows: Rows, keys: Iterable[JourneyKey]) -> dict[JourneyKey, bytes]:
+def _load_journeys(
+    database: Database, rows: Rows, journeys: Mapping[JourneyKey, list[Fact]]
+) -> dict[JourneyKey, bytes] | None:
+    """Return those that are stored; None where they are several and too large together."""
+    keys = journeys.keys()
     parameters = {
+        "most": MAX_BYTES if sum(map(len, journeys.values())) > 1 else _UNLIMITED,
         "workspace_id": rows.workspace_id,
         "generation": rows.generation,
         "campaign_ids": [campaign_id for campaign_id, _ in keys],
@@ -147,7 +202,8 @@ def _load_journeys(database: Database, rows: Rows, keys: Iterable[JourneyKey]) -
     }
     with database.cursor(binary=True) as cursor:
         cursor.execute(_LOAD_JOURNEYS, parameters)
-        return {(campaign_id, prospect_id): facts for campaign_id, prospect_id, facts in cursor}
+        found = {(campaign_id, prospect_id): facts for campaign_id, prospect_id, facts in cursor}
+    return None if None in found.values() else found
 
 
 def _write_journeys(database: Database, rows: Rows, journeys: dict[JourneyKey, bytes]) -> None:
@@ -161,7 +217,8 @@ def _write_journeys(database: Database, rows: Rows, journeys: dict[JourneyKey, b
     database.execute(_WRITE_JOURNEYS, parameters)
 
 
-def _copy_journeys(database: Database, rows: Rows, journeys: dict[JourneyKey, bytes]) -> None:
+def copy_journeys(database: Database, rows: Rows, journeys: Mapping[JourneyKey, bytes]) -> None:
+    """Write journeys of which no rows are there yet."""
     with database.cursor() as cursor, cursor.copy(_COPY_JOURNEYS) as copy:
         copy.set_types(["bigint", "bigint", "bigint", "text", "bytea"])
         for (campaign_id, prospect_id), facts in journeys.items():
@@ -184,17 +241,29 @@ def _load_campaigns(
             raise FoldError(first, f"its campaign's row is damaged: {error}") from error
 
 
-def _campaign_row(
-    rows: Rows, campaign_id: int, stored: tuple[About, list[int]] | None, batch: _Batch, added: list[int]
-) -> dict[str, object]:
-    about, totals = stored or (About(), [0] * len(MEASURES))
-    about = campaign.both(about, batch.campaigns.get(campaign_id, About()))
-    return {
-        "workspace_id": rows.workspace_id,
-        "generation": rows.generation,
-        "campaign_id": campaign_id,
-        "about": campaign.pack(about),
-        "name": about.name and about.name[2],
-        "status": about.status and about.status[2],
-        "totals": [total + more for total, more in zip(totals, added, strict=True)],
-    }
+def write_campaigns(
+    database: Database,
+    rows: Rows,
+    totals: Mapping[int, list[int]],
+    abouts: Mapping[int, About],
+    stored: Mapping[int, tuple[About, list[int]]],
+) -> None:
+    """Add to the campaigns' rows, those in `stored` as they are now, what is summed and what was said of them."""
+    written = []
+    for campaign_id in sorted(totals.keys() | abouts.keys()):
+        about, before = stored.get(campaign_id) or (About(), [0] * len(MEASURES))
+        about = campaign.both(about, abouts.get(campaign_id, About()))
+        added = totals.get(campaign_id) or [0] * len(MEASURES)
+        written.append(
+            {
+                "workspace_id": rows.workspace_id,
+                "generation": rows.generation,
+                "campaign_id": campaign_id,
+                "about": campaign.pack(about),
+                "name": about.name and about.name[2],
+                "status": about.status and about.status[2],
+                "totals": [total + more for total, more in zip(before, added, strict=True)],
+            }
+        )
+    with database.cursor() as cursor:
+        cursor.executemany(_WRITE_CAMPAIGN, written)

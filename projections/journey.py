@@ -5,7 +5,6 @@ how they arrived, so neither does anything that is computed from it.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -39,12 +38,8 @@ _REPLY = _KIND[REPLY]
 _AUTOMATIC_REPLY = _KIND[AUTOMATIC_REPLY]
 
 
-class Contribution(NamedTuple):
-    """A number's part: which measure (its place in `MEASURES`), how much, and the fact that dates it."""
-
-    measure: int
-    value: int
-    fact: Fact
+# A number's part: which measure (its place in `MEASURES`), how much, and the fact that dates it.
+Contribution = tuple[int, int, Fact]
 
 
 def _places(rule: type) -> list[int]:
@@ -109,25 +104,35 @@ def contributions(facts: Sequence[Fact]) -> list[Contribution]:
     touch: Fact | None = None  # the one that the next reply answers
     for fact in facts:
         kind = _AUTOMATIC_REPLY if fact[7] else fact[1]
-        first.setdefault(kind, fact)
+        if kind not in first:
+            first[kind] = fact
         last[kind] = fact
-        found += [Contribution(place, 1, fact) for place in _EACH[kind]]
+        for place in _EACH[kind]:
+            found.append((place, 1, fact))  # noqa: PERF401 (there is one as a rule, and this is the hottest loop)
         if kind <= _LAST_TOUCH:
             touch = fact
         elif kind == _REPLY and touch is not None:
-            found += [Contribution(place, 1, fact) for place in _TURNS]
-            found += [Contribution(place, fact[0] - touch[0], fact) for place in _TURN_TIME]
+            found += [(place, 1, fact) for place in _TURNS]
+            found += [(place, fact[0] - touch[0], fact) for place in _TURN_TIME]
             touch = None
+    if facts:
+        found += _once(facts[0], first, last)
+    return found
+
+
+def _once(opening: Fact, first: dict[int, Fact], last: dict[int, Fact]) -> list[Contribution]:
+    """Return what counts at most once a journey; of each kind of fact the first and the last are given."""
+    found: list[Contribution] = []
     for place, kinds in _ONCE:
         firsts = [first[kind] for kind in kinds if kind in first]
         if firsts:
-            found.append(Contribution(place, 1, min(firsts)))
+            found.append((place, 1, min(firsts)))
     for place, kind, over in _PAIRS:
         if kind in last and (over not in last or last[kind] > last[over]):
-            found.append(Contribution(place, 1, last[kind]))
+            found.append((place, 1, last[kind]))
     for place, added, removed in _ENROLLED:
-        if facts and (removed not in last or (added in last and last[added] > last[removed])):
-            found.append(Contribution(place, 1, last.get(added, facts[0])))
+        if removed not in last or (added in last and last[added] > last[removed]):
+            found.append((place, 1, last.get(added, opening)))
     return found
 
 
@@ -137,6 +142,6 @@ def add_totals(totals: list[int], facts: Sequence[Fact], sign: int) -> None:
         totals[place] += sign * value
 
 
-def merged(facts: Iterable[Fact], more: Iterable[Fact]) -> list[Fact]:
-    """Return a journey's facts with more of them, in order."""
-    return sorted([*facts, *more])
+def in_order(facts: Iterable[Fact]) -> list[Fact]:
+    """Return a journey's facts in order."""
+    return sorted(facts)

@@ -6,10 +6,10 @@ A new metric over known events is one row of `METRICS` and the next `FOLD_VERSIO
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # The version of what the read models hold. Raise it with any change of what is summed or in which order, here or in
-# `journey.py`; rows of another version are left alone until a replay writes them anew.
+# `journey.py`; rows of an older version are rebuilt by themselves, and read by the names of what they hold until then.
 FOLD_VERSION = 1
 
 # Types of event as the metrics tell them apart: an automatic reply is a kind of its own.
@@ -102,19 +102,33 @@ MEASURES = tuple(metric for metric in METRICS if not isinstance(metric.rule, Der
 _PLACES = {measure.name: place for place, measure in enumerate(MEASURES)}
 
 
-def _reader(metric: Metric) -> Callable[[Sequence[int]], object]:
+def _reader(metric: Metric) -> Callable[[Sequence[Any]], object]:
     if not isinstance(metric.rule, Derived):
         return itemgetter(_PLACES[metric.name])
     function, places = metric.rule.function, [_PLACES[name] for name in metric.rule.of]
-    return lambda totals: function(*(totals[place] for place in places))
+
+    def read(totals: Sequence[Any]) -> object:
+        values = [totals[place] for place in places]
+        return None if None in values else function(*values)
+
+    return read
 
 
 _SHOWN = tuple((metric.name, _reader(metric)) for metric in METRICS if metric.shown)
 
 
-def analytics(totals: Sequence[int]) -> dict[str, object]:
-    """Return what is shown of a campaign, in order of the keys; `totals` are its sums in the order of `MEASURES`."""
+def analytics(totals: Sequence[Any]) -> dict[str, object]:
+    """Return what is shown of a campaign, in order of the keys.
+
+    `totals` are its sums in the order of `MEASURES`, None where one is not known yet, which then is shown as None.
+    """
     return {name: read(totals) for name, read in _SHOWN}
+
+
+def in_place(totals: Sequence[int], measures: Sequence[str]) -> list[int | None]:
+    """Return sums that another version stored in this one's order; None where that version knows nothing of one."""
+    told = dict(zip(measures, totals, strict=True))
+    return [told.get(measure.name) for measure in MEASURES]
 
 
 def _half_up(dividend: int, divisor: int) -> int:

@@ -4,52 +4,41 @@ Readers see the old rows until that commit and the new ones after it, writers ne
 interrupted anywhere leaves the old rows alive; what it has left behind is deleted by the next one.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from threading import Event
+from typing import NamedTuple
 
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, OperationalError
 from psycopg.sql import SQL, Literal
+from psycopg_pool import PoolClosed
 
 from domain import ledger
 from domain.recorder import Database, Pool, head_of
-from projections import projector
-from projections.fold import Rows, fold
+from projections import generations, set_aside, shuffle
+from projections.fold import FoldError, Rows, fold
+from projections.generations import SupersededError
 from projections.metrics import FOLD_VERSION, MEASURES
+from projections.shuffle import Building, Hands
 
-BATCH = 250_000  # events folded at once; bounds the memory
 NEARLY_THERE = 2_000  # events that the last step, which holds the projector up, may have to fold
-LEASE = "10 minutes"
-_DELETED_AT_ONCE = 20_000  # rows
+CATCH_UP = 20_000  # events folded at once of what has come meanwhile
+TOGETHER = 50_000  # events of small workspaces that are one piece of work
+LOOK_SECONDS = 5.0  # for workspaces that an older version has folded, and for rows to be swept
+RETRY_SECONDS = 60.0  # a workspace that can't be rebuilt is tried again
+
+logger = logging.getLogger(__name__)
 
 _WORKSPACES = SQL("SELECT workspace_id, head FROM log_head WHERE workspace_id > 0 AND head > 0 ORDER BY workspace_id")
-_REGISTER = SQL("""
-INSERT INTO spare_generation (workspace_id, generation, leased_until)
-VALUES (%s, %s, clock_timestamp() + {lease}::interval)
-""").format(lease=Literal(LEASE))
-_EXTEND = SQL("""
-UPDATE spare_generation SET leased_until = clock_timestamp() + {lease}::interval
-WHERE workspace_id = %s AND generation = %s
-""").format(lease=Literal(LEASE))
-_EXPIRE = SQL("""
-UPDATE spare_generation SET leased_until = '-infinity' WHERE workspace_id = %s AND generation = %s
-""")
-_UNREGISTER = SQL("DELETE FROM spare_generation WHERE workspace_id = %s AND generation = %s")
-_RETIRE = SQL("INSERT INTO spare_generation (workspace_id, generation, leased_until) VALUES (%s, %s, '-infinity')")
 _LOCK = SQL("SELECT generation, position FROM projection WHERE workspace_id = %s FOR UPDATE")
-_SWITCH = SQL("""
-UPDATE projection SET generation = %(generation)s, position = %(position)s, fold_version = {version},
-    projected_at = clock_timestamp(), replayed_at = clock_timestamp(), stuck_position = NULL, stuck_reason = NULL
-WHERE workspace_id = %(workspace_id)s
+_OLDER = SQL("""
+SELECT p.workspace_id FROM projection AS p JOIN log_head AS h USING (workspace_id)
+WHERE p.fold_version < {version} AND p.workspace_id <> ALL(%s::bigint[]) AND NOT EXISTS (
+    SELECT FROM spare_generation AS s WHERE s.workspace_id = p.workspace_id AND s.leased_until > clock_timestamp()
+)
+ORDER BY h.head LIMIT 1
 """).format(version=Literal(FOLD_VERSION))
-_EXPIRED = SQL("SELECT workspace_id, generation FROM spare_generation WHERE leased_until < clock_timestamp()")
-_DELETE = {
-    table: SQL("""
-DELETE FROM {table} WHERE ctid IN (
-    SELECT ctid FROM {table} WHERE workspace_id = %(workspace_id)s AND generation = %(generation)s LIMIT {limit}
-) AND workspace_id = %(workspace_id)s
-""").format(table=SQL(table), limit=Literal(_DELETED_AT_ONCE))
-    for table in ("journey", "campaign")
-}
 _LIVE = SQL("SELECT generation, position, fold_version FROM projection WHERE workspace_id = %s")
 # Both in one snapshot, and either way round, so a row too many is seen as well as a row too few.
 _DIFFERENT_CAMPAIGNS = SQL("""
@@ -70,14 +59,15 @@ ORDER BY 1, 2
 """)
 
 Progress = Callable[[int], object]  # told of so many more events folded
+_Connect = Callable[[], AbstractContextManager[Database]]
 
 
-class SupersededError(Exception):
-    """A replay paused for so long that its rows were taken for left behind; the live ones were not touched."""
+class Failure(NamedTuple):
+    """A workspace that keeps its old rows, and the fact that can't be folded."""
 
-    def __init__(self) -> None:
-        """Say so."""
-        super().__init__(self.__doc__)
+    workspace_id: int
+    position: int
+    reason: str
 
 
 def workspaces(pool: Pool) -> list[tuple[int, int]]:
@@ -86,40 +76,76 @@ def workspaces(pool: Pool) -> list[tuple[int, int]]:
         return [(workspace_id, head) for workspace_id, head in database.execute(_WORKSPACES)]
 
 
-def replay(pool: Pool, workspace_id: int, progress: Progress) -> int:
+def replay_all(pool: Pool, heads: Iterable[tuple[int, int]], progress: Progress, hands: Hands) -> Iterator[Failure]:
+    """Replay workspaces, given with their heads, and yield those that can't be; small ones many at a time."""
+    small: list[list[tuple[int, int]]] = []
+    large = []
+    gathered = TOGETHER
+    for workspace_id, head in heads:
+        if head > NEARLY_THERE:
+            large.append(workspace_id)
+            continue
+        if gathered >= TOGETHER:
+            small.append([])
+            gathered = 0
+        small[-1].append((workspace_id, head))
+        gathered += max(head, TOGETHER // 500)
+    for events, failures in hands.map(_replay_group, [(hands.connect, group) for group in small]):
+        progress(events)
+        yield from failures
+    for workspace_id in large:
+        try:
+            replay(pool, workspace_id, progress, hands)
+        except FoldError as error:
+            yield Failure(workspace_id, error.position, error.reason)
+
+
+def replay(
+    pool: Pool, workspace_id: int, progress: Progress, hands: Hands | None = None, *, taken_back: int | None = None
+) -> int:
     """Rebuild a workspace's read models from its log; return the position that they include.
 
-    Raises FoldError, the old rows still alive, where a fact can't be folded.
+    With `taken_back` the fact at that position is no longer set aside. Raises FoldError, the old rows still alive,
+    where a fact can't be folded, and SupersededError.
     """
-    with _spare_rows(pool, workspace_id) as (database, rows):
-        position = _build(database, rows, progress)
-        database.execute(projector.BEGIN, (workspace_id, projector.new_generation()))
-        with database.transaction():
-            old = database.execute(_LOCK, (workspace_id,)).fetchone()
-            assert old is not None  # made just now, and never deleted
-            old_generation, old_position = old
-            upto = max(old_position, head_of(database, workspace_id))
-            position = _fold_upto(database, rows, position, upto, progress)
-            if database.execute(_UNREGISTER, rows).rowcount != 1:
-                raise SupersededError
-            database.execute(_RETIRE, (workspace_id, old_generation))
-            database.execute(_SWITCH, {**rows._asdict(), "position": position})
+    with pool.connection() as database:
+        generations.declare(database)
+        if head_of(database, workspace_id) <= NEARLY_THERE:
+            return _replay_at_once(database, workspace_id, progress, taken_back)
+        aside = set_aside.positions(database, workspace_id)
+        with generations.spare_rows(database, workspace_id) as rows:
+            building = Building(database, rows, aside - {taken_back}, progress)
+            position = _build(hands or Hands(pool.connection), building)
+            generations.begin(database, workspace_id)
+            with database.transaction():
+                old_generation, old_position = _locked(database, workspace_id)
+                if set_aside.positions(database, workspace_id) != aside:
+                    raise SupersededError
+                upto = max(old_position, head_of(database, workspace_id))
+                position = _catch_up(building, position, upto)
+                generations.switch(database, rows, old_generation, position)
+                if taken_back is not None:
+                    set_aside.remove(database, workspace_id, taken_back)
     return position
 
 
-def verify(pool: Pool, workspace_id: int, progress: Progress) -> list[str]:
+def verify(pool: Pool, workspace_id: int, progress: Progress, hands: Hands | None = None) -> list[str]:
     """Rebuild a workspace's read models, compare them with the live ones, and return the differences as lines.
 
-    Changes nothing. Raises FoldError where a fact can't be folded.
+    Changes nothing. Raises FoldError where a fact can't be folded, and SupersededError.
     """
-    with _spare_rows(pool, workspace_id) as (database, rows):
+    with pool.connection() as database, generations.spare_rows(database, workspace_id) as rows:
         _, upto, _ = _live(database, workspace_id)
-        position = _build(database, rows, progress, upto=upto)
+        aside = set_aside.positions(database, workspace_id)
+        building = Building(database, rows, aside, progress)
+        position = _build(hands or Hands(pool.connection), building, upto)
         with _one_snapshot(database):
             live, upto, version = _live(database, workspace_id)
             if version != FOLD_VERSION:
                 return [f"workspace {workspace_id}: its rows are of version {version}, this is {FOLD_VERSION}"]
-            _fold_upto(database, rows, position, upto, progress)
+            if set_aside.positions(database, workspace_id) != aside:
+                raise SupersededError
+            _catch_up(building, position, upto)
             compared = {"workspace_id": workspace_id, "live": live, "rebuilt": rows.generation}
             return [
                 *(_campaign_difference(workspace_id, *row) for row in database.execute(_DIFFERENT_CAMPAIGNS, compared)),
@@ -130,14 +156,82 @@ def verify(pool: Pool, workspace_id: int, progress: Progress) -> list[str]:
             ]
 
 
-def sweep(pool: Pool) -> None:
-    """Delete, in small steps, the read rows of generations that nobody reads or builds any more."""
-    with pool.connection() as database:
-        for workspace_id, generation in database.execute(_EXPIRED).fetchall():
-            for delete in _DELETE.values():
-                while database.execute(delete, {"workspace_id": workspace_id, "generation": generation}).rowcount:
-                    pass
-            database.execute(_UNREGISTER, (workspace_id, generation))
+def keep_current(pool: Pool, stop: Event) -> None:
+    """Rebuild workspaces that an older version has folded, the smallest first, and sweep, until `stop` is set.
+
+    Those of a newer version are left alone. A database that is away is waited for, all else is raised.
+    """
+    failed: list[int] = []
+    waited = 0.0
+    while not stop.is_set():
+        try:
+            with pool.connection() as database:
+                older = database.execute(_OLDER, (failed,)).fetchone()
+            if older is None:
+                generations.sweep(pool)
+            else:
+                _rebuild(pool, older[0], failed)
+                continue
+        except PoolClosed:
+            raise
+        except OperationalError as error:
+            logger.warning("rebuilding waits for the database: %s", error)
+        stop.wait(LOOK_SECONDS)
+        waited += LOOK_SECONDS
+        if waited >= RETRY_SECONDS:
+            failed, waited = [], 0.0
+
+
+def _rebuild(pool: Pool, workspace_id: int, failed: list[int]) -> None:
+    try:
+        position = replay(pool, workspace_id, lambda _: None)
+    except FoldError as error:
+        logger.error(  # noqa: TRY400 (it is no bug of ours, and the fact is named)
+            "workspace %s stays at an older version of the fold: %s", workspace_id, error
+        )
+        failed.append(workspace_id)
+    except SupersededError as error:
+        logger.warning("workspace %s is to be rebuilt again: %s", workspace_id, error)
+    else:
+        logger.info("workspace %s was rebuilt up to position %s", workspace_id, position)
+
+
+def _replay_group(work: tuple[_Connect, list[tuple[int, int]]]) -> tuple[int, list[Failure]]:
+    """Replay small workspaces; return how many events they have, and which of them can't be."""
+    connect, group = work
+    failures = []
+    with connect() as database:
+        generations.declare(database)
+        for workspace_id, _ in group:
+            try:
+                _replay_at_once(database, workspace_id, lambda _: None)
+            except FoldError as error:
+                failures.append(Failure(workspace_id, error.position, error.reason))
+    return sum(head for _, head in group), failures
+
+
+def _replay_at_once(database: Database, workspace_id: int, progress: Progress, taken_back: int | None = None) -> int:
+    """Rebuild a small workspace in one transaction, for which its projector waits."""
+    generations.begin(database, workspace_id)
+    rows = Rows(workspace_id, generations.new_generation())
+    with database.transaction():
+        database.execute(generations.NO_WAIT_FOR_DISK)
+        old_generation, old_position = _locked(database, workspace_id)
+        aside = set_aside.positions(database, workspace_id) - {taken_back}
+        upto = max(old_position, head_of(database, workspace_id))
+        log = ledger.read(database, workspace_id, after=0, upto=upto, limit=upto)
+        position = fold(database, rows, log, aside=aside, empty=True) or 0
+        generations.switch_at_once(database, rows, old_generation, position)
+        if taken_back is not None:
+            set_aside.remove(database, workspace_id, taken_back)
+    progress(position)
+    return position
+
+
+def _locked(database: Database, workspace_id: int) -> tuple[int, int]:
+    row = database.execute(_LOCK, (workspace_id,)).fetchone()
+    assert row is not None  # made before, and never deleted
+    return row[0], row[1]
 
 
 def _live(database: Database, workspace_id: int) -> tuple[int, int, int]:
@@ -146,41 +240,30 @@ def _live(database: Database, workspace_id: int) -> tuple[int, int, int]:
     return row or (0, 0, FOLD_VERSION)
 
 
-def _build(database: Database, rows: Rows, progress: Progress, *, upto: int | None = None) -> int:
+def _build(hands: Hands, building: Building, upto: int | None = None) -> int:
     """Fold the log into the spare rows, with no lock held, until little of it is left; return the position reached."""
-    position = 0
-    while (end := head_of(database, rows.workspace_id) if upto is None else upto) - position > (
-        NEARLY_THERE if upto is None else 0
-    ):
-        position = _fold_upto(database, rows, position, end, progress)
+    database, workspace_id = building.database, building.rows.workspace_id
+    position = head_of(database, workspace_id) if upto is None else upto
+    shuffle.rebuild(hands, building, position)
+    if upto is None:
+        while (end := head_of(database, workspace_id)) - position > NEARLY_THERE:
+            position = _catch_up(building, position, end)
     return position
 
 
-def _fold_upto(database: Database, rows: Rows, position: int, upto: int, progress: Progress) -> int:
+def _catch_up(building: Building, position: int, upto: int) -> int:
+    database, rows, aside, progress = building
     while position < upto:
-        end = min(upto, position + BATCH)
+        end = min(upto, position + CATCH_UP)
+        generations.extend(database, rows, position, upto)
         with database.transaction():
-            database.execute(projector.NO_WAIT_FOR_DISK)
-            if database.execute(_EXTEND, rows).rowcount != 1:
-                raise SupersededError
-            log = ledger.scan(database, rows.workspace_id, after=position, upto=end)
-            fold(database, rows, log, empty=position == 0)
+            database.execute(generations.NO_WAIT_FOR_DISK)
+            generations.hold(database, rows)
+            log = ledger.read(database, rows.workspace_id, after=position, upto=end, limit=CATCH_UP)
+            fold(database, rows, log, aside=aside)
         progress(end - position)
         position = end
     return position
-
-
-@contextmanager
-def _spare_rows(pool: Pool, workspace_id: int) -> Iterator[tuple[Database, Rows]]:
-    """Lend a generation that nobody reads; whatever of it is not live at the end may be swept away."""
-    rows = Rows(workspace_id, projector.new_generation())
-    with pool.connection() as database:
-        database.execute(_REGISTER, rows)
-        try:
-            yield database, rows
-        finally:
-            if not database.broken:
-                database.execute(_EXPIRE, rows)
 
 
 @contextmanager

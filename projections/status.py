@@ -6,34 +6,51 @@ from psycopg.sql import SQL
 
 from domain.recorder import Database
 
-_WORKSPACES = SQL("""
-SELECT h.workspace_id, h.head, coalesce(p.position, 0), h.head - coalesce(p.position, 0),
-    p.stuck_position, p.stuck_reason
-FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id)
-WHERE h.workspace_id > 0 ORDER BY h.workspace_id
-""")
-_TOTAL = SQL("""
-SELECT coalesce(sum(h.head - coalesce(p.position, 0)), 0)::bigint,
-    count(*) FILTER (WHERE p.stuck_position IS NOT NULL),
-    coalesce(max(extract(epoch FROM clock_timestamp() - e.recorded_at)), 0)::float8
-FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id)
+# Of each workspace that is behind, the fact that has waited longest; found by its whole key.
+_WAITING = SQL("""
 LEFT JOIN LATERAL (
     SELECT recorded_at FROM stored_events
     WHERE workspace_id = h.workspace_id AND position = coalesce(p.position, 0) + 1 LIMIT 1
 ) AS e ON h.head > coalesce(p.position, 0)
-WHERE h.workspace_id > 0
 """)
+_WORKSPACES = SQL("""
+SELECT h.workspace_id, h.head, coalesce(p.position, 0), h.head - coalesce(p.position, 0),
+    coalesce(extract(epoch FROM clock_timestamp() - e.recorded_at), 0)::float8, p.rate,
+    to_char(p.replayed_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), p.stuck_position, p.stuck_topic, p.stuck_reason
+FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id) {waiting}
+WHERE h.workspace_id > 0 ORDER BY h.workspace_id
+""").format(waiting=_WAITING)
+_TOTAL = SQL("""
+SELECT coalesce(sum(h.head - coalesce(p.position, 0)), 0)::bigint,
+    count(*) FILTER (WHERE p.stuck_position IS NOT NULL),
+    coalesce(max(extract(epoch FROM clock_timestamp() - e.recorded_at)), 0)::float8,
+    (SELECT count(*) FROM set_aside),
+    (SELECT coalesce(sum(folded), 0)::bigint FROM spare_generation WHERE leased_until > clock_timestamp()),
+    (SELECT coalesce(sum(upto), 0)::bigint FROM spare_generation WHERE leased_until > clock_timestamp())
+FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id) {waiting}
+WHERE h.workspace_id > 0
+""").format(waiting=_WAITING)
+
+
+class Stuck(NamedTuple):
+    """The fact that can't be folded, and why."""
+
+    position: int
+    topic: str
+    reason: str
 
 
 class WorkspaceStatus(NamedTuple):
-    """How far one workspace's read models have come: positions, events, and why they are stuck, if they are."""
+    """How far one workspace's read models have come: positions and events; `rate` is the last batch's, a second."""
 
     workspace_id: int
     head: int
     position: int
     lag: int
-    stuck_position: int | None
-    stuck_reason: str | None
+    lag_seconds: float
+    rate: int | None
+    replayed_at: str | None
+    stuck: Stuck | None
 
 
 class Lag(NamedTuple):
@@ -42,11 +59,18 @@ class Lag(NamedTuple):
     events: int
     stuck: int
     seconds: float
+    set_aside: int
+    replay_folded: int  # events, of the replays that are at work
+    replay_upto: int
 
 
 def workspaces(database: Database) -> list[WorkspaceStatus]:
     """Return the status of every workspace that has a log."""
-    return [WorkspaceStatus(*row) for row in database.execute(_WORKSPACES)]
+    found = []
+    for *told, position, topic, reason in database.execute(_WORKSPACES):
+        stuck = None if position is None else Stuck(position, topic, reason)
+        found.append(WorkspaceStatus._make([*told, stuck]))
+    return found
 
 
 def lag(database: Database) -> Lag:

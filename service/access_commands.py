@@ -1,8 +1,6 @@
 """The commands `campaign-analytics access …`: who may see what, said and shown by an operator."""
 
 import argparse
-import getpass
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from projections import access
 from service.clock import clock
 from service.connect import chosen_pool
 from service.settings import Settings
-from service.terminal import DONE, FAILED, Command, print_json, print_table, say, workspace
+from service.terminal import DONE, FAILED, Command, by_operator, print_json, print_table, say, workspace
 
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -124,14 +122,7 @@ def _shown(user_id: str, chosen: Settings) -> dict[str, Any]:
 @contextmanager
 def _users(chosen: Settings) -> Iterator[tuple[Access, Pool, str]]:
     with chosen_pool(chosen) as pool:
-        yield Access(pool, access.project, clock), pool, f"cli:{_os_user()}"
-
-
-def _os_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
-        return str(os.getuid())
+        yield Access(pool, access.project, clock), pool, by_operator()
 
 
 def _duration(text: str) -> int:

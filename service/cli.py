@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -10,15 +9,11 @@ from secrets import token_urlsafe
 from threading import Event
 
 import psycopg
-from tqdm import tqdm
 
 from domain.access import AccessError
-from projections import replay, status
-from projections.fold import FoldError
-from projections.projector import Projector
-from service import database, demo, embedded, lifeline, logs, settings, supervisor, transfer
-from service.access_commands import add_commands
-from service.connect import chosen_database, chosen_pool, wait_for_the_end
+from projections.generations import SupersededError
+from service import access_commands, database, demo, embedded, logs, projection_commands, settings, supervisor, transfer
+from service.connect import chosen_database, wait_for_the_end
 from service.settings import Settings
 from service.terminal import (
     DONE,
@@ -27,8 +22,6 @@ from service.terminal import (
     MISUSED,
     Command,
     position,
-    print_json,
-    print_table,
     say,
     workspace,
 )
@@ -50,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return say("the database can't be used: " + str(error).partition("\n")[0], FAILED)
     except psycopg.errors.UndefinedTable:
         return say("the database has no tables of ours: run campaign-analytics migrate", FAILED)
-    except (AccessError, replay.SupersededError, supervisor.PortInUseError, embedded.EmbeddedUnavailable) as error:
+    except (AccessError, SupersededError, supervisor.PortInUseError, embedded.EmbeddedUnavailable) as error:
         return say(error, FAILED)
     except KeyboardInterrupt:
         return say("interrupted", INTERRUPTED)
@@ -73,14 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--host", help="address to listen at (HOST, 127.0.0.1)")
         added.add_argument("--port", help="port to listen at (PORT, 8000)")
     add("migrate", _migrate, "bring the database to this version")
-    add("project", _project, "run the projector alone")
-    added = add("replay", _replay, "rebuild the read models from the log while everything goes on")
-    added.add_argument(
-        "--workspace", metavar="ID", type=workspace, action="append", help="only this one; may be repeated"
-    )
-    added.add_argument("--verify", action="store_true", help="change nothing, compare, print the differences")
-    added = add("status", _status, "show how far each workspace is projected, and what is stuck")
-    added.add_argument("--json", action="store_true", help="as JSON")
+    projection_commands.add_commands(add)
     added = add("import", transfer.import_, "load events from a file into a workspace's log")
     added.add_argument("file", metavar="FILE.ndjson", help="one event a line; - reads standard input")
     added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
@@ -89,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     added = add("export", transfer.export, "print a workspace's log, as import takes it")
     added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
     added.add_argument("--after", metavar="POSITION", type=position, default=0, help="only what comes behind (0)")
-    add_commands(commands.add_parser("access", help="say who may see what", description="say who may see what"))
+    access_commands.add_commands(
+        commands.add_parser("access", help="say who may see what", description="say who may see what")
+    )
     return parser
 
 
@@ -123,73 +111,6 @@ def _migrate(_: argparse.Namespace, chosen: Settings) -> int:
     with chosen_database(chosen) as url:
         applied = database.migrate(url)
     return say("\n".join(applied) or "nothing to do", DONE)
-
-
-def _project(_: argparse.Namespace, chosen: Settings) -> int:
-    logs.configure(chosen)
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    lifeline.watch()
-    # No connection is tried first: the projector also waits for a database that is not there yet.
-    with (
-        chosen_database(chosen) as url,
-        database.open_pool(url, size=2, statement_timeout=database.BATCH_TIMEOUT) as pool,
-    ):
-        Projector(pool).run(stop)
-    return DONE
-
-
-def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
-    code = DONE
-    with chosen_pool(chosen, database.BATCH_TIMEOUT) as pool:
-        heads = dict(replay.workspaces(pool))
-        for unknown in sorted(set(arguments.workspace or ()) - heads.keys()):
-            code = say(f"workspace {unknown} has no log", FAILED)
-        wanted = [each for each in heads if not arguments.workspace or each in arguments.workspace]
-        replay.sweep(pool)
-        with tqdm(total=sum(heads[each] for each in wanted), unit=" events", unit_scale=True) as bar:
-            for workspace_id in wanted:
-                try:
-                    if arguments.verify:
-                        differences = replay.verify(pool, workspace_id, bar.update)
-                        for difference in differences:
-                            print(difference)  # noqa: T201 (data)
-                            code = FAILED
-                    else:
-                        replay.replay(pool, workspace_id, bar.update)
-                except FoldError as error:
-                    code = say(f"workspace {workspace_id} keeps its old rows: {error}", FAILED)
-        replay.sweep(pool)
-    return code
-
-
-def _status(arguments: argparse.Namespace, chosen: Settings) -> int:
-    with chosen_pool(chosen) as pool, pool.connection() as connection:
-        found = status.workspaces(connection)
-    if arguments.json:
-        workspaces = [
-            {
-                "workspace_id": each.workspace_id,
-                "head": each.head,
-                "position": each.position,
-                "lag": each.lag,
-                "stuck": {"position": each.stuck_position, "reason": each.stuck_reason}
-                if each.stuck_position is not None
-                else None,
-            }
-            for each in found
-        ]
-        return print_json({"workspaces": workspaces})
-    rows = [
-        (each.workspace_id, each.head, each.position, each.lag, _stuck(each.stuck_position, each.stuck_reason))
-        for each in found
-    ]
-    return print_table(("workspace", "head", "position", "lag", "stuck"), rows)
-
-
-def _stuck(position: int | None, reason: str | None) -> str:
-    return "" if position is None else f"at {position}: {reason}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """What every command shares: exit codes, and how data and words leave on a terminal."""
 
 import argparse
+import getpass
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +28,23 @@ def workspace(text: str) -> int:
 def position(text: str) -> int:
     """Return the position of a log that an argument names; raise argparse's error where it names none."""
     return 0 if text == "0" else workspace(text)
+
+
+def workers(text: str) -> int:
+    """Return how many processes an argument asks for; raise argparse's error where it is no such number."""
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
+        msg = "expected a number from 1 to 999"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def by_operator() -> str:
+    """Return how a change is signed that was made on the command line."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        user = str(os.getuid())
+    return f"cli:{user}"
 
 
 def say(text: object, code: int) -> int:

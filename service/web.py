@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from api.app import create_app
@@ -15,6 +15,7 @@ from api.rate_limit import RateLimit
 from domain.access import Access
 from domain.recorder import Pool
 from projections import access
+from projections.hints import Hints
 from service import database, logs, settings
 from service.clock import clock
 
@@ -25,6 +26,7 @@ class Application:
 
     answer: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
     parts: Parts
+    hints: Hints
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -32,6 +34,7 @@ class Application:
 
     def close(self) -> None:
         """Write what is still to be written, and close the connections to the database."""
+        self.hints.close()
         self.parts.authentication.last_use.close()
         self.parts.pool.close()
 
@@ -44,10 +47,11 @@ def application() -> Application:
         raise settings.BadSettingError(message)
     logs.configure(chosen)
     pool = database.open_pool(chosen.database_url, size=chosen.threads + 1)  # one for what runs beside the requests
-    parts = make_parts(pool, chosen, os.environ)
+    hints = Hints(pool)
+    parts = replace(make_parts(pool, chosen, os.environ), appended=hints.give)
     if chosen.sessions is not None and isinstance(chosen.sessions.keys, PublishedKeys):
         chosen.sessions.keys.preload()
-    return Application(create_app(parts), parts)
+    return Application(create_app(parts), parts, hints)
 
 
 def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, str]) -> Parts:

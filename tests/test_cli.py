@@ -18,7 +18,7 @@ from service import cli
 from tests.conftest import new_database, project_all
 from tests.facts import email_sent, parsed
 
-COMMANDS = ("demo", "serve", "migrate", "project", "replay", "status", "import", "export", "access")
+COMMANDS = ("demo", "serve", "migrate", "project", "replay", "set-aside", "status", "import", "export", "access")
 ACCESS_COMMANDS = ("link", "unlink", "select", "show", "history", "issue-key", "keys", "revoke-key")
 
 
@@ -183,22 +183,30 @@ def test_status_tells_how_far_each_workspace_is_and_what_is_stuck(command: Comma
     record(pool, 1, email_sent(4))
     reason = "unknown topic domain.events:Unheard"
     code, out, err = command("status")
-    assert (code, err) == (0, "")
-    assert [line.split(maxsplit=4) for line in out.splitlines()] == [
-        ["workspace", "head", "position", "lag", "stuck"],
-        ["1", "4", "3", "1"],
-        ["20", "3", "1", "2", f"at 2: {reason}"],
-    ]
+    assert code == 0
+    assert "`set-aside` goes past the event" in err
+    header, one, twenty = (line.split() for line in out.splitlines())
+    assert header == ["workspace", "head", "projected", "lag", "seconds", "events/s", "last", "replay", "stuck"]
+    assert one[:5] == ["1", "4", "3", "1", "0"]
+    assert twenty[:4] == ["20", "3", "1", "2"]
+    assert " ".join(twenty[6:]) == f"at 2, domain.events:Unheard: {reason}"
     code, out, err = command("status", "--json")
     assert (code, err) == (0, "")
-    assert json.loads(out)["workspaces"] == [
-        {"workspace_id": 1, "head": 4, "position": 3, "lag": 1, "stuck": None},
-        {"workspace_id": 20, "head": 3, "position": 1, "lag": 2, "stuck": {"position": 2, "reason": reason}},
+    workspaces = json.loads(out)["workspaces"]
+    assert all(0 <= each.pop("lag_seconds") < 60 and each.pop("rate") > 0 for each in workspaces)
+    stuck = {"position": 2, "topic": "domain.events:Unheard", "reason": reason}
+    rest: dict[str, Any] = {"replayed_at": None, "set_aside": []}
+    assert workspaces == [
+        {"workspace_id": 1, "head": 4, "position": 3, "lag": 1, "stuck": None, **rest},
+        {"workspace_id": 20, "head": 3, "position": 1, "lag": 2, "stuck": stuck, **rest},
     ]
     code, _, err = command("replay")
     assert code == 1
     assert "workspace 20 keeps its old rows: " in err
-    assert json.loads(command("status", "--json").out)["workspaces"][0]["lag"] == 0, "the other one was replayed"
+    replayed = json.loads(command("status", "--json").out)["workspaces"][0]
+    assert replayed["lag"] == 0, "the other one was replayed"
+    assert replayed["replayed_at"].endswith("Z")
+    assert command("status").out.splitlines()[1].split()[6] == replayed["replayed_at"]
 
 
 def test_verify_finds_what_was_tampered_with_and_a_replay_mends_it(command: Command, pool: Pool) -> None:
@@ -221,6 +229,29 @@ def test_verify_finds_what_was_tampered_with_and_a_replay_mends_it(command: Comm
     assert command("replay", "--verify").code == 1
     assert command("replay", "--workspace", "1", "--workspace", "2")[:2] == (0, "")
     assert command("replay", "--verify").code == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_replay_sums_up_as_json(command: Command, pool: Pool, workers: str) -> None:
+    """For whoever runs it at night: how much, how fast, and what did not work."""
+    record(pool, 1, *(email_sent(number) for number in range(3)))
+    record(pool, 2, email_sent(1))
+    with pool.connection() as connection:
+        connection.execute("UPDATE stored_events SET state = 'damaged' WHERE workspace_id = 2")
+    code, out, err = command("replay", "--workspace", "1", "--workers", workers, "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told.pop("seconds") > 0
+    assert told.pop("events_per_second") > 0
+    assert told == {"workspaces": 1, "events": 3, "unknown": [], "failed": [], "differences": []}
+    code, out, err = command("replay", "--workspace", "2", "--workspace", "9", "--workers", workers, "--json")
+    assert code == 1
+    told = json.loads(out)
+    assert told["unknown"] == [9]
+    [failure] = told["failed"]
+    assert (failure["workspace_id"], failure["position"]) == (2, 1)
+    assert failure["reason"].startswith("damaged state of domain.events:EmailSent")
+    assert "workspace 2 keeps its old rows: position 1: damaged state" in err
 
 
 def test_a_replay_of_an_unknown_workspace_fails_and_names_it(command: Command, pool: Pool) -> None:
@@ -248,6 +279,10 @@ def test_a_replay_of_an_unknown_workspace_fails_and_names_it(command: Command, p
         "access issue-key u --expires soon",
         "access issue-key u --expires 0d",
         "replay --workspace x",
+        "replay --workers 0",
+        "set-aside --workspace 1 --position 1",
+        "set-aside --workspace 1 --position 1 --undo --reason both",
+        "set-aside --workspace 1 --position 0x1 --reason why",
         "status --jsn",
         "serve --port x",
     ],

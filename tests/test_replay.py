@@ -12,13 +12,21 @@ import pytest
 
 from domain import ledger
 from domain.recorder import Pool
-from projections import replay
+from projections import generations, replay, shuffle
 from projections.projector import Projector
 from tests import reference
 from tests.conftest import project_all
 from tests.facts import email_sent, parsed, worked_example
 from tests.test_fold import live_rows, shown
 from tests.test_projector import execute, record, state
+
+
+def in_small_pieces(monkeypatch: pytest.MonkeyPatch, chunk: int = 11, part: int = 30, nearly_there: int = 3) -> None:
+    """Let a replay cut the log into many chunks and parts, and catch up in many steps."""
+    monkeypatch.setattr(shuffle, "EVENTS_A_CHUNK", chunk)
+    monkeypatch.setattr(shuffle, "EVENTS_A_PART", part)
+    monkeypatch.setattr(replay, "NEARLY_THERE", nearly_there)
+    monkeypatch.setattr(replay, "CATCH_UP", 11)
 
 
 def ignore(_: int) -> None:
@@ -37,8 +45,7 @@ def test_a_replay_while_events_are_posted_and_projected_loses_and_doubles_nothin
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three replays in a row, in small batches, beside two writers, a projector and a reader who sees no step back."""
-    monkeypatch.setattr(replay, "BATCH", 11)
-    monkeypatch.setattr(replay, "NEARLY_THERE", 3)
+    in_small_pieces(monkeypatch)
     histories = [
         [event for number in range(first, first + 12) for event in worked_example(number)] for first in (1, 50)
     ]
@@ -110,17 +117,21 @@ def test_verify_changes_nothing(pool: Pool) -> None:
         before = live_rows(database, 1)
         replay.verify(pool, 1, ignore)
         assert live_rows(database, 1) == before
-    replay.sweep(pool)
+    generations.sweep(pool)
     assert (rows(pool, "journey"), rows(pool, "campaign"), rows(pool, "spare_generation")) == (3, 1, 0)
 
 
-def test_a_replay_leaves_only_the_new_rows_once_swept(pool: Pool) -> None:
-    """The old generation is deleted, the new one stays."""
+def test_a_replay_leaves_only_the_new_rows_once_swept(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old generation is deleted, the new one stays; of a small workspace there is nothing to sweep."""
+    monkeypatch.setattr(replay, "NEARLY_THERE", 0)
     record(pool, 1, *worked_example())
     project_all(pool)
     replay.replay(pool, 1, ignore)
     assert rows(pool, "journey") == 6
-    replay.sweep(pool)
+    generations.sweep(pool)
+    assert (rows(pool, "journey"), rows(pool, "campaign"), rows(pool, "spare_generation")) == (3, 1, 0)
+    monkeypatch.setattr(replay, "NEARLY_THERE", 100)
+    replay.replay(pool, 1, ignore)
     assert (rows(pool, "journey"), rows(pool, "campaign"), rows(pool, "spare_generation")) == (3, 1, 0)
 
 
@@ -132,19 +143,20 @@ def test_a_replay_that_was_taken_for_left_behind_touches_nothing(pool: Pool, mon
 
     def sweep_it(_: int) -> None:
         execute(pool, "UPDATE spare_generation SET leased_until = '-infinity'")
-        replay.sweep(pool)
+        generations.sweep(pool)
 
-    with pytest.raises(replay.SupersededError):
+    with pytest.raises(generations.SupersededError):
         replay.replay(pool, 1, sweep_it)
     assert shown(pool, 1) == reference.campaigns(worked_example())
 
 
 REPLAY = """
 import sys
-from projections import replay
+from projections import replay, shuffle
 from service import database
-replay.BATCH = 20
-with database.open_pool(sys.argv[1], size=1) as pool:
+replay.NEARLY_THERE = shuffle.EVENTS_A_CHUNK = 20
+shuffle.EVENTS_A_PART = 50
+with database.open_pool(sys.argv[1], size=2) as pool:
     print(flush=True)
     while True:
         replay.replay(pool, 1, lambda _: print(flush=True))
@@ -168,7 +180,7 @@ def test_a_replay_killed_at_any_moment_leaves_the_workspace_old_or_new(
     assert shown(pool, 1) == reference.campaigns(events)
     execute(pool, "UPDATE spare_generation SET leased_until = least(leased_until, now())")
     replay.replay(pool, 1, ignore)
-    replay.sweep(pool)
+    generations.sweep(pool)
     assert (rows(pool, "journey"), rows(pool, "spare_generation")) == (200, 0)
     assert replay.verify(pool, 1, ignore) == []
 
