@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import append, bulk, posting, projection, read
+from benchmarks import append, bulk, posting, projection, read, replay
 
 BENCHMARKS = {
     "append": append.main,
@@ -10,6 +10,7 @@ BENCHMARKS = {
     "posting": posting.main,
     "projection": projection.main,
     "read": read.main,
+    "replay": replay.main,
 }
 
 for name in sys.argv[1:] or BENCHMARKS:

@@ -1,7 +1,13 @@
-"""Projecting and replaying a log, against a scan and decode of it, and against the library's own projection runner."""
+"""Projecting a log as it grows, against upserts of ready rows and the library's own runner; and how fresh that is."""
 
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import count
+from statistics import median
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -12,20 +18,22 @@ from eventsourcing.postgres import PostgresDatastore, PostgresTrackingRecorder
 from eventsourcing.projection import Projection, ProjectionRunner
 from psycopg.sql import SQL
 
-from benchmarks import measure, world
+from benchmarks import measure, web, world
 from domain import ledger
-from domain.events import decode
+from domain.events import canonical, decode, encode
 from domain.recorder import Pool
-from projections import generations, replay
-from projections.projector import END_OF_LOG, Projector
+from projections import generations
+from projections.fold import JourneyKey, Rows, contributed, gather, write_journeys
+from projections.projector import ALONE, BATCH, END_OF_LOG, Projector
 
-LIVE_EVENTS = 50_000
-REPLAYED_EVENTS = 200_000
+LIVE_EVENTS = 200_000
 RUNNER_EVENTS = 2_000
+FRESH_SECONDS = 15
+FRESH_BATCH, FRESH_WRITERS, FRESH_PAUSE = 100, 4, 0.2  # 2,000 events a second
 
 
 def main() -> None:
-    """Measure the live projection and the replay."""
+    """Measure the live projection, and how fresh what it shows is."""
     with world.fresh_pool() as (url, pool):
         workspaces = count(1)
 
@@ -42,21 +50,23 @@ def main() -> None:
             return measure.rate(project)
 
         world.fill(pool, 0x7FFF, world.facts(LIVE_EVENTS))
-        Projector(pool, batch=LIVE_EVENTS).step()
-        measure.compare("live projection, against scan and decode", lambda: _scan(pool, 0x7FFF), live, 0.05, 3)
-        measure.compare("live projection, against ProjectionRunner", lambda: _runner(url), live, 12, 3)
+        generation = Rows(0x7FFF, 0)
+        ready = _ready(pool, 0x7FFF, BATCH * ALONE)
+        with pool.connection() as database:
+            generations.begin(database, 0x7FFF)  # and hide it from the live projection
+            database.execute("UPDATE projection SET position = %s", (LIVE_EVENTS,))
+        measure.compare(
+            "live projection, against upserts of ready rows", lambda: _upserts(pool, generation, ready), live, 0.5, 5
+        )
+        measure.compare("live projection, against scan and decode", lambda: scan_rate(pool, 0x7FFF), live, None, 3)
+        measure.compare("live projection, against ProjectionRunner", lambda: library_rate(url), live, 20, 3)
+    if web.can_be_measured("freshness"):
+        _freshness()
 
-        world.fill(pool, 0x7FFE, world.facts(REPLAYED_EVENTS))
 
-        def replayed() -> float:
-            done = measure.rate(lambda: replay.replay(pool, 0x7FFE, lambda _: None))
-            generations.sweep(pool)
-            return done
+def scan_rate(pool: Pool, workspace_id: int) -> float:
+    """Return how many events a second are read and decoded, and nothing else."""
 
-        measure.compare("replay, against scan and decode", lambda: _scan(pool, 0x7FFE), replayed, 0.15)
-
-
-def _scan(pool: Pool, workspace_id: int) -> float:
     def scan() -> int:
         number = 0
         with pool.connection() as database, database.transaction():
@@ -66,6 +76,72 @@ def _scan(pool: Pool, workspace_id: int) -> float:
         return number
 
     return measure.rate(scan)
+
+
+def _ready(pool: Pool, workspace_id: int, batch: int) -> list[dict[JourneyKey, bytes]]:
+    """Return the rows that a live projection writes of a log, batch after batch."""
+    stored: dict[JourneyKey, bytes] = {}
+    batches = []
+    with pool.connection() as database:
+        for after in range(0, LIVE_EVENTS, batch):
+            log = ledger.read(database, workspace_id, after=after, upto=END_OF_LOG, limit=batch)
+            _, packed = contributed(gather(log, ()).journeys, stored)
+            stored |= packed
+            batches.append(packed)
+    return batches
+
+
+def _upserts(pool: Pool, rows: Rows, batches: list[dict[JourneyKey, bytes]]) -> float:
+    def upsert() -> int:
+        with pool.connection() as database:
+            for batch in batches:
+                with database.transaction():
+                    database.execute(generations.NO_WAIT_FOR_DISK)
+                    write_journeys(database, rows, batch)
+        return LIVE_EVENTS
+
+    done = measure.rate(upsert)
+    with pool.connection() as database:
+        database.execute("DELETE FROM journey WHERE workspace_id = %s", (rows.workspace_id,))
+    return done
+
+
+def _freshness() -> None:
+    """Post 2,000 events a second, and measure from each acknowledgement to an answer that includes the events."""
+    with web.service() as (environment, _, headers), web.gunicorn(environment) as url:
+        projecting = subprocess.Popen([sys.executable, "-m", "service.cli", "project"], env=environment)
+        try:
+            _waits(url, headers, FRESH_WRITERS, 0)  # until it runs
+            until = time.monotonic() + FRESH_SECONDS
+            with ThreadPoolExecutor(FRESH_WRITERS) as writers:
+                found = [writers.submit(_waits, url, headers, number, until) for number in range(FRESH_WRITERS)]
+                waits = sorted(wait for each in found for wait in each.result())
+        finally:
+            projecting.terminate()
+            projecting.wait()
+    posted = len(waits) * FRESH_BATCH / FRESH_SECONDS
+    print(
+        f"from the acknowledgement to a read that shows it, at {posted:,.0f} events/s: median "
+        f"{1_000 * median(waits):.0f} ms, p99 {1_000 * waits[len(waits) * 99 // 100]:.0f} ms, goal under 250",
+        flush=True,
+    )
+
+
+def _waits(url: str, headers: dict[str, str], writer: int, until: float) -> list[float]:
+    found: list[float] = []
+    for number in count():
+        began = time.monotonic()
+        events = [json.loads(encode(canonical(each))) for each in world.facts(FRESH_BATCH, number, f"w-{writer}")]  # type: ignore[arg-type]
+        posted, _ = web.ask(url, "POST", "/api/v1/events/?workspace_id=1", headers, {"events": events})
+        acknowledged, shown = time.monotonic(), 0
+        while shown < posted["position"]:
+            _, told = web.ask(url, "GET", "/api/v1/dashboard/campaign-analytics/?workspace_id=1", headers)
+            shown = int(told["X-Position"])
+        found.append(time.monotonic() - acknowledged)
+        if time.monotonic() > until:
+            return found
+        time.sleep(max(0.0, began + FRESH_PAUSE - time.monotonic()))
+    raise AssertionError
 
 
 class Counted(DomainEvent):
@@ -110,7 +186,8 @@ class Counting(Projection[CountingView]):
         self.view.count(domain_event, tracking)
 
 
-def _runner(url: str) -> float:
+def library_rate(url: str) -> float:
+    """Return how many events a second the library's runner projects, with one upsert an event."""
     environment = {
         "PERSISTENCE_MODULE": "eventsourcing.postgres",
         **{f"POSTGRES_{name.upper()}": value for name, value in world.library_settings(url).items()},

@@ -1,5 +1,8 @@
-"""Runs gunicorn as the service does and loads it with `wrk`, for the benchmarks over HTTP."""
+"""Runs gunicorn as the service does, and loads it with `wrk`, for the benchmarks over HTTP."""
 
+import http.client
+import json
+import os
 import re
 import shutil
 import socket
@@ -9,8 +12,15 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
+from benchmarks import world
+from domain.access import Access
+from domain.recorder import Pool
+from projections import access
 from service import supervisor
+from service.clock import clock
 
 SECRET = "a secret for measuring, long enough to be taken"
 ANYBODY = {"Accept": "*/*"}
@@ -63,3 +73,31 @@ def load(  # noqa: PLR0913 (wrk's own)
     if found is None or (not warm_up and ("Non-2xx" in output or "Socket errors" in output)):
         raise RuntimeError(output)
     return float(found[1])
+
+
+@contextmanager
+def service(workspaces: int = 1) -> Iterator[tuple[dict[str, str], Pool, dict[str, str]]]:
+    """Give the environment of a service, its database and the headers of a key that may write to all workspaces."""
+    with world.fresh_pool() as (url, pool):
+        users = Access(pool, access.project, clock)
+        for workspace_id in range(1, workspaces + 1):
+            users.link("worker", workspace_id, "cli:bench")
+        key = users.issue_key("worker", scopes=["read", "write"], name="", expires_at=None, by="cli:bench").key
+        environment = {**os.environ, "DATABASE_URL": url, "JWT_SECRET": SECRET, "LOG_LEVEL": "error"}
+        yield environment, pool, {"X-API-Key": key, "Content-Type": "application/json"}
+
+
+def ask(
+    url: str, method: str, path: str, headers: dict[str, str], body: object = None
+) -> tuple[Any, http.client.HTTPMessage]:
+    """Make one request, on a connection of its own, and return what the answer says and its headers."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        response = connection.getresponse()
+        text = response.read()
+        assert response.status == 200, text
+        return json.loads(text), response.headers
+    finally:
+        connection.close()

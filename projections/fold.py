@@ -123,7 +123,7 @@ def fold(
     totals, packed = contributed(gathered.journeys, stored)
     touched = sorted(totals.keys() | gathered.campaigns.keys())
     campaigns = {} if empty else _load_campaigns(database, rows, touched, gathered.first)
-    (copy_journeys if empty else _write_journeys)(database, rows, packed)
+    (copy_journeys if empty else write_journeys)(database, rows, packed)
     write_campaigns(database, rows, totals, gathered.campaigns, campaigns)
     return gathered.last
 
@@ -206,7 +206,8 @@ def _load_journeys(
     return None if None in found.values() else found
 
 
-def _write_journeys(database: Database, rows: Rows, journeys: dict[JourneyKey, bytes]) -> None:
+def write_journeys(database: Database, rows: Rows, journeys: Mapping[JourneyKey, bytes]) -> None:
+    """Write journeys, over their rows where there are any."""
     parameters = {
         "workspace_id": rows.workspace_id,
         "generation": rows.generation,

@@ -28,6 +28,7 @@ EVENTS_A_CHUNK = 50_000  # read at once by one worker; bounds its memory in the 
 EVENTS_A_PART = 100_000  # about so many are folded at once by one worker; bounds its memory in the second
 _PREFIX = "campaign-analytics-replay-"
 _LOCK = "lock"
+_BITS = 0xFFFFFFFF
 
 _Pieces = list[tuple[int, str, list[Fact]]]  # campaign, prospect, some of the journey's facts
 _encode = msgspec.msgpack.Encoder().encode
@@ -134,7 +135,8 @@ def sort_chunk(chunk: Chunk) -> Sorted:
         gathered = gather(log, chunk.aside)
     parts: list[_Pieces] = [[] for _ in range(chunk.parts)]
     for (campaign_id, prospect_id), facts in gathered.journeys.items():
-        parts[_part(campaign_id, prospect_id, chunk.parts)].append((campaign_id, prospect_id, facts))
+        part = crc32(prospect_id.encode(), campaign_id & _BITS) % chunk.parts
+        parts[part].append((campaign_id, prospect_id, facts))
     ends = []
     with chunk.file.open("wb") as file:
         for pieces in parts:
@@ -157,10 +159,6 @@ def fold_part(part: Part) -> dict[int, list[int]]:
         generations.hold(database, part.rows)
         copy_journeys(database, part.rows, packed)
     return dict(totals)
-
-
-def _part(campaign_id: int, prospect_id: str, parts: int) -> int:
-    return crc32(prospect_id.encode(), campaign_id & 0xFFFFFFFF) % parts
 
 
 def _pieces(found: Sequence[Sorted], number: int) -> list[tuple[Path, int, int]]:
