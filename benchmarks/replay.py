@@ -5,13 +5,17 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from psycopg.sql import SQL
 
-from benchmarks import measure, world
+from benchmarks import measure, web, world
 from benchmarks.projection import library_rate, scan_rate
+from domain.events import canonical, encode
 from domain.recorder import Pool
 from projections.projector import Projector
 
@@ -19,6 +23,7 @@ LARGE = 1_000_000
 LARGER = 10_000_000
 SMALL, OF = 10_000, 100
 ROUNDS = 3
+BESIDE_SECONDS = 10
 WORKERS = "2"
 
 # Random journeys of ten facts, made where they are kept; workspaces follow one another, `each` events a workspace.
@@ -62,8 +67,8 @@ CREATE MATERIALIZED VIEW numbers AS WITH turned AS (
             <= coalesce(max(at) FILTER (WHERE kind = 'ProspectAdded'), -1) AS enrolled
     FROM typed GROUP BY campaign_id, prospect_id
 )
-SELECT campaign_id, count(*) FILTER (WHERE enrolled), sum(emails), sum(invites), sum(accepted), sum(messages),
-    count(*) FILTER (WHERE contacted) AS contacted, sum(replies) AS replies,
+SELECT campaign_id, count(*) FILTER (WHERE enrolled) AS enrolled, sum(emails) AS emails, sum(invites) AS invites,
+    sum(accepted) AS accepted, sum(messages) AS messages, count(*) FILTER (WHERE contacted) AS contacted, sum(replies) AS replies,
     count(*) FILTER (WHERE interested) AS interested, max(timed) AS timed, max(took) AS took
 FROM journeys LEFT JOIN turns USING (campaign_id) GROUP BY campaign_id
 """
@@ -110,6 +115,8 @@ def main() -> None:
             ROUNDS,
         )
         _idle(other)
+    if web.can_be_measured("requests beside a replay"):
+        _beside()
 
 
 def fill(pool: Pool, workspace_id: int, number: int, each: int | None = None) -> None:
@@ -177,3 +184,50 @@ def _idle(pool: Pool) -> None:
     projector = Projector(pool)
     looks = measure.rate(lambda: sum(not projector.step() for _ in range(100)))
     print(f"an idle projector's look at {SMALL:,} quiet workspaces: {1_000 / looks:.1f} ms, twice a second", flush=True)
+
+
+def _beside() -> None:
+    """Print how long reads and posts take while replays run, against how long they take else."""
+    with web.service() as (environment, pool, headers), web.gunicorn(environment) as url:
+        fill(pool, 2, LARGE)
+        fill(pool, 1, 20_000)
+        replayed(environment["DATABASE_URL"])
+        before = _waits(url, headers, lambda: time.sleep(BESIDE_SECONDS))
+        beside = _waits(url, headers, lambda: [replayed(environment["DATABASE_URL"]) for _ in range(ROUNDS)])
+    for what, (alone, disturbed) in zip(("reads", "posts"), zip(before, beside, strict=True), strict=True):
+        ratio = disturbed / alone
+        print(
+            f"p99 of {what}: {alone:.1f} ms, beside a replay {disturbed:.1f} ms: {ratio:.1f}, goal at most 3",
+            flush=True,
+        )
+
+
+def _waits(url: str, headers: dict[str, str], meanwhile: Callable[[], object]) -> tuple[float, float]:
+    """Return the 99th percentile (ms) of reads and of posts, fifty of each a second, while something is done."""
+    ended = threading.Event()
+    kinds: list[tuple[str, str, Callable[[int], object]]] = [
+        ("GET", "/api/v1/dashboard/campaign-analytics/?workspace_id=1", lambda _: None),
+        ("POST", "/api/v1/events/?workspace_id=1", _event),
+    ]
+
+    def ask(method: str, path: str, body: Callable[[int], object]) -> float:
+        waits = []
+        while not ended.wait(0.02):
+            began = time.perf_counter()
+            web.ask(url, method, path, headers, body(len(waits)))
+            waits.append(time.perf_counter() - began)
+        return 1_000 * sorted(waits)[len(waits) * 99 // 100]
+
+    with ThreadPoolExecutor(len(kinds)) as clients:
+        asking = [clients.submit(ask, *kind) for kind in kinds]
+        try:
+            meanwhile()
+        finally:
+            ended.set()
+        reads, posts = (each.result() for each in asking)
+    return reads, posts
+
+
+def _event(number: int) -> object:
+    [event] = world.facts(1, number, str(time.monotonic_ns()))
+    return json.loads(encode(canonical(event)))  # type: ignore[arg-type]

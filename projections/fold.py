@@ -54,6 +54,7 @@ DO UPDATE SET about = excluded.about, name = excluded.name, status = excluded.st
 MAX_BYTES = 64 * 1024 * 1024  # of stored journeys that are loaded at once
 
 _UNLIMITED = 2**63 - 1
+_WRITTEN_AT_ONCE = 2_000  # journeys
 
 JourneyKey = tuple[int, str]  # campaign, prospect
 
@@ -120,11 +121,20 @@ def fold(
             for part in (log[:half], log[half:]):
                 fold(database, rows, part, aside=aside)
         return gathered.last
-    totals, packed = contributed(gathered.journeys, stored)
-    touched = sorted(totals.keys() | gathered.campaigns.keys())
-    campaigns = {} if empty else _load_campaigns(database, rows, touched, gathered.first)
-    (copy_journeys if empty else write_journeys)(database, rows, packed)
-    write_campaigns(database, rows, totals, gathered.campaigns, campaigns)
+    totals = Totals()
+    touched = sorted({campaign_id for campaign_id, _ in gathered.journeys} | gathered.campaigns.keys())
+    if empty:
+        copy_journeys(database, rows, contributed(gathered.journeys, stored, totals))
+        write_campaigns(database, rows, totals, gathered.campaigns, {})
+        return gathered.last
+    campaigns = _load_campaigns(database, rows, touched, gathered.first)
+    keys = sorted(gathered.journeys)
+    # In pieces, without waiting for answers: PostgreSQL writes one while the next is worked out here.
+    with database.transaction(), database.pipeline():
+        for first in range(0, len(keys), _WRITTEN_AT_ONCE):
+            piece = {key: gathered.journeys[key] for key in keys[first : first + _WRITTEN_AT_ONCE]}
+            write_journeys(database, rows, contributed(piece, stored, totals))
+        write_campaigns(database, rows, totals, gathered.campaigns, campaigns)
     return gathered.last
 
 
@@ -161,13 +171,13 @@ def fault(row: LogRow) -> str | None:
 
 
 def contributed(
-    journeys: Mapping[JourneyKey, list[Fact]], stored: Mapping[JourneyKey, bytes]
-) -> tuple[Totals, dict[JourneyKey, bytes]]:
-    """Return what new facts add to the sums of their campaigns, and their journeys as they are to be stored, by key.
+    journeys: Mapping[JourneyKey, list[Fact]], stored: Mapping[JourneyKey, bytes], totals: Totals
+) -> dict[JourneyKey, bytes]:
+    """Add what new facts contribute to the sums of their campaigns; return their journeys as they are to be stored.
 
-    `stored` holds the journeys that are there already. Raises FoldError where one of them is damaged.
+    `stored` holds the journeys that are there already; what is returned is in order of the keys. Raises FoldError
+    where a stored one is damaged.
     """
-    totals = Totals()
     packed: dict[JourneyKey, bytes] = {}
     for key in sorted(journeys):
         facts = journeys[key]
@@ -178,7 +188,7 @@ def contributed(
         after = journey.in_order(facts)
         journey.add_totals(totals[key[0]], after, 1)
         packed[key] = journey.pack(after)
-    return totals, packed
+    return packed
 
 
 def _unpacked(stored: bytes, new: Sequence[Fact]) -> list[Fact]:

@@ -153,7 +153,8 @@ def fold_part(part: Part) -> dict[int, list[int]]:
             file.seek(start)
             for campaign_id, prospect_id, facts in _decode(file.read(end - start)):
                 journeys[campaign_id, prospect_id] += facts
-    totals, packed = contributed(journeys, {})
+    totals = Totals()
+    packed = contributed(journeys, {}, totals)
     with part.connect() as database, database.transaction():
         database.execute(generations.NO_WAIT_FOR_DISK)
         generations.hold(database, part.rows)
