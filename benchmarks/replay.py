@@ -68,7 +68,8 @@ CREATE MATERIALIZED VIEW numbers AS WITH turned AS (
     FROM typed GROUP BY campaign_id, prospect_id
 )
 SELECT campaign_id, count(*) FILTER (WHERE enrolled) AS enrolled, sum(emails) AS emails, sum(invites) AS invites,
-    sum(accepted) AS accepted, sum(messages) AS messages, count(*) FILTER (WHERE contacted) AS contacted, sum(replies) AS replies,
+    sum(accepted) AS accepted, sum(messages) AS messages, count(*) FILTER (WHERE contacted) AS contacted,
+    sum(replies) AS replies,
     count(*) FILTER (WHERE interested) AS interested, max(timed) AS timed, max(took) AS took
 FROM journeys LEFT JOIN turns USING (campaign_id) GROUP BY campaign_id
 """
@@ -211,7 +212,7 @@ def _waits(url: str, headers: dict[str, str], meanwhile: Callable[[], object]) -
     ]
 
     def ask(method: str, path: str, body: Callable[[int], object]) -> float:
-        waits = []
+        waits: list[float] = []
         while not ended.wait(0.02):
             began = time.perf_counter()
             web.ask(url, method, path, headers, body(len(waits)))

@@ -15,7 +15,7 @@ import psycopg
 
 from projections.shuffle import Hands
 
-_NICENESS = 10  # requests go first
+_NICENESS = 19  # requests go first
 
 
 @contextmanager
