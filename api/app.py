@@ -32,20 +32,28 @@ def create_app(parts: Parts) -> falcon.App[Any, Any]:
     app = falcon.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     add_error_handlers(app)
-    app.add_route("/api/v1/dashboard/campaign-analytics", CampaignAnalytics(parts))
-    app.add_route("/api/v1/events", Events(parts))
-    app.add_route("/api/v1/events/rejections", Rejections(parts))
+    _add(app, "/api/v1/dashboard/campaign-analytics", CampaignAnalytics(parts))
+    _add(app, "/api/v1/events", Events(parts))
+    _add(app, "/api/v1/events/rejections", Rejections(parts))
     users, of_user = Users(parts), "/api/v1/access/users/{user}"
-    app.add_route(of_user, users)
-    app.add_route(f"{of_user}/workspaces/{{workspace}}", users, suffix="workspace")
-    app.add_route(f"{of_user}/current-workspace", users, suffix="current")
-    app.add_route(f"{of_user}/keys", users, suffix="keys")
-    app.add_route(f"{of_user}/keys/{{prefix}}", users, suffix="key")
-    app.add_route(f"{of_user}/history", users, suffix="history")
-    app.add_route("/healthz", Healthz())
-    app.add_route("/readyz", Readyz(parts))
-    app.add_route("/metrics", Metrics(parts))
+    _add(app, of_user, users)
+    _add(app, f"{of_user}/workspaces/{{workspace}}", users, suffix="workspace")
+    _add(app, f"{of_user}/current-workspace", users, suffix="current")
+    _add(app, f"{of_user}/keys", users, suffix="keys")
+    _add(app, f"{of_user}/keys/{{prefix}}", users, suffix="key")
+    _add(app, f"{of_user}/history", users, suffix="history")
+    _add(app, "/healthz", Healthz())
+    _add(app, "/readyz", Readyz(parts))
+    _add(app, "/metrics", Metrics(parts))
     return app
+
+
+def _add(app: falcon.App[Any, Any], path: str, resource: object, suffix: str | None = None) -> None:
+    """Add a route; what can be got can be asked for its head too."""
+    ending = f"_{suffix}" if suffix else ""
+    if hasattr(resource, f"on_get{ending}"):
+        setattr(resource, f"on_head{ending}", getattr(resource, f"on_get{ending}"))
+    app.add_route(path, resource, suffix=suffix)
 
 
 class _Around:

@@ -7,12 +7,14 @@ import falcon
 import msgspec
 
 from api.authentication import require
+from api.conditional import tag, unchanged
 from api.errors import AccessDeniedError, BadRequestError, UnavailableError
+from api.kept import Kept
 from api.parameters import WORKSPACE, asked, position, query
 from api.parts import Parts
 from projections import campaign_analytics
 from projections.access import ALL, Asked, Caller, Credentials
-from projections.campaign_analytics import Answer, Workspace
+from projections.campaign_analytics import Answer, Held, Workspace
 
 MIN_POSITION = "min_position"
 WAIT_SECONDS = 5.0  # so long a reader waits for their own writes
@@ -28,6 +30,7 @@ class CampaignAnalytics:
         """Take the parts."""
         self._parts = parts
         self._waiting = BoundedSemaphore(parts.waiting_requests)
+        self._kept = Kept()
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with the campaigns of the asked workspaces."""
@@ -35,27 +38,41 @@ class CampaignAnalytics:
         with self._parts.known_first(request, response, credentials):
             wanted, min_position = _parse(request)
         request.context.workspace = ALL if wanted.every else wanted.workspace_id
-        answer = self._read(credentials, wanted)
+        answer, held = self._read(credentials, wanted)
         caller = self._parts.authentication.admit(request, response, credentials, answer.caller)
         workspaces = _allowed(answer, caller, wanted)
         if not wanted.every:
             request.context.workspace = workspaces[0].workspace_id
         if min_position is not None and workspaces[0].position < min_position:
             self._wait(workspaces[0], min_position)
-            answer = self._read(credentials, wanted)  # the link may have gone meanwhile, or the key
+            answer, held = self._read(credentials, wanted)  # the link may have gone meanwhile, or the key
             workspaces = _allowed(answer, self._parts.authentication.identify(credentials, answer.caller), wanted)
-        self._answer(response, workspaces, wanted)
+        self._kept.saw((credentials, wanted), tuple(workspace.workspace_id for workspace in workspaces))
+        self._answer(request, response, workspaces, held, wanted)
 
-    def _read(self, credentials: Credentials, wanted: Asked) -> Answer:
-        with self._parts.connection() as database:
-            return campaign_analytics.read(database, credentials, wanted)
-
-    def _answer(self, response: falcon.Response, workspaces: list[Workspace], wanted: Asked) -> None:
-        response.content_type = falcon.MEDIA_JSON
-        response.data = _encode(campaign_analytics.body(workspaces))
+    def _answer(
+        self,
+        request: falcon.Request,
+        response: falcon.Response,
+        workspaces: list[Workspace],
+        held: dict[Held, bytes],
+        wanted: Asked,
+    ) -> None:
         response.set_header("X-Lag", str(sum(workspace.head - workspace.position for workspace in workspaces)))
         if not wanted.every:
             response.set_header("X-Position", str(workspaces[0].position))
+        pieces = [self._kept.rendered(workspace, held, _render) for workspace in workspaces]
+        made_of = ((each.workspace_id, each.generation, each.position) for each in workspaces)
+        if not unchanged(request, response, tag(request, made_of)):
+            response.content_type = falcon.MEDIA_JSON
+            response.data = b'{"campaigns":[%b]}' % b",".join(filter(None, pieces))
+
+    def _read(self, credentials: Credentials, wanted: Asked) -> tuple[Answer, dict[Held, bytes]]:
+        """Return the answer, and the rendered campaigns of those workspaces that need not be read for it."""
+        known = (wanted.workspace_id,) if wanted.workspace_id else self._kept.seen_last((credentials, wanted))
+        held = self._kept.held(known)
+        with self._parts.connection() as database:
+            return campaign_analytics.read(database, credentials, wanted, held), held
 
     def _wait(self, workspace: Workspace, min_position: int) -> None:
         """Wait until the projection has come so far; no connection is held meanwhile."""
@@ -74,6 +91,11 @@ class CampaignAnalytics:
                     reached, stuck = campaign_analytics.projected(database, workspace.workspace_id)
         finally:
             self._waiting.release()
+
+
+def _render(workspace: Workspace) -> bytes:
+    """Return a workspace's campaigns as they stand between the brackets of the answer."""
+    return _encode(campaign_analytics.campaigns(workspace))[1:-1]
 
 
 def _allowed(answer: Answer, caller: Caller, wanted: Asked) -> list[Workspace]:

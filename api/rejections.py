@@ -3,6 +3,7 @@
 import falcon
 
 from api.authentication import require
+from api.conditional import tag, unchanged
 from api.errors import AccessDeniedError
 from api.parameters import WORKSPACE, asked, query
 from api.parts import Parts
@@ -29,4 +30,7 @@ class Rejections:
         if workspace_id is None:
             raise AccessDeniedError
         request.context.workspace = workspace_id
+        made_of = (workspace_id, latest[:1])  # each is newer than those before it
+        if unchanged(request, response, tag(request, made_of)):
+            return
         response.media = {"rejections": [{**each._asdict(), "at": format_instant(each.at)} for each in latest]}

@@ -7,8 +7,6 @@ from api.app import create_app
 from api.dashboard import CampaignAnalytics
 from api.parameters import WORKSPACE, asked, query
 from projections import campaign_analytics
-from projections.access import Asked, Caller, Credentials
-from projections.campaign_analytics import Answer
 from projections.metrics import FOLD_VERSION
 from service import web
 from service.web import Application
@@ -27,14 +25,12 @@ class Bare(CampaignAnalytics):
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with the campaigns of a workspace."""
         wanted = asked(query(request, (WORKSPACE,)), every=False)
-        answer = self._read(Credentials(), wanted)
-        self._answer(response, answer.workspaces, wanted)
-
-    def _read(self, credentials: Credentials, wanted: Asked) -> Answer:
-        del credentials
+        held = self._kept.held((wanted.workspace_id or 0,))
+        parameters = {"workspace_id": wanted.workspace_id, **campaign_analytics.holding(held)}
         with self._parts.connection() as database, database.cursor(binary=True) as cursor:
-            rows = cursor.execute(_READ, {"workspace_id": wanted.workspace_id}).fetchall()
-        return Answer(Caller(*rows[0][:4]), [campaign_analytics._workspace(database, *row[4:]) for row in rows])  # noqa: SLF001
+            rows = cursor.execute(_READ, parameters).fetchall()
+        workspaces = [campaign_analytics._workspace(database, held, *row[4:]) for row in rows]  # noqa: SLF001
+        self._answer(request, response, workspaces, held, wanted)
 
 
 def application() -> Application:

@@ -1,6 +1,6 @@
 """What the dashboard reads: the campaigns of the workspaces that a caller may see, with their numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from psycopg.sql import SQL, Literal
@@ -13,7 +13,7 @@ from projections.metrics import FOLD_VERSION, analytics, in_place
 _ANSWER = SQL("""
 {seen}
 SELECT c.user_id, c.secret_sha256, c.scopes, c.expires_at,
-    s.workspace_id, coalesce(h.head, 0), coalesce(p.position, 0), p.stuck_position,
+    s.workspace_id, coalesce(h.head, 0), coalesce(p.generation, 0), coalesce(p.position, 0), p.stuck_position,
     coalesce(p.fold_version, {version}), r.ids, r.names, r.statuses, r.totals
 FROM caller AS c
 LEFT JOIN seen AS s ON true
@@ -24,7 +24,11 @@ LEFT JOIN LATERAL (
         array_agg(totals) AS totals
     FROM (
         SELECT campaign_id, name, status, totals FROM campaign
-        WHERE workspace_id = p.workspace_id AND generation = p.generation ORDER BY campaign_id
+        WHERE workspace_id = p.workspace_id AND generation = p.generation AND NOT EXISTS (
+            SELECT FROM unnest(%(generations)b::bigint[], %(positions)b::bigint[]) AS held (generation, position)
+            WHERE held.generation = p.generation AND held.position = p.position
+        )
+        ORDER BY campaign_id
     ) AS ordered
 ) AS r ON true
 ORDER BY s.workspace_id
@@ -34,14 +38,23 @@ _MEASURES = SQL("SELECT measures FROM fold_version WHERE version = %s")
 _PROJECTED = SQL("SELECT position, stuck_position FROM projection WHERE workspace_id = %s")
 
 
+class Held(NamedTuple):
+    """What decides what the campaigns of a workspace are."""
+
+    workspace_id: int
+    generation: int
+    position: int
+
+
 class Workspace(NamedTuple):
-    """One workspace's part of an answer: how far it goes, and its campaigns' rows."""
+    """One workspace's part of an answer: how far it goes, and its campaigns' rows; None where the caller has them."""
 
     workspace_id: int
     head: int
+    generation: int
     position: int
     stuck: bool
-    campaigns: list[tuple[int, str | None, str | None, Sequence[int | None]]]
+    campaigns: list[tuple[int, str | None, str | None, Sequence[int | None]]] | None
 
 
 class Answer(NamedTuple):
@@ -51,17 +64,23 @@ class Answer(NamedTuple):
     workspaces: list[Workspace]
 
 
-def read(database: Database, credentials: Credentials, asked: Asked) -> Answer:
+def read(database: Database, credentials: Credentials, asked: Asked, held: Collection[Held] = ()) -> Answer:
     """Return the campaigns of the asked workspaces, sorted by workspace and id, in one statement.
 
+    Those of a workspace that is as in `held` are not read again.
     The caller of this function must compare the key's secret before it uses or shows anything else of the answer.
     """
     with database.cursor(binary=True) as cursor:
-        rows = cursor.execute(_READ, parameters(credentials, asked)).fetchall()
+        rows = cursor.execute(_READ, {**parameters(credentials, asked), **holding(held)}).fetchall()
     if not rows:
         return Answer(None, [])
-    workspaces = [_workspace(database, *row[4:]) for row in rows if row[4] is not None]
+    workspaces = [_workspace(database, held, *row[4:]) for row in rows if row[4] is not None]
     return Answer(Caller(*rows[0][:4]), workspaces)
+
+
+def holding(held: Collection[Held]) -> dict[str, object]:
+    """Return the parameters that say what need not be read again."""
+    return {"generations": [each.generation for each in held], "positions": [each.position for each in held]}
 
 
 def projected(database: Database, workspace_id: int) -> tuple[int, bool]:
@@ -72,25 +91,29 @@ def projected(database: Database, workspace_id: int) -> tuple[int, bool]:
 
 def body(workspaces: list[Workspace]) -> dict[str, object]:
     """Return the answer as JSON has it, in order of the keys."""
-    return {
-        "campaigns": [
-            {
-                "id": campaign_id,
-                "name": name or f"Campaign {campaign_id}",
-                "status": status or "UNKNOWN",
-                "workspace_id": workspace.workspace_id,
-                "analytics": analytics(totals),
-            }
-            for workspace in workspaces
-            for campaign_id, name, status, totals in workspace.campaigns
-        ]
-    }
+    return {"campaigns": [campaign for workspace in workspaces for campaign in campaigns(workspace)]}
+
+
+def campaigns(workspace: Workspace) -> list[dict[str, object]]:
+    """Return the campaigns of a workspace as JSON has them, in order of the keys."""
+    return [
+        {
+            "id": campaign_id,
+            "name": name or f"Campaign {campaign_id}",
+            "status": status or "UNKNOWN",
+            "workspace_id": workspace.workspace_id,
+            "analytics": analytics(totals),
+        }
+        for campaign_id, name, status, totals in workspace.campaigns or ()
+    ]
 
 
 def _workspace(  # noqa: PLR0913 (a row of the statement)
     database: Database,
+    held: Collection[Held],
     workspace_id: int,
     head: int,
+    generation: int,
     position: int,
     stuck_position: int | None,
     fold_version: int,
@@ -103,5 +126,6 @@ def _workspace(  # noqa: PLR0913 (a row of the statement)
     if ids and fold_version != FOLD_VERSION:  # another version's rows, until they are rebuilt
         [(measures,)] = database.execute(_MEASURES, (fold_version,)).fetchall()
         told = [in_place(each, measures) for each in totals]
-    campaigns = list(zip(ids, names, statuses, told, strict=True)) if ids else []
-    return Workspace(workspace_id, head, position, stuck_position is not None, campaigns)
+    rows = list(zip(ids, names, statuses, told, strict=True)) if ids else []
+    known = Held(workspace_id, generation, position) in held
+    return Workspace(workspace_id, head, generation, position, stuck_position is not None, None if known else rows)

@@ -63,7 +63,7 @@ def test_a_page_of_a_named_origin_may_read_with_its_users_cookie(for_pages: test
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == HERE
     assert answer.headers["access-control-allow-credentials"] == "true"
-    assert answer.headers["vary"] == "Origin"
+    assert "Origin" in answer.headers["vary"].split(", ")
     assert "X-Position" in answer.headers["access-control-expose-headers"]
     asked = {"Origin": HERE, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
     preflight = for_pages.simulate_options(DASHBOARD, headers=asked)
@@ -79,7 +79,7 @@ def test_a_page_of_a_named_origin_may_not_write(for_pages: testing.TestClient, p
     asked = {"Origin": HERE, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": "x-api-key"}
     answer = for_pages.simulate_options(path, headers=asked)
     assert [name for name in answer.headers if name.startswith("access-control-")] == []
-    assert answer.headers["vary"] == "Origin"
+    assert "Origin" in answer.headers["vary"].split(", ")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_page_of_another_origin_reads_nothing(for_pages: testing.TestClient, u
     users.link("u-1", 340, "cli:test")
     answer = for_pages.simulate_get(DASHBOARD, headers={"Origin": origin, **session("u-1")})
     assert [name for name in answer.headers if name.startswith("access-control-")] == []
-    assert answer.headers["vary"] == "Origin"
+    assert "Origin" in answer.headers["vary"].split(", ")
 
 
 @pytest.fixture(scope="module")

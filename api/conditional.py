@@ -1,0 +1,29 @@
+"""Conditional reads (RFC 9110): what an answer is made of gives its tag, and who has that already gets no body."""
+
+from collections.abc import Iterable
+from hashlib import sha256
+from importlib.metadata import version
+
+import falcon
+
+_VERSION = version("campaign-analytics")
+# Everybody's answer is their own; it may be kept by who asked, and asked about before each use.
+CACHE_CONTROL = "private, no-cache"
+VARY = "Cookie, X-API-Key"
+
+
+def tag(request: falcon.Request, made_of: Iterable[object]) -> str:
+    """Return the entity tag of an answer to this request, weak: alike are answers that say the same."""
+    text = "\n".join([_VERSION, request.path.rstrip("/"), request.query_string, *map(repr, made_of)])
+    return sha256(text.encode()).hexdigest()[:32]
+
+
+def unchanged(request: falcon.Request, response: falcon.Response, of: str) -> bool:
+    """Say how the answer may be kept; where the caller has it already, make it a 304 and return true."""
+    response.set_header("Cache-Control", CACHE_CONTROL)
+    response.append_header("Vary", VARY)
+    response.set_header("ETag", f'W/"{of}"')
+    if any(each in ("*", of) for each in request.if_none_match or ()):
+        response.status = falcon.HTTP_304
+        return True
+    return False
