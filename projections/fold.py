@@ -51,7 +51,7 @@ ON CONFLICT (workspace_id, generation, campaign_id)
 DO UPDATE SET about = excluded.about, name = excluded.name, status = excluded.status, totals = excluded.totals
 """)
 
-MAX_BYTES = 64 * 1024 * 1024  # of stored journeys that are loaded at once
+MAX_BYTES = 8 * 1024 * 1024  # of stored journeys that are loaded at once; they take twenty times as much unpacked
 
 _UNLIMITED = 2**63 - 1
 _WRITTEN_AT_ONCE = 2_000  # journeys

@@ -14,6 +14,7 @@ from domain.access import AccessError
 from projections.generations import SupersededError
 from service import access_commands, database, demo, embedded, logs, projection_commands, settings, supervisor, transfer
 from service.connect import chosen_database, wait_for_the_end
+from service.hands import WorkerEndedError
 from service.settings import Settings
 from service.terminal import (
     DONE,
@@ -43,7 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return say("the database can't be used: " + str(error).partition("\n")[0], FAILED)
     except psycopg.errors.UndefinedTable:
         return say("the database has no tables of ours: run campaign-analytics migrate", FAILED)
-    except (AccessError, SupersededError, supervisor.PortInUseError, embedded.EmbeddedUnavailable) as error:
+    except (
+        AccessError,
+        SupersededError,
+        WorkerEndedError,
+        supervisor.PortInUseError,
+        embedded.EmbeddedUnavailable,
+    ) as error:
         return say(error, FAILED)
     except KeyboardInterrupt:
         return say("interrupted", INTERRUPTED)

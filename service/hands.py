@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context, parent_process
@@ -18,19 +19,38 @@ from projections.shuffle import Hands
 _NICENESS = 19  # requests go first
 
 
+class WorkerEndedError(Exception):
+    """A process of ours was ended from outside; each workspace is old or new, and it can be begun again."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__(self.__doc__)
+
+
 @contextmanager
 def hands(conninfo: str, workers: int) -> Iterator[Hands]:
-    """Lend so many processes that work with connections of their own; of one, this one."""
+    """Lend so many processes that work with connections of their own; of one, this one.
+
+    Called in the main thread. Raises WorkerEndedError where one of them is ended from outside.
+    """
     connect = partial(psycopg.connect, conninfo, autocommit=True)
     if workers == 1:
         yield Hands(connect)
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as executor:
-        yield Hands(connect, executor.map)
+        answer = signal.signal(signal.SIGINT, signal.SIG_IGN)  # they inherit this: Ctrl-C is for this process alone
+        try:
+            for _ in range(workers):
+                executor.submit(os.getpid)  # starts one
+        finally:
+            signal.signal(signal.SIGINT, answer)
+        try:
+            yield Hands(connect, executor.map)
+        except BrokenProcessPool as error:
+            raise WorkerEndedError from error
 
 
 def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
     os.nice(_NICENESS)
     gc.disable()  # millions of tuples and no cycles: looking for some takes a tenth of the time
     Thread(target=_end_with_parent, name="parent", daemon=True).start()

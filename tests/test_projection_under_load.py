@@ -5,10 +5,12 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -187,12 +189,12 @@ if __name__ == "__main__":
 
 
 @contextmanager
-def process(code: str, database_url: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(code: str, database_url: str, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run Python on some code, in a group of its own, and kill it in the end."""
     found = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
-        env=environment(DATABASE_URL=database_url, LOG_LEVEL="critical"),
+        env=environment(DATABASE_URL=database_url, LOG_LEVEL="critical", **variables),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -250,17 +252,56 @@ def _a_state_of_the_log(pool: Pool, events: list[dict[str, Any]]) -> None:
     assert campaigns == [{**campaign, "workspace_id": 1} for campaign in expected]
 
 
-def test_workers_of_a_replay_that_is_killed_end_and_its_files_are_swept(pool: Pool, database_url: str) -> None:
+def test_workers_of_a_replay_that_is_killed_end_and_its_files_are_swept(
+    pool: Pool, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kill -9 of the first process alone: the others notice, and the next replay deletes what lies about."""
     record(pool, 1, *(event for number in range(1, 41) for event in worked_example(number)))
-    with process(REPLAY, database_url, "2") as killed:
+    with process(REPLAY, database_url, "2", TMPDIR=str(tmp_path)) as killed:
         wait_for(lambda: len(_group(killed.pid)) >= 3)
         wait_for(lambda: state(pool, 1).replayed_at is not None)
         os.kill(killed.pid, signal.SIGKILL)
         killed.wait()
         wait_for(lambda: not _group(killed.pid))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with shuffle._directory() as own:
-        assert [each.parent for each in own.parent.glob("campaign-analytics-replay-*/lock")] == [own]
+        assert [each.parent for each in tmp_path.glob("*/lock")] == [own]
+
+
+ONCE = REPLAY.replace("    while True:\n        main(", "    sys.exit(main(").replace("argv[1]])", "argv[1]]))")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGKILL, 1, "was ended from outside")]
+)
+def test_an_interrupted_replay_ends_at_once_with_all_its_workers(
+    pool: Pool, database_url: str, number: int, code: int, said: str
+) -> None:
+    """Ctrl-C goes to all of them; a worker that is killed takes the replay with it. What is live stays whole."""
+    events = [event for number in range(1, 401) for event in worked_example(number)]
+    record(pool, 1, *events)
+    project_all(pool)
+    with pool.connection() as held, held.transaction():
+        held.execute("LOCK TABLE journey IN EXCLUSIVE MODE")  # so that it can't be done too soon
+        running = subprocess.Popen(
+            [sys.executable, "-c", ONCE, "2"],
+            cwd=ROOT,
+            env=environment(DATABASE_URL=database_url),
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        )
+        wait_for(lambda: len(_group(running.pid)) >= 4)  # itself, two workers and the standard library's tracker
+        workers = [pid for pid in _group(running.pid) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+        if number == signal.SIGINT:
+            os.killpg(running.pid, number)
+        else:
+            os.kill(int(workers[0]), number)
+        _, err = running.communicate(timeout=20)
+    assert (running.returncode, "Traceback" in err) == (code, False), err
+    assert said in err
+    wait_for(lambda: not _group(running.pid))
+    assert shown(pool, 1) == reference.campaigns(events)
 
 
 def _group(pid: int) -> list[str]:
