@@ -184,7 +184,7 @@ def decoder_of(event: type[Event]) -> Callable[[bytes], Event]:
         version = _version(state).class_version
         if version == today:
             return decode(state)
-        if version > today:
+        if not 0 < version <= today:
             msg = f"it is of version {version}, this program knows {event.__name__} up to {today}"
             raise msgspec.DecodeError(msg)
         fields = msgspec.json.decode(state)
@@ -221,8 +221,8 @@ def decode(topic: str, state: bytes) -> Event:
     except KeyError as error:
         msg = f"unknown topic {shown(topic)}"
         raise UndecodableError(msg) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        msg = f"damaged state of {topic}: {error}"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        msg = _NOT_TEXT.sub("?", f"damaged state of {topic}: {error}")
         raise UndecodableError(msg) from error
 
 

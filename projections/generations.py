@@ -74,9 +74,9 @@ _DELETE = [
 class SupersededError(Exception):
     """The lease ran out, or what is set aside changed: the live rows were not touched, and it can be begun again."""
 
-    def __init__(self) -> None:
+    def __str__(self) -> str:
         """Say so."""
-        super().__init__(self.__doc__)
+        return str(self.__doc__)
 
 
 def new_generation() -> int:

@@ -4,7 +4,8 @@
 how they arrived, so neither does anything that is computed from it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -67,7 +68,9 @@ _ENROLLED = [
 _TURNS = _places(Turns)
 _TURN_TIME = _places(TurnTime)
 
-_decode = msgspec.msgpack.Decoder(list[Fact]).decode
+# As `Fact`, of a kind that there is.
+_Stored = tuple[int, Annotated[int, msgspec.Meta(ge=0, lt=len(KINDS))], int, str, str, str, int, bool]
+_decode: Callable[[bytes], list[Fact]] = msgspec.msgpack.Decoder(list[_Stored]).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 

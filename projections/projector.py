@@ -6,7 +6,7 @@ Any number of projectors may run: whoever locks a workspace's `projection` row f
 import logging
 from threading import Event
 
-from psycopg import OperationalError
+from psycopg import Error, OperationalError
 from psycopg.sql import SQL, Literal
 from psycopg_pool import PoolClosed
 
@@ -76,8 +76,18 @@ class Projector:
         with self._pool.connection() as database:
             behind = database.execute(_BEHIND).fetchall()
             batch = self._batch if len(behind) > 1 else self._batch * ALONE
-            moved = [self._project(database, workspace_id, batch, new=new) for workspace_id, new in behind]
+            moved = [self._try(database, workspace_id, batch, new=new) for workspace_id, new in behind]
         return any(moved)
+
+    def _try(self, database: Database, workspace_id: int, batch: int, *, new: bool) -> bool:
+        """Project a workspace; what the database refuses there is said, tried again, and stops no other workspace."""
+        try:
+            return self._project(database, workspace_id, batch, new=new)
+        except Error as error:
+            if database.broken:
+                raise
+            logger.warning("workspace %s could not be projected, and is tried again: %s", workspace_id, error)
+            return False
 
     def _project(self, database: Database, workspace_id: int, batch: int, *, new: bool) -> bool:
         if new:
@@ -91,12 +101,7 @@ class Projector:
             rows = Rows(workspace_id, generation)
             aside = set_aside.positions(database, workspace_id)
             log = ledger.read(database, workspace_id, after=position, upto=END_OF_LOG, limit=batch)
-            stuck: FoldError | None = None
-            try:
-                last = fold(database, rows, log, aside=aside)
-            except FoldError as error:
-                stuck = error
-                last = fold(database, rows, [row for row in log if row.position < error.position], aside=aside)
+            last, stuck = _fold_what_can_be(database, rows, log, aside)
             topic = stuck and _topic(log, stuck.position)
             if stuck and stuck.position != was_stuck_at:
                 logger.error(
@@ -111,6 +116,19 @@ class Projector:
             }
             database.execute(_MOVE, parameters)
             return last is not None
+
+
+def _fold_what_can_be(
+    database: Database, rows: Rows, log: list[LogRow], aside: frozenset[int]
+) -> tuple[int | None, FoldError | None]:
+    """Fold up to the first fact that can't be; return the last position folded, and what is wrong behind it."""
+    stuck: FoldError | None = None
+    while True:  # a shorter stretch may show another fault, but only an earlier one
+        try:
+            return fold(database, rows, log, aside=aside), stuck
+        except FoldError as error:
+            stuck = error
+            log = [row for row in log if row.position < error.position]
 
 
 def _topic(log: list[LogRow], position: int) -> str:

@@ -170,7 +170,7 @@ def keep_current(pool: Pool, stop: Event) -> None:
             if older is None:
                 generations.sweep(pool)
             else:
-                _rebuild(pool, older[0], failed)
+                _rebuild(pool, older[0], failed, stop)
                 continue
         except PoolClosed:
             raise
@@ -182,9 +182,19 @@ def keep_current(pool: Pool, stop: Event) -> None:
             failed, waited = [], 0.0
 
 
-def _rebuild(pool: Pool, workspace_id: int, failed: list[int]) -> None:
+class _StoppedError(Exception):
+    """The program is to end."""
+
+
+def _rebuild(pool: Pool, workspace_id: int, failed: list[int], stop: Event) -> None:
+    def go_on(_: int) -> None:
+        if stop.is_set():
+            raise _StoppedError
+
     try:
-        position = replay(pool, workspace_id, lambda _: None)
+        position = replay(pool, workspace_id, go_on)
+    except _StoppedError:
+        logger.info("rebuilding workspace %s was interrupted; it is begun again at the next start", workspace_id)
     except FoldError as error:
         logger.error(  # noqa: TRY400 (it is no bug of ours, and the fact is named)
             "workspace %s stays at an older version of the fold: %s", workspace_id, error

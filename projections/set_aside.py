@@ -14,7 +14,7 @@ SELECT workspace_id, position, topic, fault, reason, to_char(at, 'YYYY-MM-DD"T"H
 FROM set_aside ORDER BY workspace_id, position
 """)
 # Whoever folds locks this row first, so a fact is set aside before a batch or after it.
-_LOCK = SQL("SELECT FROM projection WHERE workspace_id = %s FOR UPDATE")
+_LOCK = SQL("SELECT position FROM projection WHERE workspace_id = %s FOR UPDATE")
 _PUT = SQL("""
 INSERT INTO set_aside (workspace_id, position, topic, fault, reason, at, by)
 VALUES (%s, %s, %s, %s, %s, clock_timestamp(), %s) ON CONFLICT (workspace_id, position) DO NOTHING
@@ -49,10 +49,13 @@ def listed(database: Database) -> list[SetAside]:
     return [SetAside(*row) for row in database.execute(_LISTED)]
 
 
-def put(database: Database, workspace_id: int, position: int, *, reason: str, by: str) -> None:
-    """Set a fact aside; raise SetAsideError where there is none, where it can be folded, and where it already is."""
+def put(database: Database, workspace_id: int, position: int, *, reason: str, by: str) -> bool:
+    """Set a fact aside, and tell whether it is in the numbers already, so that only a replay takes it out of them.
+
+    Raises SetAsideError where there is none, where it can be folded, and where it already is.
+    """
     with database.transaction():
-        database.execute(_LOCK, (workspace_id,))
+        locked = database.execute(_LOCK, (workspace_id,)).fetchone()
         log = ledger.read(database, workspace_id, after=position - 1, upto=position, limit=1)
         if not log:
             msg = f"workspace {workspace_id} has no event at position {position}"
@@ -65,6 +68,7 @@ def put(database: Database, workspace_id: int, position: int, *, reason: str, by
             msg = f"position {position} of workspace {workspace_id} is set aside already"
             raise SetAsideError(msg)
         database.execute(_TRY_AT_ONCE, (workspace_id,))
+    return locked is not None and locked[0] >= position
 
 
 def remove(database: Database, workspace_id: int, position: int) -> None:

@@ -42,10 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return say(error, MISUSED)
     except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
         return say("the database can't be used: " + str(error).partition("\n")[0], FAILED)
-    except psycopg.errors.UndefinedTable:
-        return say("the database has no tables of ours: run campaign-analytics migrate", FAILED)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+        return say("the database has no tables of ours, or older ones: run campaign-analytics migrate", FAILED)
     except (
         AccessError,
+        OSError,
         SupersededError,
         WorkerEndedError,
         supervisor.PortInUseError,

@@ -116,7 +116,10 @@ def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
         for difference in differences:
             print(difference)  # noqa: T201 (data)
         done = "compared" if arguments.verify else "rebuilt"
-        say(f"{done} {len(wanted):,} workspaces, {events:,} events in {seconds:.1f} s ({rate:,}/s)", DONE)
+        say(
+            f"{done} {len(wanted) - len(failures):,} workspaces, {events:,} events in {seconds:.1f} s ({rate:,}/s)",
+            DONE,
+        )
     return FAILED if unknown or failures or differences else DONE
 
 
@@ -143,7 +146,9 @@ def _set_aside(arguments: argparse.Namespace, chosen: Settings) -> int:
         try:
             if not arguments.undo:
                 with pool.connection() as connection:
-                    set_aside.put(connection, *where, reason=arguments.reason, by=by_operator())
+                    folded = set_aside.put(connection, *where, reason=arguments.reason, by=by_operator())
+                if folded:  # it was damaged only after it had been folded
+                    replay.replay(pool, where[0], lambda _: None)
                 return say(f"workspace {where[0]} goes on without position {where[1]}", DONE)
             with pool.connection() as connection:
                 known = where[1] in set_aside.positions(connection, where[0])
@@ -151,7 +156,7 @@ def _set_aside(arguments: argparse.Namespace, chosen: Settings) -> int:
                 return say(f"position {where[1]} of workspace {where[0]} is not set aside", FAILED)
             replay.replay(pool, where[0], lambda _: None, taken_back=where[1])
         except (SetAsideError, FoldError) as error:
-            return say(f"nothing was changed: {error}", FAILED)
+            return say(f"the numbers were not changed: {error}", FAILED)
         generations.sweep(pool)
     return say(f"workspace {where[0]} includes position {where[1]} again", DONE)
 

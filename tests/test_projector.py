@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
@@ -106,6 +107,64 @@ def test_damaged_read_rows_stop_the_workspace_until_a_replay(pool: Pool) -> None
     record(pool, 1, email_sent(4))
     project_all(pool)
     assert stuck_at(pool, 1) == 4
+
+
+def test_of_several_faults_the_first_counts(pool: Pool) -> None:
+    """Two damaged journeys, the later event of the one that comes first by its name; and then a damaged event."""
+    record(pool, 1, email_sent(1, prospect_id="b"), email_sent(2, prospect_id="a"))
+    project_all(pool)
+    execute(pool, "UPDATE journey SET facts = 'damaged'")
+    record(pool, 1, email_sent(3, prospect_id="c"), email_sent(4, prospect_id="b"), email_sent(5, prospect_id="a"))
+    record(pool, 1, email_sent(6))
+    spoil(pool, 6, "state")
+    project_all(pool)
+    assert progress(pool, 1) == (6, 3, 4)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b'{"a\\u0000b":1}',
+        b'{"class_version":0}',
+        b'{"class_version":99999999999999999999999}',
+        b'{"x":' + b"[" * 100_000,
+        b"\xff\xfe",
+        b'{"\\ud800":1}',
+    ],
+)
+def test_whatever_is_wrong_with_an_event_stops_its_workspace_alone(pool: Pool, damage: bytes) -> None:
+    """No damage ends the projector, and the reason can be told."""
+    record(pool, 1, email_sent(1))
+    record(pool, 2, email_sent(1))
+    execute(pool, "UPDATE stored_events SET state = %s WHERE workspace_id = 1", damage)
+    project_all(pool)
+    assert progress(pool, 1) == (1, 0, 1)
+    assert progress(pool, 2) == (1, 1, None)
+
+
+def test_a_journey_with_a_fact_of_no_known_kind_is_damaged(pool: Pool) -> None:
+    """It is told as such, and a replay mends it."""
+    record(pool, 1, email_sent(1, prospect_id="p"))
+    project_all(pool)
+    execute(pool, "UPDATE journey SET facts = %s", msgspec.msgpack.encode([(1, 99, -1, "", "", "", 1, False)]))
+    record(pool, 1, email_sent(2, prospect_id="p"))
+    project_all(pool)
+    assert progress(pool, 1) == (2, 1, 2)
+
+
+def test_what_the_database_refuses_to_one_workspace_stops_no_other(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said, and tried again."""
+    execute(pool, "ALTER TABLE journey ADD CONSTRAINT refused CHECK (workspace_id <> 1)")
+    record(pool, 1, email_sent(1))
+    record(pool, 2, email_sent(1))
+    project_all(pool)
+    assert (progress(pool, 1), progress(pool, 2)) == ((1, 0, None), (1, 1, None))
+    assert "workspace 1 could not be projected" in caplog.text
+    execute(pool, "ALTER TABLE journey DROP CONSTRAINT refused")
+    project_all(pool)
+    assert progress(pool, 1) == (1, 1, None)
 
 
 def test_a_replay_of_a_stuck_workspace_keeps_its_old_rows(pool: Pool) -> None:

@@ -1,11 +1,13 @@
 """Shows an operator's way past an event that can't be folded: recorded, shown, kept by replays, and taken back."""
 
 import json
+import pickle
 
 import pytest
 
 from domain.recorder import Pool
 from projections import generations, replay
+from projections.fold import FoldError
 from tests import reference
 from tests.conftest import project_all
 from tests.facts import email_sent
@@ -86,7 +88,7 @@ def test_undo_takes_the_event_back_in_once_it_can_be_folded(
     project_all(stuck)
     code, _, err = command(*undo)
     assert code == 1
-    assert err.startswith("nothing was changed: position 6: unknown topic")
+    assert err.startswith("the numbers were not changed: position 6: unknown topic")
     assert shown(stuck, 1) == reference.campaigns(WITHOUT)
     assert json.loads(command("status", "--json").out)["workspaces"][0]["set_aside"]
     execute(stuck, "UPDATE stored_events SET topic = 'domain.events:EmailSent'")
@@ -123,3 +125,22 @@ def test_a_replay_during_which_something_is_set_aside_gives_up(stuck: Pool, monk
         replay.replay(stuck, 1, lambda _: execute(stuck, mark))
     with pytest.raises(generations.SupersededError):
         replay.verify(stuck, 1, lambda _: execute(stuck, "DELETE FROM set_aside"))
+
+
+def test_an_event_that_was_damaged_once_it_had_been_folded_is_taken_out_by_a_replay(
+    command: Command, pool: Pool
+) -> None:
+    """Else live and replayed numbers would differ."""
+    record(pool, 1, *EVENTS)
+    project_all(pool)
+    spoil(pool, 6, "state")
+    assert command("set-aside", "--workspace", "1", "--position", "6", "--reason", REASON).code == 0
+    assert shown(pool, 1) == reference.campaigns(WITHOUT)
+    assert replay.verify(pool, 1, ignore) == []
+
+
+def test_what_a_worker_says_can_be_understood_by_the_first_process() -> None:
+    """Errors travel between processes."""
+    for error in (generations.SupersededError(), FoldError(7, "why")):
+        travelled = pickle.loads(pickle.dumps(error))
+        assert (type(travelled), str(travelled)) == (type(error), str(error))
