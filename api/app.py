@@ -7,15 +7,18 @@ from typing import Any
 
 import falcon
 
-from api import access_log
+from api import access_log, campaigns, numbers
 from api.access import Users
 from api.dashboard import CampaignAnalytics
 from api.errors import add_error_handlers
 from api.events import Events
+from api.explain import Explain
 from api.headers import REQUEST_ID, SECURITY
 from api.health import Healthz, Metrics, Readyz
 from api.measurements import Measurements
+from api.packed import Packed
 from api.parts import Parts
+from api.reading import Reading, Resource
 from api.rejections import Rejections
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -26,13 +29,19 @@ _EXPOSED = ("ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Lag", "X-
 
 def create_app(parts: Parts) -> falcon.App[Any, Any]:
     """Return the WSGI application made of these parts; paths are taken with and without a slash at the end."""
-    middleware: list[Any] = [_Around(parts.measurements)]
+    middleware: list[Any] = [_Around(parts.measurements), Packed()]
     if parts.reading_origins:
         middleware.append(_ReadingFromElsewhere(parts.reading_origins))
     app = falcon.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     add_error_handlers(app)
-    _add(app, "/api/v1/dashboard/campaign-analytics", CampaignAnalytics(parts))
+    shared, dashboard = Reading(parts), "/api/v1/dashboard/campaign-analytics"
+    _add(app, dashboard, CampaignAnalytics(shared))
+    _add(app, f"{dashboard}/summary", Resource(shared, numbers.SUMMARY))
+    _add(app, f"{dashboard}/timeseries", Resource(shared, numbers.SERIES))
+    _add(app, f"{dashboard}/breakdown", Resource(shared, numbers.BREAKDOWN))
+    _add(app, f"{dashboard}/{{campaign_id}}/explain", Explain(shared))
+    _add(app, "/api/v1/campaigns", Resource(shared, campaigns.CAMPAIGNS))
     _add(app, "/api/v1/events", Events(parts))
     _add(app, "/api/v1/events/rejections", Rejections(parts))
     users, of_user = Users(parts), "/api/v1/access/users/{user}"

@@ -10,6 +10,7 @@ _VERSION = version("campaign-analytics")
 # Everybody's answer is their own; it may be kept by who asked, and asked about before each use.
 CACHE_CONTROL = "private, no-cache"
 VARY = "Cookie, X-API-Key"
+VARY_BY_FORM = f"{VARY}, Accept"  # where the answer comes in several forms
 
 
 def tag(request: falcon.Request, made_of: Iterable[object]) -> str:
@@ -18,12 +19,17 @@ def tag(request: falcon.Request, made_of: Iterable[object]) -> str:
     return sha256(text.encode()).hexdigest()[:32]
 
 
-def unchanged(request: falcon.Request, response: falcon.Response, of: str) -> bool:
+def unchanged(request: falcon.Request, response: falcon.Response, of: str, vary: str = VARY) -> bool:
     """Say how the answer may be kept; where the caller has it already, make it a 304 and return true."""
     response.set_header("Cache-Control", CACHE_CONTROL)
-    response.append_header("Vary", VARY)
+    response.set_header("Vary", vary)
     response.set_header("ETag", f'W/"{of}"')
-    if any(each in ("*", of) for each in request.if_none_match or ()):
+    if has(request, of):
         response.status = falcon.HTTP_304
         return True
     return False
+
+
+def has(request: falcon.Request, of: str) -> bool:
+    """Return whether the caller has the answer with this tag already."""
+    return any(each in ("*", of) for each in request.if_none_match or ())

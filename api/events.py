@@ -3,7 +3,7 @@
 import falcon
 import msgspec
 
-from api import formats, intake
+from api import feed, formats, intake
 from api.authentication import require
 from api.bodies import MAX_SMALL_BYTES
 from api.errors import (
@@ -29,11 +29,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Events:
-    """`POST /api/v1/events/`."""
+    """`/api/v1/events/`: facts come in by POST, and the log of them is read by GET."""
 
     def __init__(self, parts: Parts) -> None:
         """Take the parts."""
         self._parts = parts
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answer with a stretch of the log."""
+        feed.answer(self._parts, request, response)
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Record the events of the body; when this answers, what was accepted is on disk."""

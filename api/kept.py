@@ -1,4 +1,4 @@
-"""Rendered campaigns that this process keeps, so that an unchanged dashboard costs one small query.
+"""What this process has rendered and keeps, so that an unchanged dashboard costs one small query.
 
 What is kept never decides who may see what: the database says so for each request, and says too whether a workspace is
 still at the generation and position that a piece was rendered of. Only then is the piece used.
@@ -13,6 +13,36 @@ from projections.campaign_analytics import Held, Workspace
 
 MOST_BYTES = 64 * 1024 * 1024
 MOST_CALLERS = 10_000
+
+
+class Bodies:
+    """Whole answers by their entity tags, which name what they are made of; the least used go first."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        """Take how many bytes to keep."""
+        self._most = most_bytes
+        self._bytes = 0
+        self._bodies: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, tag: str) -> bytes | None:
+        """Return the answer that has this tag; None where it is not kept."""
+        with self._lock:
+            body = self._bodies.get(tag)
+            if body is not None:
+                self._bodies.move_to_end(tag)
+            return body
+
+    def keep(self, tag: str, body: bytes) -> None:
+        """Keep an answer."""
+        with self._lock:
+            if tag in self._bodies:
+                return
+            self._bodies[tag] = body
+            self._bytes += len(body)
+            while self._bytes > self._most:
+                _, oldest = self._bodies.popitem(last=False)
+                self._bytes -= len(oldest)
 
 
 class _Piece(NamedTuple):

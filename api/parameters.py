@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 import falcon
@@ -14,22 +15,45 @@ WORKSPACE = "workspace_id"
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
+class Parameters(NamedTuple):
+    """A query's parameters: those that may be given once, and those that may be given several times."""
+
+    one: dict[str, str]
+    many: dict[str, list[str]]
+
+
 def query(request: falcon.Request, allowed: Sequence[str]) -> dict[str, str]:
     """Return the query's parameters; raise BadRequestError where one is unknown, repeated or empty."""
-    found: dict[str, str] = {}
+    return parameters(request, allowed).one
+
+
+def parameters(request: falcon.Request, allowed: Sequence[str], repeatable: Sequence[str] = ()) -> Parameters:
+    """Return the query's parameters, of which some may be repeated; raise BadRequestError as `query` does."""
+    found = Parameters({}, {})
     faults = []
     for name, value in parse_qsl(request.query_string, keep_blank_values=True):
         if name not in allowed:
             expected = f"expected one of {', '.join(allowed)}" if allowed else "no parameter is expected"
             faults.append((shown(name), f"is not a parameter here, {expected}"))
-        elif name in found:
+        elif name in found.one:
             faults.append((name, "is given twice"))
         elif not value:
             faults.append((name, "is empty"))
-        found[name] = value
+        elif name in repeatable:
+            found.many.setdefault(name, []).append(value)
+        else:
+            found.one[name] = value
     if faults:
         raise BadRequestError(*faults)
     return found
+
+
+def chosen(given: dict[str, str], name: str, allowed: Sequence[str]) -> str:
+    """Return which of a few words a parameter is, the first where it is not given; raise BadRequestError."""
+    text = given.get(name, allowed[0])
+    if text not in allowed:
+        raise BadRequestError((name, f"expected {'one of ' if len(allowed) > 1 else ''}{' '.join(allowed)}"))
+    return text
 
 
 def asked(parameters: dict[str, str], *, every: bool) -> Asked:

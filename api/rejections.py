@@ -7,6 +7,7 @@ from api.conditional import tag, unchanged
 from api.errors import AccessDeniedError
 from api.parameters import WORKSPACE, asked, query
 from api.parts import Parts
+from api.reading import encode
 from domain.instants import format_instant
 from projections import rejections
 
@@ -33,4 +34,4 @@ class Rejections:
         made_of = (workspace_id, latest[:1])  # each is newer than those before it
         if unchanged(request, response, tag(request, made_of)):
             return
-        response.media = {"rejections": [{**each._asdict(), "at": format_instant(each.at)} for each in latest]}
+        response.data = encode({"rejections": [{**each._asdict(), "at": format_instant(each.at)} for each in latest]})

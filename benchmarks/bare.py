@@ -6,6 +6,8 @@ from psycopg.sql import SQL, Literal
 from api.app import create_app
 from api.dashboard import CampaignAnalytics
 from api.parameters import WORKSPACE, asked, query
+from api.question import Question
+from api.reading import Reading
 from projections import campaign_analytics
 from projections.metrics import FOLD_VERSION
 from service import web
@@ -30,12 +32,12 @@ class Bare(CampaignAnalytics):
         with self._parts.connection() as database, database.cursor(binary=True) as cursor:
             rows = cursor.execute(_READ, parameters).fetchall()
         workspaces = [campaign_analytics._workspace(database, held, *row[4:]) for row in rows]  # noqa: SLF001
-        self._answer(request, response, workspaces, held, wanted)
+        self._answer(request, response, workspaces, held, Question(wanted))
 
 
 def application() -> Application:
     """Return the service's application with the dashboard open to everybody."""
     made = web.application()
     app = create_app(made.parts)
-    app.add_route("/api/v1/bare", Bare(made.parts))
+    app.add_route("/api/v1/bare", Bare(Reading(made.parts)))
     return Application(app, made.parts, made.hints)

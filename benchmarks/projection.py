@@ -23,7 +23,7 @@ from domain import ledger
 from domain.events import canonical, decode, encode
 from domain.recorder import Pool
 from projections import generations
-from projections.fold import JourneyKey, Rows, Totals, contributed, gather, write_journeys
+from projections.fold import Gained, JourneyKey, Rows, contributed, gather, write_journeys
 from projections.projector import ALONE, BATCH, END_OF_LOG, Projector
 
 LIVE_EVENTS = 200_000
@@ -85,7 +85,7 @@ def _ready(pool: Pool, workspace_id: int, batch: int) -> list[dict[JourneyKey, b
     with pool.connection() as database:
         for after in range(0, LIVE_EVENTS, batch):
             log = ledger.read(database, workspace_id, after=after, upto=END_OF_LOG, limit=batch)
-            packed = contributed(gather(log, ()).journeys, stored, Totals())
+            packed = contributed(gather(log, ()).journeys, stored, Gained())
             stored |= packed
             batches.append(packed)
     return batches

@@ -100,7 +100,7 @@ def _twenty_campaigns() -> Iterator[tuple[dict[str, str], dict[str, dict[str, st
         token = jwt.encode(
             {"sub": "reader", "exp": datetime.now(UTC).timestamp() + 3600}, web.SECRET, algorithm="HS256"
         )
-        environment = {**os.environ, "DATABASE_URL": url, "JWT_web.SECRET": web.SECRET, "LOG_LEVEL": "error"}
+        environment = {**os.environ, "DATABASE_URL": url, "JWT_SECRET": web.SECRET, "LOG_LEVEL": "error"}
         yield environment, {"API key": {"X-API-Key": key}, "session": {"Cookie": f"sessionid={token}"}}
 
 

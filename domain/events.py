@@ -260,7 +260,7 @@ def parse(fields: object, now: int) -> Event:
         parsed: Event = msgspec.convert(known, event)
     except msgspec.ValidationError as error:
         raise _first_fault(known, event) from error
-    if event is CampaignCreated and "timezone" in known and known["timezone"] not in _time_zones():
+    if event is CampaignCreated and "timezone" in known and known["timezone"] not in time_zones():
         raise _invalid("timezone", f"{shown(known['timezone'])} is not an IANA time zone")
     return parsed
 
@@ -294,7 +294,8 @@ def shown(text: str) -> str:
 
 
 @cache
-def _time_zones() -> set[str]:
+def time_zones() -> set[str]:
+    """Return the names of the IANA time zones."""
     return available_timezones()
 
 

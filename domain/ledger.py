@@ -1,6 +1,6 @@
 """Append facts to a workspace's log, each once whatever is sent how often, and read the log back."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from hashlib import sha1
 from typing import NamedTuple
@@ -21,6 +21,9 @@ WHERE workspace_id = %(workspace_id)s AND position > %(after)s AND position <= %
 ORDER BY position LIMIT %(limit)s
 """)
 
+_READ_POSITIONS = SQL("""
+SELECT position, topic, state FROM stored_events WHERE workspace_id = %s AND position = ANY (%s::bigint[])
+""")
 
 _SCANNED_AT_ONCE = 5_000
 
@@ -116,6 +119,12 @@ def read(database: Database, workspace_id: int, *, after: int, upto: int, limit:
     parameters = {"workspace_id": workspace_id, "after": after, "upto": upto, "limit": limit}
     with database.cursor(binary=True) as cursor:
         return [LogRow(*row) for row in cursor.execute(_READ, parameters)]
+
+
+def read_positions(database: Database, workspace_id: int, positions: Sequence[int]) -> list[LogRow]:
+    """Return the facts at these positions of the log, in any order."""
+    with database.cursor(binary=True) as cursor:
+        return [LogRow(*row) for row in cursor.execute(_READ_POSITIONS, (workspace_id, list(positions)))]
 
 
 def scan(database: Database, workspace_id: int, *, after: int, upto: int) -> Iterator[LogRow]:

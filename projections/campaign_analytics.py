@@ -1,6 +1,6 @@
 """What the dashboard reads: the campaigns of the workspaces that a caller may see, with their numbers."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from psycopg.sql import SQL, Literal
@@ -89,6 +89,14 @@ def projected(database: Database, workspace_id: int) -> tuple[int, bool]:
     return (row[0], row[1] is not None) if row else (0, False)
 
 
+def totals_in_place(
+    database: Database, fold_version: int, totals: Iterable[Sequence[int | None]]
+) -> list[list[int | None]]:
+    """Return the sums of rows that another version of the fold has written in this one's order."""
+    [(measures,)] = database.execute(_MEASURES, (fold_version,)).fetchall()
+    return [in_place(each, measures) for each in totals]
+
+
 def body(workspaces: list[Workspace]) -> dict[str, object]:
     """Return the answer as JSON has it, in order of the keys."""
     return {"campaigns": [campaign for workspace in workspaces for campaign in campaigns(workspace)]}
@@ -123,9 +131,8 @@ def _workspace(  # noqa: PLR0913 (a row of the statement)
     totals: list[list[int]],
 ) -> Workspace:
     told: Sequence[Sequence[int | None]] = totals
-    if ids and fold_version != FOLD_VERSION:  # another version's rows, until they are rebuilt
-        [(measures,)] = database.execute(_MEASURES, (fold_version,)).fetchall()
-        told = [in_place(each, measures) for each in totals]
+    if ids and fold_version != FOLD_VERSION:  # until they are rebuilt
+        told = totals_in_place(database, fold_version, totals)
     rows = list(zip(ids, names, statuses, told, strict=True)) if ids else []
     known = Held(workspace_id, generation, position) in held
     return Workspace(workspace_id, head, generation, position, stuck_position is not None, None if known else rows)

@@ -3,6 +3,7 @@
 An event's whole effect is what its journey contributes with it less what it contributed without it.
 """
 
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -13,7 +14,8 @@ from psycopg.sql import SQL
 from domain.events import ProspectEvent, UndecodableError, decode
 from domain.ledger import LogRow
 from domain.recorder import Database
-from projections import campaign, journey
+from projections import activity, campaign, journey, sums
+from projections.activity import DayKey
 from projections.campaign import About, CampaignEvent
 from projections.journey import Fact
 from projections.metrics import MEASURES
@@ -41,14 +43,15 @@ _COPY_JOURNEYS = SQL(
     "COPY journey (workspace_id, generation, campaign_id, prospect_id, facts) FROM STDIN (FORMAT binary)"
 )
 _LOAD_CAMPAIGNS = SQL("""
-SELECT campaign_id, about, totals FROM campaign
+SELECT campaign_id, about, totals, facts FROM campaign
 WHERE workspace_id = %(workspace_id)s AND generation = %(generation)s AND campaign_id = ANY(%(campaign_ids)b)
 """)
 _WRITE_CAMPAIGN = SQL("""
-INSERT INTO campaign (workspace_id, generation, campaign_id, about, name, status, totals)
-VALUES (%(workspace_id)s, %(generation)s, %(campaign_id)s, %(about)s, %(name)s, %(status)s, %(totals)s)
-ON CONFLICT (workspace_id, generation, campaign_id)
-DO UPDATE SET about = excluded.about, name = excluded.name, status = excluded.status, totals = excluded.totals
+INSERT INTO campaign (workspace_id, generation, campaign_id, about, name, status, totals, facts)
+VALUES (%(workspace_id)s, %(generation)s, %(campaign_id)s, %(about)s, %(name)s, %(status)s, %(totals)s, %(facts)s)
+ON CONFLICT (workspace_id, generation, campaign_id) DO UPDATE
+SET about = excluded.about, name = excluded.name, status = excluded.status, totals = excluded.totals,
+    facts = excluded.facts
 """)
 
 MAX_BYTES = 8 * 1024 * 1024  # of stored journeys that are loaded at once; they take twenty times as much unpacked
@@ -89,12 +92,33 @@ class Gathered(NamedTuple):
     campaigns: dict[int, About]
 
 
-class Totals(defaultdict[int, list[int]]):
-    """What is added to the sums of each campaign, in order of `MEASURES`."""
+class Gained:
+    """What new facts add, by campaign: to the sums of each quarter hour, and to the number of facts."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        super().__init__(lambda: [0] * len(MEASURES))
+        self.cells: defaultdict[int, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
+        self.facts: defaultdict[int, int] = defaultdict(int)
+
+    def totals(self) -> dict[int, int]:
+        """Return what is added to the sums of each campaign."""
+        return {campaign_id: sum(cells.values()) for campaign_id, cells in self.cells.items()}
+
+    def days(self) -> dict[DayKey, activity.Cells]:
+        """Return what is added to each day of each campaign."""
+        return {
+            (campaign_id, day): cells
+            for campaign_id, quarters in sorted(self.cells.items())
+            for day, cells in sorted(activity.by_day(quarters).items())
+        }
+
+
+class Campaign(NamedTuple):
+    """A campaign's own row: what is known of it, its sums in order of `MEASURES`, and how many facts it has."""
+
+    about: About = About()
+    totals: Sequence[int] = (0,) * len(MEASURES)
+    facts: int = 0
 
 
 def fold(
@@ -121,20 +145,27 @@ def fold(
             for part in (log[:half], log[half:]):
                 fold(database, rows, part, aside=aside)
         return gathered.last
-    totals = Totals()
-    touched = sorted({campaign_id for campaign_id, _ in gathered.journeys} | gathered.campaigns.keys())
+    gained = Gained()
     if empty:
-        copy_journeys(database, rows, contributed(gathered.journeys, stored, totals))
-        write_campaigns(database, rows, totals, gathered.campaigns, {})
+        copy_journeys(database, rows, contributed(gathered.journeys, stored, gained))
+        days = ((campaign_id, activity.packed(day, cells)) for (campaign_id, day), cells in gained.days().items())
+        activity.copy(database, *rows, days)
+        write_campaigns(database, rows, gained.totals(), gained.facts, gathered.campaigns, {})
         return gathered.last
+    touched = sorted({campaign_id for campaign_id, _ in gathered.journeys} | gathered.campaigns.keys())
     campaigns = _load_campaigns(database, rows, touched, gathered.first)
     keys = sorted(gathered.journeys)
-    # In pieces, without waiting for answers: PostgreSQL writes one while the next is worked out here.
-    with database.transaction(), database.pipeline():
-        for first in range(0, len(keys), _WRITTEN_AT_ONCE):
-            piece = {key: gathered.journeys[key] for key in keys[first : first + _WRITTEN_AT_ONCE]}
-            write_journeys(database, rows, contributed(piece, stored, totals))
-        write_campaigns(database, rows, totals, gathered.campaigns, campaigns)
+    with database.transaction():
+        # In pieces, without waiting for answers: PostgreSQL writes one while the next is worked out here.
+        with database.pipeline():
+            for first in range(0, len(keys), _WRITTEN_AT_ONCE):
+                piece = {key: gathered.journeys[key] for key in keys[first : first + _WRITTEN_AT_ONCE]}
+                write_journeys(database, rows, contributed(piece, stored, gained))
+            write_campaigns(database, rows, gained.totals(), gained.facts, gathered.campaigns, campaigns)
+        try:
+            activity.change(database, *rows, gained.days())
+        except (msgspec.DecodeError, OverflowError) as error:
+            raise FoldError(gathered.first, f"a row of its campaign's activity is damaged: {error}") from error
     return gathered.last
 
 
@@ -171,9 +202,9 @@ def fault(row: LogRow) -> str | None:
 
 
 def contributed(
-    journeys: Mapping[JourneyKey, list[Fact]], stored: Mapping[JourneyKey, bytes], totals: Totals
+    journeys: Mapping[JourneyKey, list[Fact]], stored: Mapping[JourneyKey, bytes], gained: Gained
 ) -> dict[JourneyKey, bytes]:
-    """Add what new facts contribute to the sums of their campaigns; return their journeys as they are to be stored.
+    """Add what new facts contribute to what is gained; return their journeys as they are to be stored.
 
     `stored` holds the journeys that are there already; what is returned is in order of the keys. Raises FoldError
     where a stored one is damaged.
@@ -181,12 +212,16 @@ def contributed(
     packed: dict[JourneyKey, bytes] = {}
     for key in sorted(journeys):
         facts = journeys[key]
+        cells = gained.cells[key[0]]
+        gained.facts[key[0]] += len(facts)
+        since = 0
         if key in stored:
             before = _unpacked(stored[key], facts)
-            journey.add_totals(totals[key[0]], before, -1)
+            since = bisect(before, min(facts))  # what comes before the first new fact contributes what it did
+            journey.add(cells, before, -1, since)
             facts = [*before, *facts]
         after = journey.in_order(facts)
-        journey.add_totals(totals[key[0]], after, 1)
+        journey.add(cells, after, 1, since)
         packed[key] = journey.pack(after)
     return packed
 
@@ -236,9 +271,7 @@ def copy_journeys(database: Database, rows: Rows, journeys: Mapping[JourneyKey, 
             copy.write_row((rows.workspace_id, rows.generation, campaign_id, prospect_id, facts))
 
 
-def _load_campaigns(
-    database: Database, rows: Rows, campaign_ids: Sequence[int], first: int
-) -> dict[int, tuple[About, list[int]]]:
+def _load_campaigns(database: Database, rows: Rows, campaign_ids: Sequence[int], first: int) -> dict[int, Campaign]:
     parameters = {
         "workspace_id": rows.workspace_id,
         "generation": rows.generation,
@@ -247,24 +280,24 @@ def _load_campaigns(
     with database.cursor(binary=True) as cursor:
         cursor.execute(_LOAD_CAMPAIGNS, parameters)
         try:
-            return {campaign_id: (campaign.unpack(about), totals) for campaign_id, about, totals in cursor}
+            return {row[0]: Campaign(campaign.unpack(row[1]), row[2], row[3]) for row in cursor}
         except msgspec.DecodeError as error:
             raise FoldError(first, f"its campaign's row is damaged: {error}") from error
 
 
-def write_campaigns(
+def write_campaigns(  # noqa: PLR0913 (what is added, and to what)
     database: Database,
     rows: Rows,
-    totals: Mapping[int, list[int]],
+    totals: Mapping[int, int],
+    facts: Mapping[int, int],
     abouts: Mapping[int, About],
-    stored: Mapping[int, tuple[About, list[int]]],
+    stored: Mapping[int, Campaign],
 ) -> None:
     """Add to the campaigns' rows, those in `stored` as they are now, what is summed and what was said of them."""
     written = []
     for campaign_id in sorted(totals.keys() | abouts.keys()):
-        about, before = stored.get(campaign_id) or (About(), [0] * len(MEASURES))
-        about = campaign.both(about, abouts.get(campaign_id, About()))
-        added = totals.get(campaign_id) or [0] * len(MEASURES)
+        before = stored.get(campaign_id, Campaign())
+        about = campaign.both(before.about, abouts.get(campaign_id, About()))
         written.append(
             {
                 "workspace_id": rows.workspace_id,
@@ -273,7 +306,8 @@ def write_campaigns(
                 "about": campaign.pack(about),
                 "name": about.name and about.name[2],
                 "status": about.status and about.status[2],
-                "totals": [total + more for total, more in zip(before, added, strict=True)],
+                "totals": sums.listed(sums.of(before.totals) + totals.get(campaign_id, 0)),
+                "facts": before.facts + facts.get(campaign_id, 0),
             }
         )
     with database.cursor() as cursor:

@@ -16,6 +16,7 @@ from projections.metrics import FOLD_VERSION, MEASURES
 
 LEASE = "10 minutes"
 _DELETED_AT_ONCE = 20_000  # rows
+_TABLES = ("journey", "campaign_activity", "campaign")
 
 _DECLARE = SQL("INSERT INTO fold_version (version, measures) VALUES (%s, %s) ON CONFLICT (version) DO NOTHING")
 _BEGIN = SQL("""
@@ -63,11 +64,10 @@ DELETE FROM {table} WHERE ctid IN (
     SELECT ctid FROM {table} WHERE workspace_id = %(workspace_id)s AND generation = %(generation)s LIMIT {limit}
 ) AND workspace_id = %(workspace_id)s
 """).format(table=SQL(table), limit=Literal(_DELETED_AT_ONCE))
-    for table in ("journey", "campaign")
+    for table in _TABLES
 }
 _DELETE = [
-    SQL("DELETE FROM {table} WHERE workspace_id = %s AND generation = %s").format(table=SQL(table))
-    for table in ("journey", "campaign")
+    SQL("DELETE FROM {table} WHERE workspace_id = %s AND generation = %s").format(table=SQL(table)) for table in _TABLES
 ]
 
 

@@ -4,7 +4,7 @@
 how they arrived, so neither does anything that is computed from it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -22,6 +22,9 @@ from projections.metrics import (
     Turns,
     TurnTime,
 )
+from projections.sums import UNITS
+
+QUARTER_MS = 900_000  # activity is kept by quarter hours of UTC
 
 # A fact of a journey: (instant in ms, kind, step, sender, variant, channel, position in the log, automatic). None is
 # -1 or "", so that plain comparison is the order of a journey: by instant, touches first, then by type, then by the
@@ -34,7 +37,7 @@ KINDS = (
     AUTOMATIC_REPLY,
 )
 _KIND = {name: kind for kind, name in enumerate(KINDS)}
-_LAST_TOUCH = len(TOUCHES) - 1
+LAST_TOUCH = len(TOUCHES) - 1
 _REPLY = _KIND[REPLY]
 _AUTOMATIC_REPLY = _KIND[AUTOMATIC_REPLY]
 
@@ -99,24 +102,29 @@ def unpack(stored: bytes) -> list[Fact]:
     return _decode(stored)
 
 
-def contributions(facts: Sequence[Fact]) -> list[Contribution]:
-    """Return what a journey contributes to the numbers; `facts` are all of it, in order."""
+def contributions(facts: Sequence[Fact], since: int = 0) -> list[Contribution]:
+    """Return what a journey contributes to the numbers; `facts` are all of it, in order.
+
+    Of what single facts contribute, only those from place `since` on are told.
+    """
     found: list[Contribution] = []
     first: dict[int, Fact] = {}
     last: dict[int, Fact] = {}
     touch: Fact | None = None  # the one that the next reply answers
-    for fact in facts:
+    for number, fact in enumerate(facts):
         kind = _AUTOMATIC_REPLY if fact[7] else fact[1]
         if kind not in first:
             first[kind] = fact
         last[kind] = fact
-        for place in _EACH[kind]:
-            found.append((place, 1, fact))  # noqa: PERF401 (there is one as a rule, and this is the hottest loop)
-        if kind <= _LAST_TOUCH:
+        if number >= since:
+            for place in _EACH[kind]:
+                found.append((place, 1, fact))  # noqa: PERF401 (there is one as a rule, and this is the hottest loop)
+        if kind <= LAST_TOUCH:
             touch = fact
         elif kind == _REPLY and touch is not None:
-            found += [(place, 1, fact) for place in _TURNS]
-            found += [(place, fact[0] - touch[0], fact) for place in _TURN_TIME]
+            if number >= since:
+                found += [(place, 1, fact) for place in _TURNS]
+                found += [(place, fact[0] - touch[0], fact) for place in _TURN_TIME]
             touch = None
     if facts:
         found += _once(facts[0], first, last)
@@ -139,10 +147,10 @@ def _once(opening: Fact, first: dict[int, Fact], last: dict[int, Fact]) -> list[
     return found
 
 
-def add_totals(totals: list[int], facts: Sequence[Fact], sign: int) -> None:
-    """Add (`sign` 1) or take away (-1) what a journey contributes to its campaign's sums, in order of `MEASURES`."""
-    for place, value, _ in contributions(facts):
-        totals[place] += sign * value
+def add(cells: MutableMapping[int, int], facts: Sequence[Fact], sign: int, since: int = 0) -> None:
+    """Add (`sign` 1) or take away (-1) what a journey contributes to the sums of quarter hours; `since` as above."""
+    for place, value, fact in contributions(facts, since):
+        cells[fact[0] // QUARTER_MS] += sign * value * UNITS[place]
 
 
 def in_order(facts: Iterable[Fact]) -> list[Fact]:

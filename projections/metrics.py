@@ -4,13 +4,14 @@ A new metric over known events is one row of `METRICS` and the next `FOLD_VERSIO
 """
 
 from collections.abc import Callable, Sequence
+from enum import Enum
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 # The version of what the read models hold. Raise it with any change of what is summed or in which order, here or in
 # `journey.py`; rows of an older version are rebuilt by themselves, and read by the names of what they hold until then.
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 
 # Types of event as the metrics tell them apart: an automatic reply is a kind of its own.
 AUTOMATIC_REPLY = "ReplyReceived, automatic"
@@ -59,12 +60,20 @@ class Derived(NamedTuple):
     of: tuple[str, ...]
 
 
+class Shown(Enum):
+    """When an answer shows a metric: always, where more was asked for, or never."""
+
+    ALWAYS = 1
+    EXTENDED = 2
+    NEVER = 3
+
+
 class Metric(NamedTuple):
-    """One row of the table: its name, what it is, and whether the answer shows it."""
+    """One row of the table: its name, what it is, and when the answer shows it."""
 
     name: str
     rule: Enrolled | Each | Once | Latest | Turns | TurnTime | Derived
-    shown: bool = True
+    shown: Shown = Shown.ALWAYS
 
 
 @lru_cache(maxsize=10_000)  # a dashboard is asked for much more often than its sums change
@@ -83,6 +92,19 @@ def reply_time_in_words(total: int, turns: int) -> str | None:
     return _words(_half_up(total, turns * 86_400_000), "day")
 
 
+def reply_time_in_seconds(total: int, turns: int) -> float | None:
+    """Return the mean of so many turns that took `total` ms together, in seconds to three decimals, rounded half up."""
+    return _half_up(total, turns) / 1_000 if turns else None
+
+
+def rate(part: int, whole: int) -> float | None:
+    """Return the share to four decimals, rounded half up; None where there is no whole."""
+    return _half_up(10_000 * part, whole) / 10_000 if whole else None
+
+
+_EXTENDED = Shown.EXTENDED
+_TURNS = ("reply_time_ms", "amount_of_timed_replies")
+
 METRICS = (
     Metric("amount_of_prospects", Enrolled()),
     Metric("amount_of_emails_sent", Each("EmailSent")),
@@ -92,9 +114,26 @@ METRICS = (
     Metric("amount_of_prospects_contacted", Once(TOUCHES)),
     Metric("amount_of_replies", Each(REPLY)),
     Metric("amount_of_interested", Latest("ProspectInterested", over="ProspectNotInterested")),
-    Metric("average_reply_time", Derived(reply_time_in_words, ("reply_time_ms", "amount_of_timed_replies"))),
-    Metric("amount_of_timed_replies", Turns(), shown=False),
-    Metric("reply_time_ms", TurnTime(), shown=False),
+    Metric("average_reply_time", Derived(reply_time_in_words, _TURNS)),
+    Metric("amount_of_emails_opened", Each("EmailOpened"), _EXTENDED),
+    Metric("amount_of_emails_clicked", Each("EmailClicked"), _EXTENDED),
+    Metric("amount_of_emails_bounced", Each("EmailBounced"), _EXTENDED),
+    Metric("amount_of_meetings_booked", Each("MeetingBooked"), _EXTENDED),
+    Metric("amount_of_automatic_replies", Each(AUTOMATIC_REPLY), _EXTENDED),
+    Metric("amount_of_prospects_replied", Once((REPLY,)), _EXTENDED),
+    Metric("amount_of_prospects_accepted", Once(("InviteAccepted",)), _EXTENDED),
+    Metric("amount_of_prospects_opened", Once(("EmailOpened",)), _EXTENDED),
+    Metric("amount_of_prospects_clicked", Once(("EmailClicked",)), _EXTENDED),
+    Metric("amount_of_prospects_unsubscribed", Once(("ProspectUnsubscribed",)), _EXTENDED),
+    Metric("amount_of_not_interested", Latest("ProspectNotInterested", over="ProspectInterested"), _EXTENDED),
+    Metric("amount_of_timed_replies", Turns(), _EXTENDED),
+    Metric("average_reply_time_seconds", Derived(reply_time_in_seconds, _TURNS), _EXTENDED),
+    Metric("acceptance_rate", Derived(rate, ("amount_of_invites_accepted", "amount_of_invites_sent")), _EXTENDED),
+    Metric("reply_rate", Derived(rate, ("amount_of_prospects_replied", "amount_of_prospects_contacted")), _EXTENDED),
+    Metric("interested_rate", Derived(rate, ("amount_of_interested", "amount_of_prospects_replied")), _EXTENDED),
+    Metric("open_rate", Derived(rate, ("amount_of_prospects_opened", "amount_of_prospects_contacted")), _EXTENDED),
+    Metric("bounce_rate", Derived(rate, ("amount_of_emails_bounced", "amount_of_emails_sent")), _EXTENDED),
+    Metric("reply_time_ms", TurnTime(), Shown.NEVER),
 )
 
 # What is summed, in the order in which it is stored.
@@ -114,18 +153,19 @@ def _reader(metric: Metric) -> Callable[[Sequence[Any]], object]:
     return read
 
 
-_SHOWN = tuple((metric.name, _reader(metric)) for metric in METRICS if metric.shown)
+_ALWAYS = [(metric.name, _reader(metric)) for metric in METRICS if metric.shown == Shown.ALWAYS]
+_MORE = [(metric.name, _reader(metric)) for metric in METRICS if metric.shown == Shown.EXTENDED]
 
 
-def analytics(totals: Sequence[Any]) -> dict[str, object]:
+def analytics(totals: Sequence[Any], *, extended: bool = False) -> dict[str, object]:
     """Return what is shown of a campaign, in order of the keys.
 
     `totals` are its sums in the order of `MEASURES`, None where one is not known yet, which then is shown as None.
     """
-    return {name: read(totals) for name, read in _SHOWN}
+    return {name: read(totals) for name, read in (_ALWAYS + _MORE if extended else _ALWAYS)}
 
 
-def in_place(totals: Sequence[int], measures: Sequence[str]) -> list[int | None]:
+def in_place(totals: Sequence[int | None], measures: Sequence[str]) -> list[int | None]:
     """Return sums that another version stored in this one's order; None where that version knows nothing of one."""
     told = dict(zip(measures, totals, strict=True))
     return [told.get(measure.name) for measure in MEASURES]

@@ -46,8 +46,16 @@ SELECT coalesce(a.campaign_id, b.campaign_id), a.name, a.status, a.totals, b.nam
 FROM (SELECT * FROM campaign WHERE workspace_id = %(workspace_id)s AND generation = %(live)s) AS a
 FULL JOIN (SELECT * FROM campaign WHERE workspace_id = %(workspace_id)s AND generation = %(rebuilt)s) AS b
     USING (workspace_id, campaign_id)
-WHERE (a.about, a.name, a.status, a.totals) IS DISTINCT FROM (b.about, b.name, b.status, b.totals)
+WHERE (a.about, a.name, a.status, a.totals, a.facts) IS DISTINCT FROM (b.about, b.name, b.status, b.totals, b.facts)
 ORDER BY 1
+""")
+_DIFFERENT_DAYS = SQL("""
+SELECT coalesce(a.campaign_id, b.campaign_id), date '1970-01-01' + coalesce(a.day, b.day)
+FROM (SELECT * FROM campaign_activity WHERE workspace_id = %(workspace_id)s AND generation = %(live)s) AS a
+FULL JOIN (SELECT * FROM campaign_activity WHERE workspace_id = %(workspace_id)s AND generation = %(rebuilt)s) AS b
+    USING (workspace_id, campaign_id, day)
+WHERE (a.sums, a.quarters) IS DISTINCT FROM (b.sums, b.quarters)
+ORDER BY 1, 2
 """)
 _DIFFERENT_JOURNEYS = SQL("""
 SELECT coalesce(a.campaign_id, b.campaign_id), coalesce(a.prospect_id, b.prospect_id)
@@ -149,6 +157,10 @@ def verify(pool: Pool, workspace_id: int, progress: Progress, hands: Hands | Non
             compared = {"workspace_id": workspace_id, "live": live, "rebuilt": rows.generation}
             return [
                 *(_campaign_difference(workspace_id, *row) for row in database.execute(_DIFFERENT_CAMPAIGNS, compared)),
+                *(
+                    f"workspace {workspace_id} campaign {campaign_id} day {day}: the activity differs"
+                    for campaign_id, day in database.execute(_DIFFERENT_DAYS, compared)
+                ),
                 *(
                     f"workspace {workspace_id} campaign {campaign_id} prospect {prospect_id}: the journey differs"
                     for campaign_id, prospect_id in database.execute(_DIFFERENT_JOURNEYS, compared)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from falcon import testing
 
-import api.dashboard
+import api.reading
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
@@ -193,7 +193,7 @@ def test_a_position_not_reached_is_a_503(
     if stuck:
         stick(pool, 340)
     else:
-        monkeypatch.setattr(api.dashboard, "WAIT_SECONDS", 0.05)
+        monkeypatch.setattr(api.reading, "WAIT_SECONDS", 0.05)
     began = time.monotonic()
     result = get(client, key, "min_position=2")
     assert (result.status_code, result.headers["retry-after"], list(result.json)) == (503, "1", ["error"])

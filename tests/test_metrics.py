@@ -84,8 +84,8 @@ def test_the_fold_of_a_fixed_corpus_is_that_of_its_version() -> None:
     for key, facts in sorted(journeys().items()):
         digest.update(repr((key, facts, contributions(facts))).encode())
     assert (FOLD_VERSION, digest.hexdigest()) == (
-        1,
-        "cbcb7c9713df106912a7e963958a799c818e4abf01bbdada7e9a1765ba75999b",
+        2,
+        "d99fb953bd4471e29f877b7bc1b6019fc9f27b77d9fb30f189edd4745e80ece3",
     )
 
 
@@ -113,6 +113,7 @@ def test_a_contribution_names_the_fact_that_dates_it() -> None:
         ("amount_of_prospects", "11:00", 1),
         ("amount_of_prospects_contacted", "10:00", 1),
         ("amount_of_replies", "13:00", 1),
+        ("amount_of_prospects_replied", "13:00", 1),
         ("amount_of_interested", "14:00", 1),
         ("amount_of_timed_replies", "13:00", 1),
         ("reply_time_ms", "13:00", 3_600_000),

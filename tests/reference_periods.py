@@ -1,0 +1,304 @@
+"""What a period, a breakdown and an explanation say, computed as naively as the domain's page can be read."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from tests.reference import TOUCHES, Event, distinct, half_up, instant, is_reply, is_touch, reply_time_in_words
+
+EACH = {
+    "amount_of_emails_sent": "EmailSent",
+    "amount_of_invites_sent": "InviteSent",
+    "amount_of_invites_accepted": "InviteAccepted",
+    "amount_of_linkedin_messages_sent": "LinkedInMessageSent",
+    "amount_of_emails_opened": "EmailOpened",
+    "amount_of_emails_clicked": "EmailClicked",
+    "amount_of_emails_bounced": "EmailBounced",
+    "amount_of_meetings_booked": "MeetingBooked",
+}
+FIRSTS = {
+    "amount_of_prospects_accepted": "InviteAccepted",
+    "amount_of_prospects_opened": "EmailOpened",
+    "amount_of_prospects_clicked": "EmailClicked",
+    "amount_of_prospects_unsubscribed": "ProspectUnsubscribed",
+}
+MAIN = (
+    "amount_of_prospects",
+    "amount_of_emails_sent",
+    "amount_of_invites_sent",
+    "amount_of_invites_accepted",
+    "amount_of_linkedin_messages_sent",
+    "amount_of_prospects_contacted",
+    "amount_of_replies",
+    "amount_of_interested",
+)
+FURTHER = (
+    "amount_of_emails_opened",
+    "amount_of_emails_clicked",
+    "amount_of_emails_bounced",
+    "amount_of_meetings_booked",
+    "amount_of_automatic_replies",
+    "amount_of_prospects_replied",
+    "amount_of_prospects_accepted",
+    "amount_of_prospects_opened",
+    "amount_of_prospects_clicked",
+    "amount_of_prospects_unsubscribed",
+    "amount_of_not_interested",
+    "amount_of_timed_replies",
+)
+RATES = {
+    "acceptance_rate": ("amount_of_invites_accepted", "amount_of_invites_sent"),
+    "reply_rate": ("amount_of_prospects_replied", "amount_of_prospects_contacted"),
+    "interested_rate": ("amount_of_interested", "amount_of_prospects_replied"),
+    "open_rate": ("amount_of_prospects_opened", "amount_of_prospects_contacted"),
+    "bounce_rate": ("amount_of_emails_bounced", "amount_of_emails_sent"),
+}
+RATED = {"ProspectInterested": "amount_of_interested", "ProspectNotInterested": "amount_of_not_interested"}
+VALUES = ("step", "sender", "variant", "channel")
+ANSWERED = {"InviteAccepted": "InviteSent", "EmailOpened": "EmailSent", "EmailClicked": "EmailSent"}
+ANSWERED["EmailBounced"] = "EmailSent"
+
+
+class Part(NamedTuple):
+    """One part of a number: of which journey, how much, when, by first touch when, where, and of which events."""
+
+    campaign_id: int
+    prospect_id: str
+    metric: str
+    value: int
+    at: int
+    first_touch_at: int | None
+    belongs: Mapping[str, Any]
+    events: list[Event]
+
+
+def parts(events: Iterable[Event], *, each_row: tuple[str, ...] = ()) -> list[Part]:
+    """Every part of every number; with `each_row`, prospects and contacts count in each row of these values."""
+    journeys: dict[tuple[int, str], list[Event]] = defaultdict(list)
+    for place, fact in enumerate(distinct(events)):
+        if "prospect_id" in fact:
+            journeys[fact["campaign_id"], str(fact["prospect_id"])].append({**fact, "place": place})
+    found = []
+    for (campaign_id, prospect_id), journey in journeys.items():
+        facts = sorted(journey, key=place_in_journey)
+        touch = next((instant(fact) for fact in facts if is_touch(fact)), None)
+        for metric, value, dating, belongs, made_of in journey_parts(facts, each_row):
+            found.append(Part(campaign_id, prospect_id, metric, value, instant(dating), touch, belongs, made_of))
+    return found
+
+
+Told = tuple[str, int, Event, Mapping[str, Any], list[Event]]
+
+
+def journey_parts(facts: list[Event], each_row: tuple[str, ...]) -> list[Told]:
+    """What one journey adds to which numbers."""
+    found: list[Told] = []
+
+    def one(metric: str, fact: Event, *, counted: bool = False) -> None:
+        named = fact if counted else lowest(facts, fact)
+        found.append((metric, 1, fact, belonging(facts, fact), [named]))
+
+    for fact in facts:
+        for metric, kind in EACH.items():
+            if fact["type"] == kind:
+                one(metric, fact, counted=True)
+        if fact["type"] == "ReplyReceived":
+            one("amount_of_replies" if is_reply(fact) else "amount_of_automatic_replies", fact, counted=True)
+    for metric, fact in firsts(facts):
+        one(metric, fact)
+    for fact in [fact for fact in facts if fact["type"] in RATED][-1:]:
+        one(RATED[fact["type"]], fact)
+    for touch, reply in turns(facts):
+        made_of = [lowest(facts, touch), lowest(facts, reply)]
+        where = belonging(facts, reply)
+        found.append(("amount_of_timed_replies", 1, reply, where, made_of))
+        found.append(("reply_time_ms", instant(reply) - instant(touch), reply, where, made_of))
+    return found + in_each_row(facts, each_row)
+
+
+def firsts(facts: list[Event]) -> list[tuple[str, Event]]:
+    """The first event of each kind that counts once a journey."""
+    found = [(metric, fact) for metric, kind in FIRSTS.items() for fact in facts if fact["type"] == kind]
+    found += [("amount_of_prospects_replied", fact) for fact in facts if is_reply(fact)]
+    return list({metric: (metric, fact) for metric, fact in reversed(found)}.values())
+
+
+def in_each_row(facts: list[Event], each_row: tuple[str, ...]) -> list[Told]:
+    """What counts once a journey, or, in a breakdown, once in every row that touched the prospect."""
+    found: list[Told] = []
+    touches = [fact for fact in facts if is_touch(fact)]
+    first_of_row: dict[tuple[Any, ...], Event] = {}
+    for touch in touches:
+        first_of_row.setdefault(tuple(own(touch)[name] for name in each_row), touch)
+    memberships = [fact for fact in facts if fact["type"] in ("ProspectAdded", "ProspectRemoved")]
+    removed = memberships and memberships[-1]["type"] == "ProspectRemoved"
+    added = [fact for fact in facts if fact["type"] == "ProspectAdded"]
+    dating = lowest(facts, added[-1]) if added else facts[0]
+    if each_row:
+        for touch in first_of_row.values():
+            found.append(("amount_of_prospects_contacted", 1, touch, own(touch), [touch]))
+            if not removed:
+                found.append(("amount_of_prospects", 1, touch, own(touch), [dating]))
+        if not touches and not removed:
+            found.append(("amount_of_prospects", 1, dating, dict.fromkeys(VALUES), [dating]))
+    else:
+        found += [("amount_of_prospects_contacted", 1, touch, {}, [touch]) for touch in touches[:1]]
+        found += [] if removed else [("amount_of_prospects", 1, dating, {}, [dating])]
+    return found
+
+
+def turns(facts: list[Event]) -> list[tuple[Event, Event]]:
+    """The latest touch and the first reply after it, of each turn."""
+    found = []
+    touch = None
+    for fact in facts:
+        if is_touch(fact):
+            touch = fact
+        elif is_reply(fact) and touch is not None:
+            found.append((touch, fact))
+            touch = None
+    return found
+
+
+def own(fact: Event) -> dict[str, Any]:
+    """The values that an event carries itself; of a touch, the channel is its kind's."""
+    channel = fact.get("channel")
+    if is_touch(fact):
+        channel = "email" if fact["type"] == "EmailSent" else "linkedin"
+    return {
+        "step": fact.get("step"),
+        "sender": fact.get("sender_id"),
+        "variant": fact.get("variant"),
+        "channel": channel,
+    }
+
+
+def belonging(facts: list[Event], fact: Event) -> dict[str, Any]:
+    """Where what happened belongs: to its own values, else, each on its own, to those of the touch that it answers."""
+    if is_touch(fact):
+        return own(fact)
+    kinds = (ANSWERED[fact["type"]],) if fact["type"] in ANSWERED else TOUCHES
+    before = [each for each in facts[: facts.index(fact)] if each["type"] in kinds]
+    answered = own(before[-1]) if before else dict.fromkeys(VALUES)
+    mine = own(fact)
+    return {name: answered[name] if mine[name] is None else mine[name] for name in VALUES}
+
+
+def lowest(facts: list[Event], fact: Event) -> Event:
+    """Of the events of a journey that are alike, the one told first."""
+    alike = [
+        each
+        for each in facts
+        if place_in_journey(each)[:-1] == place_in_journey(fact)[:-1] and is_reply(each) == is_reply(fact)
+    ]
+    return min(alike, key=lambda each: each["place"])
+
+
+def place_in_journey(fact: Event) -> tuple[Any, ...]:
+    """By instant, touches first, by type, by the values with none first; of events alike the one told first."""
+    return (
+        instant(fact),
+        not is_touch(fact),
+        fact["type"],
+        fact.get("step", -1),
+        fact.get("sender_id", ""),
+        fact.get("variant", ""),
+        fact.get("channel", ""),
+        fact["place"],
+    )
+
+
+def dated(part: Part, how: str) -> int | None:
+    """When a part counts; nowhere, where it is dated by a first touch and there is none."""
+    return part.first_touch_at if how == "first_touch" else part.at
+
+
+def within(found: Iterable[Part], how: str, first: int | None, end: int | None) -> list[Part]:
+    """The parts from one instant up to another."""
+    return [
+        part
+        for part in found
+        if (at := dated(part, how)) is not None and (first is None or first <= at) and (end is None or at < end)
+    ]
+
+
+def summed(found: Iterable[Part]) -> dict[str, int]:
+    """The sums of parts by metric."""
+    totals: dict[str, int] = defaultdict(int)
+    for part in found:
+        totals[part.metric] += part.value
+    return totals
+
+
+def analytics(totals: Mapping[str, int], *, extended: bool = True) -> dict[str, object]:
+    """What is shown of sums, in order of the keys."""
+    turns_taken, taken = totals.get("amount_of_timed_replies", 0), totals.get("reply_time_ms", 0)
+    told: dict[str, object] = {name: totals.get(name, 0) for name in MAIN}
+    told["average_reply_time"] = reply_time_in_words(taken, turns_taken)
+    if extended:
+        told |= {name: totals.get(name, 0) for name in FURTHER}
+        told["average_reply_time_seconds"] = rounded(taken, turns_taken * 1000, 3)
+        told |= {name: rounded(totals.get(one, 0), totals.get(of, 0), 4) for name, (one, of) in RATES.items()}
+    return told
+
+
+def rounded(part: int, whole: int, places: int) -> float | None:
+    """The quotient, exactly, then rounded half up to so many places."""
+    return half_up(Fraction(part, whole) * 10**places) / 10**places if whole else None
+
+
+def whole(  # noqa: PLR0913 (as a question may be asked)
+    events: Iterable[Event],
+    campaign_ids: Collection[int] | None = None,
+    *,
+    first: int | None = None,
+    end: int | None = None,
+    how: str = "event",
+    extended: bool = True,
+) -> dict[str, object]:
+    """The numbers of all these campaigns as one, from one instant up to another."""
+    found = within(parts(events), how, first, end)
+    chosen = [part for part in found if campaign_ids is None or part.campaign_id in campaign_ids]
+    return analytics(summed(chosen), extended=extended)
+
+
+def breakdown(
+    events: Iterable[Event],
+    by: tuple[str, ...],
+    *,
+    first: int | None = None,
+    end: int | None = None,
+    how: str = "event",
+) -> list[dict[str, object]]:
+    """The rows of a breakdown, none last."""
+    rows: dict[tuple[Any, ...], list[Part]] = defaultdict(list)
+    for part in within(parts(events, each_row=by), how, first, end):
+        rows[tuple(part.belongs[name] for name in by)].append(part)
+    return [
+        {**dict(zip(by, row, strict=True)), "analytics": analytics(summed(rows[row]))}
+        for row in sorted(rows, key=lambda row: [(value is None, value or 0) for value in row])
+    ]
+
+
+def explained(  # noqa: PLR0913 (as a question may be asked)
+    events: Iterable[Event],
+    campaign_id: int,
+    metric: str,
+    *,
+    first: int | None = None,
+    end: int | None = None,
+    how: str = "event",
+) -> list[tuple[int, str, int, list[str]]]:
+    """When, of whom, how much, and the ids of the events, of each part of a number; in order of when and whom."""
+    name = "reply_time_ms" if metric == "average_reply_time" else metric
+    chosen = [
+        part
+        for part in within(parts(events), how, first, end)
+        if (part.campaign_id, part.metric) == (campaign_id, name)
+    ]
+    told = [(dated(part, how) or 0, part.prospect_id, part.events[-1]["place"], part) for part in chosen]
+    return [
+        (at, who, part.value, [each["id"] for each in part.events])
+        for at, who, _, part in sorted(told, key=lambda t: t[:3])
+    ]

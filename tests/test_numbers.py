@@ -1,0 +1,266 @@
+"""Shows that whatever the period, the zone or the breakdown, the parts are right and add up to the whole."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import pytest
+from falcon import testing
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from domain import ledger
+from domain.access import Access
+from domain.instants import format_instant
+from domain.recorder import Pool
+from projections import metrics, replay
+from tests import reference, reference_periods
+from tests.conftest import project_all
+from tests.facts import parsed, session
+from tests.histories import workspaces
+from tests.reference_periods import FURTHER, MAIN
+
+BASE = "/api/v1/dashboard/campaign-analytics/"
+ZONES = ("UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe")
+# About both changes of summer time in Berlin, and both in Lord Howe.
+CHANGES = ("2026-03-28T18:00:00Z", "2026-10-24T18:00:00Z", "2026-04-04T06:00:00Z", "2026-10-03T06:00:00Z")
+KINDS = (
+    *("EmailSent", "InviteSent", "LinkedInMessageSent", "ReplyReceived", "ReplyReceived", "ProspectAdded"),
+    *("ProspectRemoved", "InviteAccepted", "ProspectInterested", "ProspectNotInterested", "EmailOpened"),
+    *("EmailClicked", "EmailBounced", "ProspectUnsubscribed", "MeetingBooked"),
+)
+QUARTER = timedelta(minutes=15)
+of_the_database = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+class Asked(NamedTuple):
+    """A period as somebody may ask for it."""
+
+    zone: str
+    start: date | None
+    end: date | None
+    how: str
+
+    def query(self, **more: object) -> dict[str, Any]:
+        """Return the parameters that ask for it."""
+        given = {"timezone": self.zone, "start_date": self.start, "end_date": self.end, "dated": self.how, **more}
+        return {name: str(value) for name, value in given.items() if value is not None}
+
+    def is_long(self) -> bool:
+        """Return whether it may have too many hours for one answer."""
+        return self.start is None or self.end is None or self.end - self.start > timedelta(days=40)
+
+    def instants(self) -> dict[str, Any]:
+        """Return the same as the reference takes it, in ms."""
+        zone = ZoneInfo(self.zone)
+        first = None if self.start is None else begins(self.start, zone)
+        end = None if self.end is None else begins(self.end + timedelta(days=1), zone)
+        return {"first": first, "end": end, "how": self.how}
+
+
+def begins(day: date, zone: ZoneInfo) -> int:
+    """Return the first quarter hour (ms) in which the local date is that day, found by walking up to it."""
+    at = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(days=2)
+    while at.astimezone(zone).date() < day:
+        at += QUARTER
+    return ms(at)
+
+
+def ms(at: datetime) -> int:
+    """Return an instant in ms."""
+    return round(at.timestamp() * 1000)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Return what happened within two days or so about a change of summer time."""
+    base = datetime.fromisoformat(draw(st.sampled_from(CHANGES)))
+    offset = st.tuples(st.integers(0, 200), st.sampled_from([0, 1, 450_000, 899_999]))
+    event = st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(KINDS),
+            "campaign_id": st.sampled_from([1, 2]),
+            "prospect_id": st.sampled_from(["a", "b", "é"]),
+            "occurred_at": offset.map(lambda o: format_instant(ms(base) + o[0] * 900_000 + o[1])),
+        },
+        optional={
+            "step": st.sampled_from([0, 1, 2]),
+            "sender_id": st.sampled_from(["s", "é"]),
+            "variant": st.sampled_from(["A", "B"]),
+        },
+    )
+    found = draw(st.lists(event, max_size=30))
+    for number, each in enumerate(found):
+        each["id"] = f"e-{number}"
+        if each["type"] == "ReplyReceived":
+            each.update(draw(st.sampled_from([{}, {"automatic": True}, {"channel": "email"}, {"channel": "linkedin"}])))
+    if found and draw(st.sampled_from([True, False])):  # facts alike but for their ids
+        found += [{**draw(st.sampled_from(found)), "id": f"again-{number}"} for number in range(5)]
+    return found
+
+
+days = st.none() | st.dates(date(2026, 3, 27), date(2026, 3, 31)) | st.dates(date(2026, 10, 22), date(2026, 10, 28))
+periods = st.builds(Asked, st.sampled_from(ZONES), days, days, st.sampled_from(["event", "first_touch"])).filter(
+    lambda asked: asked.start is None or asked.end is None or asked.start <= asked.end
+)
+
+
+class World(NamedTuple):
+    """A workspace with a history, and somebody who may read it."""
+
+    client: testing.TestClient
+    workspace_id: int
+    history: list[dict[str, Any]]
+
+    def get(self, path: str = "", **query: object) -> Any:
+        """Return what is answered."""
+        given = {"workspace_id": self.workspace_id, **query}
+        answer = self.client.simulate_get(BASE + path, params=given, headers=session("reader"))
+        assert answer.status_code == 200, answer.text
+        return answer.json
+
+
+def world(client: testing.TestClient, pool: Pool, users: Access, history: list[dict[str, Any]]) -> World:
+    """Tell a history in two parts, each of which is projected, to a workspace of its own."""
+    workspace_id = next(workspaces)
+    users.link("reader", workspace_id, "cli:test")
+    for part in (history[::2], history[1::2]):
+        with pool.connection() as database:
+            ledger.record(database, workspace_id, parsed(*part))
+        project_all(pool)
+    return World(client, workspace_id, [*history[::2], *history[1::2]])
+
+
+@given(history=histories(), asked=periods)
+@of_the_database
+def test_a_period_is_what_happened_in_it(
+    client: testing.TestClient, pool: Pool, users: Access, history: list[dict[str, Any]], asked: Asked
+) -> None:
+    """Each campaign's numbers, and those of all as one, are the naive ones; a campaign without any has zeros."""
+    made = world(client, pool, users, history)
+    told = made.get(**asked.query(include="extended"))["campaigns"]
+    assert [each["id"] for each in told] == sorted({each["campaign_id"] for each in history})
+    for each in told:
+        assert each["analytics"] == reference_periods.whole(made.history, [each["id"]], **asked.instants())
+    summary = made.get("summary/", **asked.query(include="extended"))
+    expected = reference_periods.whole(made.history, **asked.instants())
+    assert summary == {"workspaces": 1, "campaigns": len(told), "analytics": expected}
+    assert list(summary["analytics"]) == list(expected)
+
+
+@given(history=histories(), asked=periods, interval=st.sampled_from(["hour", "day", "week", "month"]))
+@of_the_database
+def test_buckets_hold_what_happened_in_them(  # noqa: PLR0913 (a world and a question)
+    client: testing.TestClient,
+    pool: Pool,
+    users: Access,
+    history: list[dict[str, Any]],
+    asked: Asked,
+    interval: str,
+) -> None:
+    """Each bucket's numbers are the naive ones of its stretch of time, and together they are the whole's."""
+    if interval == "hour" and asked.is_long():
+        asked = Asked(asked.zone, None, None, asked.how)
+    made = world(client, pool, users, history)
+    query = asked.query(include="extended", interval=interval)
+    told = made.get("timeseries/", **query)
+    assert (told["interval"], told["timezone"]) == (interval, asked.zone)
+    starts = [ms(datetime.fromisoformat(bucket["start"])) for bucket in told["series"]]
+    end = asked.instants()["end"]
+    for bucket, first, following in zip(told["series"], starts, [*starts[1:], end], strict=False):
+        stretch = {"first": first, "end": following, "how": asked.how}
+        assert bucket["analytics"] == reference_periods.whole(made.history, **stretch)
+    whole = made.get("summary/", **asked.query(include="extended"))["analytics"]
+    for name in (*MAIN, *FURTHER):
+        assert sum(bucket["analytics"][name] for bucket in told["series"]) == whole[name]
+    each_one = made.get("timeseries/", **query, per="campaign")["campaigns"]
+    for campaign in each_one:
+        assert [bucket["start"] for bucket in campaign["series"]] == [bucket["start"] for bucket in told["series"]]
+    for place, bucket in enumerate(told["series"]):
+        together = sum(campaign["series"][place]["analytics"]["amount_of_replies"] for campaign in each_one)
+        assert together == bucket["analytics"]["amount_of_replies"]
+
+
+@given(history=histories(), asked=periods, by=st.sampled_from(["step", "step,variant", "sender", "channel"]))
+@of_the_database
+def test_rows_hold_what_belongs_to_them(  # noqa: PLR0913 (a world and a question)
+    client: testing.TestClient, pool: Pool, users: Access, history: list[dict[str, Any]], asked: Asked, by: str
+) -> None:
+    """Each row's numbers are the naive ones, in order; all but those that count in several add up to the whole."""
+    made = world(client, pool, users, history)
+    told = made.get("breakdown/", **asked.query(include="extended", by=by))
+    expected = reference_periods.breakdown(made.history, tuple(by.split(",")), **asked.instants())
+    assert told == {"by": by.split(","), "rows": expected}
+    whole = made.get("summary/", **asked.query(include="extended"))["analytics"]
+    for name in {*MAIN, *FURTHER} - {"amount_of_prospects", "amount_of_prospects_contacted"}:
+        assert sum(row["analytics"][name] for row in told["rows"]) == whole[name]
+
+
+@given(history=histories(), asked=periods, metric=st.sampled_from([*MAIN, *FURTHER, "average_reply_time"]))
+@of_the_database
+def test_an_explanation_names_what_makes_the_number(  # noqa: PLR0913 (a world and a question)
+    client: testing.TestClient, pool: Pool, users: Access, history: list[dict[str, Any]], asked: Asked, metric: str
+) -> None:
+    """Page by page, every contribution with its instant, value and events; together they are the number."""
+    made = world(client, pool, users, history)
+    for campaign_id in {each["campaign_id"] for each in history}:
+        query = asked.query(metric=metric, limit=3)
+        told: list[tuple[int, str, int, list[str]]] = []
+        page = made.get(f"{campaign_id}/explain/", **query)
+        while True:
+            told += [
+                (
+                    reference.instant({"occurred_at": c["at"]}),
+                    c["prospect_id"],
+                    c["value"],
+                    [e["id"] for e in c["events"]],
+                )
+                for c in page["contributions"]
+            ]
+            if page["next"] is None:
+                break
+            page = made.get(f"{campaign_id}/explain/", **query, cursor=page["next"])
+        assert told == reference_periods.explained(made.history, campaign_id, metric, **asked.instants())
+        assert page["value"] == sum(value for _, _, value, _ in told)
+
+
+@given(history=histories())
+@settings(of_the_database, max_examples=20)
+def test_a_replay_makes_the_same_activity(
+    client: testing.TestClient, pool: Pool, users: Access, history: list[dict[str, Any]]
+) -> None:
+    """What was folded in parts is, row by row, what a replay makes of the whole."""
+    made = world(client, pool, users, history)
+    assert replay.verify(pool, made.workspace_id, lambda _: None) == []
+
+
+def test_the_worked_examples_period(client: testing.TestClient, pool: Pool, users: Access) -> None:
+    """A quiet week with a late reply: by event it has a reply and no contact, by first touch neither."""
+    events = [
+        {"id": "1", "type": "EmailSent", "campaign_id": 1, "prospect_id": "a", "occurred_at": "2026-11-01T10:00:00Z"},
+        {
+            "id": "2",
+            "type": "ReplyReceived",
+            "campaign_id": 1,
+            "prospect_id": "a",
+            "occurred_at": "2026-11-12T10:00:00Z",
+        },
+    ]
+    made = world(client, pool, users, events)
+    week = {"start_date": "2026-11-09", "end_date": "2026-11-15", "include": "extended"}
+    late = made.get("summary/", **week)["analytics"]
+    assert (late["amount_of_prospects_replied"], late["amount_of_prospects_contacted"], late["reply_rate"]) == (
+        1,
+        0,
+        None,
+    )
+    assert made.get("summary/", **week, dated="first_touch")["analytics"]["amount_of_replies"] == 0
+    first_week = {"start_date": "2026-11-01", "end_date": "2026-11-01", "include": "extended", "dated": "first_touch"}
+    assert made.get("summary/", **first_week)["analytics"]["reply_rate"] == 1.0
+
+
+@pytest.mark.parametrize(("part", "of", "rate"), [(1, 3, 0.3333), (2, 3, 0.6667), (1, 8, 0.125), (1, 20_000, 0.0001)])
+def test_rates_are_rounded_half_up(part: int, of: int, rate: float) -> None:
+    assert metrics.rate(part, of) == rate
