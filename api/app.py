@@ -10,6 +10,7 @@ import falcon
 from api import access_log, campaigns, numbers
 from api.access import Users
 from api.dashboard import CampaignAnalytics
+from api.documentation import Documentation, OpenAPI
 from api.errors import add_error_handlers
 from api.events import Events
 from api.explain import Explain
@@ -51,6 +52,10 @@ def create_app(parts: Parts) -> falcon.App[Any, Any]:
     _add(app, f"{of_user}/keys", users, suffix="keys")
     _add(app, f"{of_user}/keys/{{prefix}}", users, suffix="key")
     _add(app, f"{of_user}/history", users, suffix="history")
+    documentation = Documentation()
+    _add(app, "/openapi.json", OpenAPI())
+    _add(app, "/docs", documentation)
+    _add(app, "/docs/{name}", documentation, suffix="file")
     _add(app, "/healthz", Healthz())
     _add(app, "/readyz", Readyz(parts))
     _add(app, "/metrics", Metrics(parts))

@@ -22,7 +22,7 @@ INTERVAL, PER, BY = "interval", "per", "by"
 _NOTHING = [0] * len(MEASURES)
 _EVER = 2**62  # quarter hours and milliseconds: later than anything
 _INTERVALS = ("day", "hour", "week", "month")
-_BREAKDOWNS: dict[str, tuple[By, ...]] = {
+BREAKDOWNS: dict[str, tuple[By, ...]] = {
     ",".join(by): by for by in (("step",), ("step", "variant"), ("sender",), ("channel",))
 }
 _CAMPAIGN = ("id", "name", "status", "workspace_id")
@@ -45,7 +45,7 @@ def _parse_series(request: falcon.Request) -> Question:
 
 def _parse_breakdown(request: falcon.Request) -> Question:
     question = parse(request, (*ALL_OF_IT, BY))
-    chosen(question.own.one, BY, list(_BREAKDOWNS))
+    chosen(question.own.one, BY, list(BREAKDOWNS))
     return question
 
 
@@ -187,7 +187,7 @@ def _interval(question: Question) -> Interval:
 
 
 def _by(question: Question) -> tuple[By, ...]:
-    return _BREAKDOWNS[chosen(question.own.one, BY, list(_BREAKDOWNS))]
+    return BREAKDOWNS[chosen(question.own.one, BY, list(BREAKDOWNS))]
 
 
 def _too_many(most: int) -> BadRequestError:

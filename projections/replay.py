@@ -147,7 +147,7 @@ def verify(pool: Pool, workspace_id: int, progress: Progress, hands: Hands | Non
         aside = set_aside.positions(database, workspace_id)
         building = Building(database, rows, aside, progress)
         position = _build(hands or Hands(pool.connection), building, upto)
-        with _one_snapshot(database):
+        with one_snapshot(database):
             live, upto, version = _live(database, workspace_id)
             if version != FOLD_VERSION:
                 return [f"workspace {workspace_id}: its rows are of version {version}, this is {FOLD_VERSION}"]
@@ -289,7 +289,8 @@ def _catch_up(building: Building, position: int, upto: int) -> int:
 
 
 @contextmanager
-def _one_snapshot(database: Database) -> Iterator[None]:
+def one_snapshot(database: Database) -> Iterator[None]:
+    """Let all statements meanwhile see the same."""
     database.isolation_level = IsolationLevel.REPEATABLE_READ
     try:
         with database.transaction():

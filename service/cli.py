@@ -11,8 +11,20 @@ from threading import Event
 import psycopg
 
 from domain.access import AccessError
+from projections.explanation import EXPLAINED
 from projections.generations import SupersededError
-from service import access_commands, database, demo, embedded, logs, projection_commands, settings, supervisor, transfer
+from service import (
+    access_commands,
+    database,
+    demo,
+    embedded,
+    explain_command,
+    logs,
+    projection_commands,
+    settings,
+    supervisor,
+    transfer,
+)
 from service.connect import chosen_database, wait_for_the_end
 from service.hands import WorkerEndedError
 from service.settings import Settings
@@ -75,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--port", help="port to listen at (PORT, 8000)")
     add("migrate", _migrate, "bring the database to this version")
     projection_commands.add_commands(add)
+    added = add("explain", explain_command.run, "tell why a campaign's numbers are what they are, from the log")
+    added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
+    added.add_argument("--campaign", metavar="ID", type=workspace, required=True, help="which campaign")
+    added.add_argument("--metric", metavar="NAME", choices=list(EXPLAINED), help="only this one: %(choices)s")
+    added.add_argument("--prospect", metavar="ID", help="only what this one contributes")
+    added.add_argument("--json", action="store_true", help="as JSON")
     added = add("import", transfer.import_, "load events from a file into a workspace's log")
     added.add_argument("file", metavar="FILE.ndjson", help="one event a line; - reads standard input")
     added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")

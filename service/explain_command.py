@@ -1,0 +1,117 @@
+"""`explain`: why a number is what it is, worked out from the log itself, so that it also checks the read model."""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from psycopg.sql import SQL
+
+from domain import ledger
+from domain.events import Event, ProspectEvent, UndecodableError, decode
+from domain.instants import format_instant
+from domain.recorder import Database
+from projections import journey, set_aside
+from projections.explanation import AVERAGE, EXPLAINED, Contribution, explain
+from projections.journey import Fact
+from projections.metrics import FOLD_VERSION
+from projections.replay import one_snapshot
+from service import database
+from service.connect import chosen_pool
+from service.settings import Settings
+from service.terminal import DONE, FAILED, print_json, say
+
+_EVER = 2**62
+_LIVE = SQL("""
+SELECT p.position, p.fold_version, c.totals FROM projection AS p
+LEFT JOIN campaign AS c ON c.workspace_id = p.workspace_id AND c.generation = p.generation AND c.campaign_id = %s
+WHERE p.workspace_id = %s
+""")
+
+
+class _Log(NamedTuple):
+    """A campaign's part of a log: its journeys by prospect, and the facts by position."""
+
+    journeys: dict[str, list[Fact]]
+    facts: dict[int, Event]
+
+
+def run(arguments: argparse.Namespace, chosen: Settings) -> int:
+    """Print what makes up a campaign's numbers up to the position that is projected; fail where they differ."""
+    with (
+        chosen_pool(chosen, database.BATCH_TIMEOUT) as pool,
+        pool.connection() as connection,
+        one_snapshot(connection),
+    ):
+        live = connection.execute(_LIVE, (arguments.campaign, arguments.workspace)).fetchone()
+        if live is None:
+            return say(f"workspace {arguments.workspace} is not projected yet", FAILED)
+        position, version, totals = live
+        try:
+            log = _read(connection, arguments.workspace, arguments.campaign, position)
+        except UndecodableError as error:
+            return say(f"the log can't be read: {error}", FAILED)
+    if not log.facts and totals is None:
+        return say(f"workspace {arguments.workspace} has no campaign {arguments.campaign}", FAILED)
+    differing = []
+    told = []
+    for metric in [arguments.metric] if arguments.metric else EXPLAINED:
+        found = explain(log.journeys.items(), metric, -_EVER, _EVER, at_first_touch=False)
+        value = sum(each.value for each in found)
+        if version == FOLD_VERSION and totals is not None and totals[EXPLAINED[metric]] != value:
+            differing.append(f"{metric}: the read model says {totals[EXPLAINED[metric]]}, the log {value}")
+        mine = [each for each in found if arguments.prospect in (None, each.prospect_id)]
+        told.append({"metric": metric, "value": value, "contributions": _contributions(mine, log)})
+    if arguments.json:
+        print_json({"position": position, "metrics": told})
+    else:
+        _print(told)
+    for difference in differing:
+        say(f"{difference}; `replay --workspace {arguments.workspace}` rebuilds it", FAILED)
+    return FAILED if differing else DONE
+
+
+def _read(connection: Database, workspace_id: int, campaign_id: int, upto: int) -> _Log:
+    aside = set_aside.positions(connection, workspace_id)
+    log = _Log(defaultdict(list), {})
+    for position, topic, state in ledger.scan(connection, workspace_id, after=0, upto=upto):
+        if position in aside:
+            continue
+        event = decode(topic, state)
+        if event.campaign_id == campaign_id:
+            log.facts[position] = event
+            if isinstance(event, ProspectEvent):
+                log.journeys[event.prospect_id].append(journey.fact_of(event, position))
+    for facts in log.journeys.values():
+        facts.sort()
+    return log
+
+
+def _contributions(found: Iterable[Contribution], log: _Log) -> list[dict[str, object]]:
+    return [
+        {
+            "prospect_id": each.prospect_id,
+            "at": format_instant(each.at),
+            "value": each.value,
+            "events": [
+                {
+                    "id": log.facts[position].id,
+                    "source": log.facts[position].source,
+                    "type": type(log.facts[position]).__name__,
+                    "occurred_at": format_instant(log.facts[position].occurred_at),
+                    "position": position,
+                }
+                for position in each.positions
+            ],
+        }
+        for each in found
+    ]
+
+
+def _print(told: Sequence[dict[str, object]]) -> None:
+    for each in told:
+        unit = " ms in all turns" if each["metric"] == AVERAGE else ""
+        print(f"{each['metric']}: {each['value']}{unit}")  # noqa: T201 (data)
+        for part in each["contributions"]:  # type: ignore[attr-defined]
+            events = ", ".join(f"{event['type']} {event['id']} at {event['position']}" for event in part["events"])
+            print(f"  {part['at']}  {part['value']:>12}  {part['prospect_id']}  {events}")  # noqa: T201 (data)
