@@ -18,7 +18,19 @@ from service import cli
 from tests.conftest import new_database, project_all
 from tests.facts import email_sent, parsed
 
-COMMANDS = ("demo", "serve", "migrate", "project", "replay", "set-aside", "status", "import", "export", "access")
+COMMANDS = (
+    "demo",
+    "serve",
+    "migrate",
+    "project",
+    "replay",
+    "set-aside",
+    "status",
+    "explain",
+    "import",
+    "export",
+    "access",
+)
 ACCESS_COMMANDS = ("link", "unlink", "select", "show", "history", "issue-key", "keys", "revoke-key")
 
 
