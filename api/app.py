@@ -78,7 +78,7 @@ class _Around:
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         given = request.get_header(REQUEST_ID) or ""
-        request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+        request_id = given if given and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
         request.context.request_id = request_id
         request.context.started = time.perf_counter()
         response.set_headers(SECURITY)

@@ -9,7 +9,7 @@ import falcon
 _VERSION = version("campaign-analytics")
 # Everybody's answer is their own; it may be kept by who asked, and asked about before each use.
 CACHE_CONTROL = "private, no-cache"
-VARY = "Cookie, X-API-Key"
+VARY = "Cookie, X-API-Key, Accept-Encoding"
 VARY_BY_FORM = f"{VARY}, Accept"  # where the answer comes in several forms
 
 

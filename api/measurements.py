@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from functools import cache
 from threading import Lock
 
 import psycopg
@@ -98,11 +99,16 @@ class Measurements:
         )
         for outcome in ("accepted", "duplicate", "rejected"):
             self._events.labels(outcome)
+        self._of = cache(self._labelled)  # methods, routes and statuses are few
+
+    def _labelled(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        return self._requests.labels(method, route, str(status)), self._seconds.labels(method, route)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        requests, histogram = self._of(method, route, status)
+        requests.inc()
+        histogram.observe(seconds)
 
     def recorded(self, accepted: int, duplicates: int, rejected: int) -> None:
         """Count posted events."""

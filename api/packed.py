@@ -17,11 +17,11 @@ class Packed:
 
     def process_response(self, request: falcon.Request, response: falcon.Response, _: object, __: object) -> None:
         """Pack an answer."""
-        if response.get_header("ETag") is None:
+        accepted = request.get_header("Accept-Encoding")
+        if accepted is None or response.get_header("ETag") is None:
             return
-        response.append_header("Vary", "Accept-Encoding")
         body = response.data
-        if body is not None and len(body) >= LEAST_BYTES and takes_gzip(request.get_header("Accept-Encoding") or ""):
+        if body is not None and len(body) >= LEAST_BYTES and takes_gzip(accepted):
             response.data = gzip.compress(body, _LEVEL, mtime=0)
             response.set_header("Content-Encoding", "gzip")
 

@@ -24,14 +24,14 @@ class Parameters(NamedTuple):
 
 def query(request: falcon.Request, allowed: Sequence[str]) -> dict[str, str]:
     """Return the query's parameters; raise BadRequestError where one is unknown, repeated or empty."""
-    return parameters(request, allowed).one
+    return parameters(request.query_string, allowed).one
 
 
-def parameters(request: falcon.Request, allowed: Sequence[str], repeatable: Sequence[str] = ()) -> Parameters:
-    """Return the query's parameters, of which some may be repeated; raise BadRequestError as `query` does."""
+def parameters(query_string: str, allowed: Sequence[str], repeatable: Sequence[str] = ()) -> Parameters:
+    """Return a query's parameters, of which some may be repeated; raise BadRequestError as `query` does."""
     found = Parameters({}, {})
     faults = []
-    for name, value in parse_qsl(request.query_string, keep_blank_values=True):
+    for name, value in parse_qsl(query_string, keep_blank_values=True):
         if name not in allowed:
             expected = f"expected one of {', '.join(allowed)}" if allowed else "no parameter is expected"
             faults.append((shown(name), f"is not a parameter here, {expected}"))

@@ -39,12 +39,13 @@ class Parts:
     @contextmanager
     def connection(self) -> Iterator[Database]:
         """Lend a connection to the database, and measure that."""
-        with self.pool.connection() as database:
-            self.measurements.connection_lent(1)
-            try:
-                yield database
-            finally:
-                self.measurements.connection_lent(-1)
+        database = self.pool.getconn()  # without `connection()`, which commits: these connections are in autocommit
+        self.measurements.connection_lent(1)
+        try:
+            yield database
+        finally:
+            self.measurements.connection_lent(-1)
+            self.pool.putconn(database)
 
     @contextmanager
     def known_first(

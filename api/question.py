@@ -3,10 +3,12 @@
 import re
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 from typing import NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 import falcon
+from falcon.util.mediatypes import best_match
 
 from api.errors import BadRequestError
 from api.parameters import WORKSPACE, Parameters, asked, chosen, number, parameters, position
@@ -55,7 +57,12 @@ def parse(request: falcon.Request, allowed: Sequence[str], *, every: bool = True
 
     Raises BadRequestError, which names what is wrong and what is expected.
     """
-    given = parameters(request, allowed, repeatable=FILTERS)
+    return _parsed(request.query_string, request.get_header("Accept"), tuple(allowed), every)
+
+
+@lru_cache(maxsize=10_000)  # dashboards ask the same again and again
+def _parsed(query: str, accept: str | None, allowed: tuple[str, ...], every: bool) -> Question:  # noqa: FBT001
+    given = parameters(query, allowed, repeatable=FILTERS)
     wanted, min_position = asked(given.one, every=every), position(given.one, MIN_POSITION)
     if wanted.every and min_position is not None:
         raise BadRequestError((MIN_POSITION, "expected only with one workspace"))
@@ -70,7 +77,7 @@ def parse(request: falcon.Request, allowed: Sequence[str], *, every: bool = True
         _bounds(given.one, zone),
         chosen(given.one, DATED, ("event", "first_touch")) == "first_touch",
         INCLUDE in given.one and chosen(given.one, INCLUDE, ("extended",)) == "extended",
-        form == "csv" or (form is None and FORMAT in allowed and _prefers_csv(request)),
+        form == "csv" or (form is None and FORMAT in allowed and _prefers_csv(accept)),
         given,
     )
 
@@ -113,5 +120,10 @@ def _date(given: dict[str, str], name: str) -> date | None:
     return day
 
 
-def _prefers_csv(request: falcon.Request) -> bool:
-    return request.client_prefers((falcon.MEDIA_JSON, CSV)) == CSV
+def _prefers_csv(accept: str | None) -> bool:
+    if accept is None:
+        return False
+    try:
+        return best_match((falcon.MEDIA_JSON, CSV), accept) == CSV
+    except falcon.errors.InvalidMediaRange:
+        return False

@@ -18,7 +18,7 @@ WITH caller AS (
     SELECT 'anybody' AS user_id, NULL::text AS secret_sha256, NULL::text[] AS scopes, NULL::bigint AS expires_at
 ), seen AS (SELECT %(workspace_id)s::bigint AS workspace_id)
 """)
-_READ = campaign_analytics._ANSWER.format(seen=_EVERYBODY, version=Literal(FOLD_VERSION))  # noqa: SLF001 (as it is)
+_READ = campaign_analytics._ANSWER.format(seen=_EVERYBODY, version=Literal(FOLD_VERSION)).as_bytes()  # noqa: SLF001
 
 
 class Bare(CampaignAnalytics):

@@ -25,7 +25,7 @@ LEFT JOIN LATERAL (
     FROM (
         SELECT campaign_id, name, status, totals FROM campaign
         WHERE workspace_id = p.workspace_id AND generation = p.generation AND NOT EXISTS (
-            SELECT FROM unnest(%(generations)b::bigint[], %(positions)b::bigint[]) AS held (generation, position)
+            SELECT FROM unnest(%(generations)s::bigint[], %(positions)s::bigint[]) AS held (generation, position)
             WHERE held.generation = p.generation AND held.position = p.position
         )
         ORDER BY campaign_id
@@ -33,7 +33,7 @@ LEFT JOIN LATERAL (
 ) AS r ON true
 ORDER BY s.workspace_id
 """)
-_READ = _ANSWER.format(seen=SEEN, version=Literal(FOLD_VERSION))
+_READ = _ANSWER.format(seen=SEEN, version=Literal(FOLD_VERSION)).as_bytes()
 _MEASURES = SQL("SELECT measures FROM fold_version WHERE version = %s")
 _PROJECTED = SQL("SELECT position, stuck_position FROM projection WHERE workspace_id = %s")
 
@@ -79,8 +79,9 @@ def read(database: Database, credentials: Credentials, asked: Asked, held: Colle
 
 
 def holding(held: Collection[Held]) -> dict[str, object]:
-    """Return the parameters that say what need not be read again."""
-    return {"generations": [each.generation for each in held], "positions": [each.position for each in held]}
+    """Return the parameters that say what need not be read again; as PostgreSQL writes arrays, which is made faster."""
+    generations, positions = (",".join(str(each[place]) for each in held) for place in (1, 2))
+    return {"generations": f"{{{generations}}}", "positions": f"{{{positions}}}"}
 
 
 def projected(database: Database, workspace_id: int) -> tuple[int, bool]:

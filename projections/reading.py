@@ -35,10 +35,14 @@ _ASKED = SQL("""
 """).format(seen=SEEN, version=Literal(FOLD_VERSION))
 _CALLER = SQL("w.user_id, w.secret_sha256, w.scopes, w.expires_at")
 _STANDING = SQL("a.workspace_id, a.head, a.generation, a.position, a.stuck, a.fold_version")
-_LOOK = SQL("""
+_LOOK = (
+    SQL("""
 {asked}
 SELECT {caller}, {standing} FROM caller AS w LEFT JOIN asked AS a ON true ORDER BY a.workspace_id
-""").format(asked=_ASKED, caller=_CALLER, standing=_STANDING)
+""")
+    .format(asked=_ASKED, caller=_CALLER, standing=_STANDING)
+    .as_bytes()
+)
 _ANSWER = SQL("""
 {asked}, matching AS (
     SELECT c.* FROM asked AS a JOIN campaign AS c USING (workspace_id, generation)

@@ -183,4 +183,4 @@ def test_a_head_is_that_of_the_answer(client: testing.TestClient, key: dict[str,
     assert {n: v for n, v in head.headers.items() if n not in left_out} == {
         n: v for n, v in got.headers.items() if n not in left_out
     }
-    assert client.simulate_head("/api/v1/events/", headers=key).status_code == 405
+    assert client.simulate_head("/api/v1/access/users/u-1/keys/", headers=key).status_code == 405

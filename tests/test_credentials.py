@@ -224,7 +224,7 @@ def test_a_request_id_is_made_where_none_fits(client: testing.TestClient, given:
         ("GET", PATH + "123/", 404, "Not Found"),
         ("POST", PATH, 405, "Method Not Allowed"),
         ("DELETE", PATH, 405, "Method Not Allowed"),
-        ("GET", POSTS, 405, "Method Not Allowed"),
+        ("DELETE", POSTS, 405, "Method Not Allowed"),
         ("POST", "/healthz", 405, "Method Not Allowed"),
     ],
 )
