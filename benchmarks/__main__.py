@@ -2,13 +2,14 @@
 
 import sys
 
-from benchmarks import append, bulk, posting, projection, read, replay
+from benchmarks import append, bulk, posting, projection, questions, read, replay
 
 BENCHMARKS = {
     "append": append.main,
     "bulk": bulk.main,
     "posting": posting.main,
     "projection": projection.main,
+    "questions": questions.main,
     "read": read.main,
     "replay": replay.main,
 }

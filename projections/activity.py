@@ -4,7 +4,7 @@ A quarter hour is the number of quarter hours since 1970 in UTC, a day that of d
 begins its days at a quarter hour, so any period of any zone is a sum of these.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
@@ -125,16 +125,26 @@ def bucketed(days: Iterable[Day], starts: Sequence[int], end: int) -> list[int]:
     first = starts[0]
     for day, total, quarters in days:
         begins = day * QUARTERS_A_DAY
+        ends = begins + QUARTERS_A_DAY
+        if ends <= first or begins >= end:
+            continue
         bucket = bisect_right(starts, begins) - 1
-        stops = starts[bucket + 1] if bucket + 1 < len(starts) else end
-        if bucket >= 0 and begins + QUARTERS_A_DAY <= stops:
-            found[bucket] += sums.unpack(total)
-        elif begins < end and begins + QUARTERS_A_DAY > first:
+        following = bisect_left(starts, ends)
+        cuts = [begins, *starts[bucket + 1 : following], *([end] if end < ends else []), ends]
+        widest = max(range(len(cuts) - 1), key=lambda place: cuts[place + 1] - cuts[place])
+        rest = sums.unpack(total)
+        if len(cuts) > 2:  # noqa: PLR2004 (more than one stretch)
             assert quarters is not None
-            for quarter, cell in _decode(quarters):
-                at = begins + quarter
-                if first <= at < end:
-                    found[bisect_right(starts, at) - 1] += sums.unpack(cell)
+            cells = _decode(quarters)
+            # Most of a day belongs to one stretch as a rule: it gets what the others don't.
+            low, high = (bisect_left(cells, (cut - begins, b"")) for cut in cuts[widest : widest + 2])
+            for quarter, packed_cell in (*cells[:low], *cells[high:]):
+                cell = sums.unpack(packed_cell)
+                rest -= cell
+                if first <= begins + quarter < end:
+                    found[bisect_right(starts, begins + quarter) - 1] += cell
+        if first <= cuts[widest] < end:
+            found[bisect_right(starts, cuts[widest]) - 1] += rest
     return found
 
 
