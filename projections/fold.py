@@ -3,7 +3,6 @@
 An event's whole effect is what its journey contributes with it less what it contributed without it.
 """
 
-from bisect import bisect
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -214,14 +213,9 @@ def contributed(
         facts = journeys[key]
         cells = gained.cells[key[0]]
         gained.facts[key[0]] += len(facts)
-        since = 0
-        if key in stored:
-            before = _unpacked(stored[key], facts)
-            since = bisect(before, min(facts))  # what comes before the first new fact contributes what it did
-            journey.add(cells, before, -1, since)
-            facts = [*before, *facts]
-        after = journey.in_order(facts)
-        journey.add(cells, after, 1, since)
+        before = _unpacked(stored[key], facts) if key in stored else []
+        after = journey.in_order([*before, *facts])
+        journey.add(cells, before, after)
         packed[key] = journey.pack(after)
     return packed
 

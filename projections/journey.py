@@ -54,10 +54,9 @@ _EACH = [
     [place for place, measure in enumerate(MEASURES) if measure.rule == Each(kind)] for kind in KINDS
 ]  # by kind: where each event of it counts
 _ONCE = [
-    (place, [_KIND[kind] for kind in measure.rule.kinds])
-    for place, measure in enumerate(MEASURES)
-    if isinstance(measure.rule, Once)
-]
+    [place for place, measure in enumerate(MEASURES) if isinstance(measure.rule, Once) and kind in measure.rule.kinds]
+    for kind in KINDS
+]  # by kind: where its first event may count
 _PAIRS = [
     (place, _KIND[measure.rule.kind], _KIND[measure.rule.over])
     for place, measure in enumerate(MEASURES)
@@ -102,11 +101,14 @@ def unpack(stored: bytes) -> list[Fact]:
     return _decode(stored)
 
 
-def contributions(facts: Sequence[Fact], since: int = 0) -> list[Contribution]:
-    """Return what a journey contributes to the numbers; `facts` are all of it, in order.
+def contributions(facts: Sequence[Fact]) -> list[Contribution]:
+    """Return what a journey contributes to the numbers; `facts` are all of it, in order."""
+    single, once = _contributions(facts, 0)
+    return single + once
 
-    Of what single facts contribute, only those from place `since` on are told.
-    """
+
+def _contributions(facts: Sequence[Fact], since: int) -> tuple[list[Contribution], list[Contribution]]:
+    """Return what single facts contribute, only those from place `since` on, and what counts once a journey."""
     found: list[Contribution] = []
     first: dict[int, Fact] = {}
     last: dict[int, Fact] = {}
@@ -126,18 +128,17 @@ def contributions(facts: Sequence[Fact], since: int = 0) -> list[Contribution]:
                 found += [(place, 1, fact) for place in _TURNS]
                 found += [(place, fact[0] - touch[0], fact) for place in _TURN_TIME]
             touch = None
-    if facts:
-        found += _once(facts[0], first, last)
-    return found
+    return found, _once(facts[0], first, last) if facts else []
 
 
 def _once(opening: Fact, first: dict[int, Fact], last: dict[int, Fact]) -> list[Contribution]:
     """Return what counts at most once a journey; of each kind of fact the first and the last are given."""
-    found: list[Contribution] = []
-    for place, kinds in _ONCE:
-        firsts = [first[kind] for kind in kinds if kind in first]
-        if firsts:
-            found.append((place, 1, min(firsts)))
+    once: dict[int, Fact] = {}
+    for kind, fact in first.items():  # in order of the journey, so the first of several kinds comes first
+        for place in _ONCE[kind]:
+            if place not in once:
+                once[place] = fact
+    found = [(place, 1, fact) for place, fact in once.items()]
     for place, kind, over in _PAIRS:
         if kind in last and (over not in last or last[kind] > last[over]):
             found.append((place, 1, last[kind]))
@@ -147,10 +148,23 @@ def _once(opening: Fact, first: dict[int, Fact], last: dict[int, Fact]) -> list[
     return found
 
 
-def add(cells: MutableMapping[int, int], facts: Sequence[Fact], sign: int, since: int = 0) -> None:
-    """Add (`sign` 1) or take away (-1) what a journey contributes to the sums of quarter hours; `since` as above."""
-    for place, value, fact in contributions(facts, since):
-        cells[fact[0] // QUARTER_MS] += sign * value * UNITS[place]
+def add(cells: MutableMapping[int, int], before: Sequence[Fact], after: Sequence[Fact]) -> None:
+    """Add to the sums of quarter hours what a journey contributes now, less what it contributed before, if anything.
+
+    What comes before the first new fact contributes what it did.
+    """
+    since = next(
+        (place for place, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), len(before)
+    )
+    single, once = _contributions(after, since)
+    if before:
+        gone, gone_once = _contributions(before, since)
+        gone += [each for each in gone_once if each not in once]
+        once = [each for each in once if each not in gone_once]
+        for place, value, fact in gone:
+            cells[fact[0] // QUARTER_MS] -= value * UNITS[place]
+    for place, value, fact in single + once:
+        cells[fact[0] // QUARTER_MS] += UNITS[place] if value == 1 else value * UNITS[place]
 
 
 def in_order(facts: Iterable[Fact]) -> list[Fact]:

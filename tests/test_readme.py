@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from projections.metrics import Each, Metric
+from projections.metrics import Metric, Once, Shown
 from service import embedded
 from tests.curl import curl
 from tests.servers import wait_for
@@ -76,8 +76,8 @@ def told(stderr: Iterator[str]) -> tuple[str, str]:
 def test_the_readme_shows_a_metric_that_could_be_added_as_it_stands() -> None:
     """The row that it gives as an example is one that the table takes."""
     [row] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert eval(row.strip().rstrip(","), {"Metric": Metric, "Each": Each}) == Metric(
-        "amount_of_meetings_booked", Each("MeetingBooked")
+    assert eval(row.strip().rstrip(","), {"Metric": Metric, "Once": Once, "Shown": Shown}) == Metric(
+        "amount_of_prospects_bounced", Once(("EmailBounced",)), Shown.EXTENDED
     )
 
 
