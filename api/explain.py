@@ -19,10 +19,9 @@ from api.parameters import WORKSPACE, number
 from api.question import MIN_POSITION, PERIOD, Question, parse
 from api.reading import Endpoint, Found, Reading, wants
 from domain import ledger
-from domain.events import MAX_ID, Event, decode, shown
-from domain.instants import format_instant
+from domain.events import MAX_ID, decode, shown
 from domain.recorder import Database
-from projections.explanation import EXPLAINED, Contribution, explain
+from projections.explanation import EXPLAINED, Contribution, explain, told
 from projections.reading import Needs, Wanted
 
 METRIC, LIMIT, CURSOR = "metric", "limit", "cursor"
@@ -124,26 +123,6 @@ def _body(found: Found) -> object:
 
 def _told(database: Database, workspace_id: int, page: Sequence[Contribution]) -> list[dict[str, object]]:
     positions = sorted({position for each in page for position in each.positions})
-    events = {
-        row.position: _event(row.position, decode(row.topic, row.state))
-        for row in ledger.read_positions(database, workspace_id, positions)
-    }
-    return [
-        {
-            "prospect_id": each.prospect_id,
-            "at": format_instant(each.at),
-            "value": each.value,
-            "events": [events[position] for position in each.positions],
-        }
-        for each in page
-    ]
-
-
-def _event(position: int, fact: Event) -> dict[str, object]:
-    return {
-        "id": fact.id,
-        "source": fact.source,
-        "type": type(fact).__name__,
-        "occurred_at": format_instant(fact.occurred_at),
-        "position": position,
-    }
+    rows = ledger.read_positions(database, workspace_id, positions)
+    facts = {row.position: decode(row.topic, row.state) for row in rows}
+    return [told(each, facts) for each in page]

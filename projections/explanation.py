@@ -1,8 +1,10 @@
 """Why a number is what it is: each contribution with its instant, its value and the facts that make it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from domain.events import Event
+from domain.instants import format_instant
 from projections.attribution import first_touch
 from projections.journey import LAST_TOUCH, Fact, contributions
 from projections.metrics import MEASURES, METRICS, Derived, Each, Turns, TurnTime
@@ -39,6 +41,25 @@ def explain(
         if first <= contribution.at < end
     ]
     return sorted(found)
+
+
+def told(contribution: Contribution, facts: Mapping[int, Event]) -> dict[str, object]:
+    """Return a contribution as JSON has it; `facts` are those of the log by position, at least its own."""
+    return {
+        "prospect_id": contribution.prospect_id,
+        "at": format_instant(contribution.at),
+        "value": contribution.value,
+        "events": [
+            {
+                "id": facts[position].id,
+                "source": facts[position].source,
+                "type": type(facts[position]).__name__,
+                "occurred_at": format_instant(facts[position].occurred_at),
+                "position": position,
+            }
+            for position in contribution.positions
+        ],
+    }
 
 
 def _explained(prospect_id: str, facts: Sequence[Fact], place: int, *, at_first_touch: bool) -> Iterator[Contribution]:

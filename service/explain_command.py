@@ -2,17 +2,16 @@
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from psycopg.sql import SQL
 
 from domain import ledger
 from domain.events import Event, ProspectEvent, UndecodableError, decode
-from domain.instants import format_instant
 from domain.recorder import Database
 from projections import journey, set_aside
-from projections.explanation import AVERAGE, EXPLAINED, Contribution, explain
+from projections.explanation import AVERAGE, EXPLAINED, explain, told
 from projections.journey import Fact
 from projections.metrics import FOLD_VERSION
 from projections.replay import one_snapshot
@@ -54,18 +53,18 @@ def run(arguments: argparse.Namespace, chosen: Settings) -> int:
     if not log.facts and totals is None:
         return say(f"workspace {arguments.workspace} has no campaign {arguments.campaign}", FAILED)
     differing = []
-    told = []
+    parts = []
     for metric in [arguments.metric] if arguments.metric else EXPLAINED:
         found = explain(log.journeys.items(), metric, -_EVER, _EVER, at_first_touch=False)
         value = sum(each.value for each in found)
         if version == FOLD_VERSION and totals is not None and totals[EXPLAINED[metric]] != value:
             differing.append(f"{metric}: the read model says {totals[EXPLAINED[metric]]}, the log {value}")
         mine = [each for each in found if arguments.prospect in (None, each.prospect_id)]
-        told.append({"metric": metric, "value": value, "contributions": _contributions(mine, log)})
+        parts.append({"metric": metric, "value": value, "contributions": [told(each, log.facts) for each in mine]})
     if arguments.json:
-        print_json({"position": position, "metrics": told})
+        print_json({"position": position, "metrics": parts})
     else:
-        _print(told)
+        _print(parts)
     for difference in differing:
         say(f"{difference}; `replay --workspace {arguments.workspace}` rebuilds it", FAILED)
     return FAILED if differing else DONE
@@ -87,29 +86,8 @@ def _read(connection: Database, workspace_id: int, campaign_id: int, upto: int) 
     return log
 
 
-def _contributions(found: Iterable[Contribution], log: _Log) -> list[dict[str, object]]:
-    return [
-        {
-            "prospect_id": each.prospect_id,
-            "at": format_instant(each.at),
-            "value": each.value,
-            "events": [
-                {
-                    "id": log.facts[position].id,
-                    "source": log.facts[position].source,
-                    "type": type(log.facts[position]).__name__,
-                    "occurred_at": format_instant(log.facts[position].occurred_at),
-                    "position": position,
-                }
-                for position in each.positions
-            ],
-        }
-        for each in found
-    ]
-
-
-def _print(told: Sequence[dict[str, object]]) -> None:
-    for each in told:
+def _print(parts: Sequence[dict[str, object]]) -> None:
+    for each in parts:
         unit = " ms in all turns" if each["metric"] == AVERAGE else ""
         print(f"{each['metric']}: {each['value']}{unit}")  # noqa: T201 (data)
         for part in each["contributions"]:  # type: ignore[attr-defined]
