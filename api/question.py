@@ -29,6 +29,7 @@ ALL_OF_IT = (WORKSPACE, MIN_POSITION, *FILTERS, *PERIOD, INCLUDE, FORMAT)
 STATUSES = (*get_args(Status), "UNKNOWN")
 UTC = "UTC"
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
+_KEPT_CHARACTERS = 500  # nobody may fill the memory with long ones
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -57,10 +58,12 @@ def parse(request: falcon.Request, allowed: Sequence[str], *, every: bool = True
 
     Raises BadRequestError, which names what is wrong and what is expected.
     """
-    return _parsed(request.query_string, request.get_header("Accept"), tuple(allowed), every)
+    query, accept = request.query_string, request.get_header("Accept")
+    parsed = _parsed if len(query) + len(accept or "") <= _KEPT_CHARACTERS else _parsed.__wrapped__
+    return parsed(query, accept, tuple(allowed), every)
 
 
-@lru_cache(maxsize=10_000)  # dashboards ask the same again and again
+@lru_cache(maxsize=1_000)  # dashboards ask the same again and again
 def _parsed(query: str, accept: str | None, allowed: tuple[str, ...], every: bool) -> Question:  # noqa: FBT001
     given = parameters(query, allowed, repeatable=FILTERS)
     wanted, min_position = asked(given.one, every=every), position(given.one, MIN_POSITION)

@@ -200,7 +200,9 @@ def _told(endpoint: Endpoint, found: Found, wanted: Wanted) -> bytes:
     if wanted.needs is not Needs.TOTALS and any(each.fold_version != FOLD_VERSION for each in found.standings):
         raise UnavailableError("The read models are being rebuilt, please try again")
     if wanted.needs is Needs.JOURNEYS and sum(each.facts for each in found.campaigns) > MOST_FACTS:
-        fault = f"is needed here: the campaigns asked for have more than {MOST_FACTS} events together"
+        fault = (
+            f"expected campaigns that have at most {MOST_FACTS} events together, since single journeys are asked for"
+        )
         raise BadRequestError((CAMPAIGN, fault))
     body = endpoint.body(found)
     if not found.question.csv:

@@ -34,7 +34,7 @@ def bounds(start: date | None, end: date | None, zone: ZoneInfo) -> Bounds:
     )
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=20_000)
 def day_begins(day: date, zone: ZoneInfo) -> int:
     """Return the quarter hour at which a day of a zone begins."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone)

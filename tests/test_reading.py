@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from falcon import testing
 
-from api import packed, reading
+from api import packed, question, reading
 from api.kept import Bodies
 from domain import ledger
 from domain.access import Access
@@ -297,6 +297,13 @@ def test_bodies_that_are_kept_are_bounded() -> None:
     assert (kept.get("a"), kept.get("b"), kept.get("c")) == (b"1234", None, b"1234")
     kept.keep("too large", b"12345678901")
     assert kept.get("too large") is None
+
+
+def test_long_questions_are_not_kept(client: testing.TestClient, key: dict[str, str]) -> None:
+    """Whoever asks them, known or not, fills no memory; they are answered all the same."""
+    kept = question._parsed.cache_info().currsize
+    assert len(ids(get(client, BASE, key, campaign_id=list(range(1, 200))))) == 3
+    assert question._parsed.cache_info().currsize == kept
 
 
 @pytest.mark.parametrize("first_touch", [False, True])
