@@ -101,10 +101,9 @@ def _body(found: Found) -> object:
     if cursor is not None and cursor.question != asked:
         raise BadRequestError((CURSOR, "belongs to another question"))
     position = standing.position if cursor is None else min(cursor.position, standing.position)
-    journeys = (
-        (prospect_id, [fact for fact in facts if fact[6] <= position]) for prospect_id, facts in campaign.unpacked()
-    )
-    everything = explain(journeys, metric, *in_ms(question), at_first_touch=question.at_first_touch)
+    prospect_ids = [each.prospect_id for each in campaign.journeys]
+    facts = campaign.unpacked().upto(position)
+    everything = explain(prospect_ids, facts, metric, *in_ms(question), at_first_touch=question.at_first_touch)
     first = 0
     if cursor is not None:
         first = bisect_right(everything, (cursor.at, cursor.prospect_id, cursor.last), key=lambda each: each[:3])

@@ -9,10 +9,10 @@ from api.errors import BadRequestError
 from api.parameters import chosen
 from api.question import ALL_OF_IT, END, START, Question, parse
 from api.reading import Endpoint, Found, Table, wants
-from projections import activity, sums
+from projections import activity, journey
 from projections.activity import Day
 from projections.attribution import By, breakdown
-from projections.journey import QUARTER_MS
+from projections.cells import QUARTER_MS
 from projections.metrics import MEASURES, analytics
 from projections.periods import Interval, bucket_of, buckets, starts_at
 from projections.reading import Campaign, Needs, Wanted, as_one
@@ -97,9 +97,9 @@ def _series(found: Found) -> object:
     head: dict[str, object] = {"interval": interval, "timezone": zone.key}
     written = [starts_at(start, zone) for start in starts]
 
-    def told(cells: Sequence[int]) -> list[dict[str, object]]:
+    def told(cells: Sequence[Sequence[int]]) -> list[dict[str, object]]:
         return [
-            {"start": start, "analytics": analytics(sums.listed(cell), extended=question.extended)}
+            {"start": start, "analytics": analytics(cell, extended=question.extended)}
             for start, cell in zip(written, cells, strict=True)
         ]
 
@@ -119,14 +119,14 @@ def _breakdown(found: Found) -> object:
     question = found.question
     by = _by(question)
     first, end = in_ms(question)
-    journeys = (facts for campaign in found.campaigns for _, facts in campaign.unpacked())
-    rows = breakdown(journeys, by, first, end, at_first_touch=question.at_first_touch)
+    facts = journey.unpack([each.columns for campaign in found.campaigns for each in campaign.journeys])
+    rows = breakdown(facts, by, first, end, at_first_touch=question.at_first_touch)
     return {
         "by": list(by),
         "rows": [
             {
                 **dict(zip(by, row, strict=True)),
-                "analytics": analytics(sums.listed(cell), extended=question.extended),
+                "analytics": analytics(cell, extended=question.extended),
             }
             for row, cell in rows.items()
         ],
@@ -169,7 +169,7 @@ def _totals(campaign: Campaign, question: Question) -> Sequence[int | None]:
     [cell] = activity.bucketed(
         _days(campaign, question), [-_EVER if first is None else first], _EVER if end is None else end
     )
-    return sums.listed(cell)
+    return cell
 
 
 def _named(campaign: Campaign) -> dict[str, object]:

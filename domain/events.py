@@ -17,6 +17,7 @@ from msgspec import Meta
 from domain.instants import format_instant, parse_instant
 
 MAX_ID = 2**63 - 1  # campaigns and workspaces: a PostgreSQL bigint
+INSTANT_BITS = 45  # an instant of a fact, in ms: up to the year 3084
 FUTURE_TOLERANCE_MS = 5 * 60 * 1000  # a worker's clock may be ahead by this much
 SHOWN_CHARACTERS = 64  # an error repeats no more of a value than this
 _MAX_PROSPECT = 10**128  # an integer with more digits than a prospect id may have is left as it is, and refused
@@ -35,7 +36,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     id: EventId
     source: Source = ""
     campaign_id: Annotated[int, Meta(ge=1, le=MAX_ID)]
-    occurred_at: Annotated[int, Meta(ge=0)]
+    occurred_at: Annotated[int, Meta(ge=0, lt=1 << INSTANT_BITS)]
 
 
 class ProspectEvent(Event, frozen=True):

@@ -118,7 +118,7 @@ def read(database: Database, workspace_id: int, *, after: int, upto: int, limit:
     """Return at most `limit` facts of the log in order, from behind position `after` up to and with `upto`."""
     parameters = {"workspace_id": workspace_id, "after": after, "upto": upto, "limit": limit}
     with database.cursor(binary=True) as cursor:
-        return [LogRow(*row) for row in cursor.execute(_READ, parameters)]
+        return list(map(LogRow._make, cursor.execute(_READ, parameters).fetchall()))
 
 
 def read_positions(database: Database, workspace_id: int, positions: Sequence[int]) -> list[LogRow]:
@@ -127,16 +127,17 @@ def read_positions(database: Database, workspace_id: int, positions: Sequence[in
         return [LogRow(*row) for row in cursor.execute(_READ_POSITIONS, (workspace_id, list(positions)))]
 
 
-def scan(database: Database, workspace_id: int, *, after: int, upto: int) -> Iterator[LogRow]:
+def scan(database: Database, workspace_id: int, *, after: int, upto: int) -> Iterator[tuple[int, str, bytes]]:
     """Yield the facts of the log in order, from behind `after` up to and with `upto`, however many they are.
 
-    Memory stays bounded; the caller holds a transaction for as long as it reads.
+    They are plain rows of what `LogRow` names, since there are millions. Memory stays bounded; the caller holds a
+    transaction for as long as it reads.
     """
     parameters = {"workspace_id": workspace_id, "after": after, "upto": upto, "limit": None}
     with database.cursor("scan", binary=True) as cursor:
-        cursor.itersize = _SCANNED_AT_ONCE
-        for row in cursor.execute(_READ, parameters):
-            yield LogRow(*row)
+        cursor.execute(_READ, parameters)
+        while rows := cursor.fetchmany(_SCANNED_AT_ONCE):
+            yield from rows
 
 
 def _told_apart(database: Database, workspace_id: int, prepared: Prepared, distinct: Prepared) -> Recorded:

@@ -1,32 +1,25 @@
 """What happened when: the sums of each campaign by quarter hours of UTC, a row a day, and how they are added up.
 
-A quarter hour is the number of quarter hours since 1970 in UTC, a day that of days. Nearly every time zone on earth
-begins its days at a quarter hour, so any period of any zone is a sum of these.
+Nearly every time zone on earth begins its days at a quarter hour, so any period of any zone is a sum of these.
 """
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import starmap
 from operator import attrgetter
 from typing import NamedTuple
 
-import msgspec
+import numpy as np
 from psycopg.sql import SQL
 
 from domain.recorder import Database
-from projections import sums
-
-QUARTERS_A_DAY = 96
-
-Cells = dict[int, int]  # by quarter hour: the sums, as one integer
-DayKey = tuple[int, int]  # campaign, day
-
-_Packed = list[tuple[int, bytes]]  # quarter hour of the day, and its sums; in order
-_decode: Callable[[bytes], _Packed] = msgspec.msgpack.Decoder(_Packed).decode
-_encode: Callable[[_Packed], bytes] = msgspec.msgpack.Encoder().encode
+from projections import cells
+from projections.cells import QUARTERS_A_DAY, Cells, Days
+from projections.journey import Integers
+from projections.metrics import MEASURES
 
 _LOAD = SQL("""
-SELECT k.campaign_id, k.day, a.quarters
-FROM unnest(%(campaign_ids)b::bigint[], %(days)b::int[]) AS k (campaign_id, day)
+SELECT k.place, a.quarters
+FROM unnest(%(campaign_ids)b::bigint[], %(days)b::int[]) WITH ORDINALITY AS k (campaign_id, day, place)
 CROSS JOIN LATERAL (
     SELECT quarters FROM campaign_activity
     WHERE workspace_id = %(workspace_id)s AND generation = %(generation)s
@@ -59,93 +52,63 @@ class Day(NamedTuple):
     quarters: bytes | None
 
 
-def by_day(cells: Mapping[int, int]) -> dict[int, Cells]:
-    """Return what changes, by day."""
-    days: dict[int, Cells] = {}
-    for quarter, change in cells.items():
-        if change:
-            days.setdefault(quarter // QUARTERS_A_DAY, {})[quarter] = change
-    return days
-
-
-def packed(day: int, cells: Mapping[int, int]) -> Day:
-    """Return a day as it is stored. Raises OverflowError where a sum is negative."""
-    found = [(quarter - day * QUARTERS_A_DAY, sums.pack(cell)) for quarter, cell in sorted(cells.items()) if cell]
-    return Day(day, sums.pack(sum(cells.values())), _encode(found))
-
-
-def unpacked(day: int, quarters: bytes) -> Cells:
-    """Return a stored day. Raises msgspec.DecodeError where the bytes are damaged."""
-    return {day * QUARTERS_A_DAY + quarter: sums.unpack(cell) for quarter, cell in _decode(quarters)}
-
-
-def add(cells: Cells, more: Mapping[int, int]) -> None:
-    """Add sums to those of the same quarter hours."""
-    for quarter, change in more.items():
-        cells[quarter] = cells.get(quarter, 0) + change
-
-
-def change(database: Database, workspace_id: int, generation: int, changes: Mapping[DayKey, Cells]) -> None:
+def change(database: Database, workspace_id: int, generation: int, campaign_ids: Sequence[int], changes: Cells) -> None:
     """Add to the stored days of one generation of a workspace; a day on which nothing is left has no row.
 
-    Raises msgspec.DecodeError and OverflowError where a stored day is damaged.
+    `changes` are by the campaigns' places in `campaign_ids`. Raises msgspec.DecodeError and OverflowError where a
+    stored day is damaged.
     """
     rows = {"workspace_id": workspace_id, "generation": generation}
+    touched = list(
+        dict.fromkeys(zip(changes.owners.tolist(), (changes.quarters // QUARTERS_A_DAY).tolist(), strict=True))
+    )
     with database.cursor(binary=True) as cursor:
-        cursor.execute(_LOAD, {**rows, **_keys(changes)})
-        stored = {(campaign_id, day): unpacked(day, quarters) for campaign_id, day, quarters in cursor}
-    written: dict[DayKey, Day] = {}
-    for key, cells in changes.items():
-        days = stored.get(key, {})
-        add(days, cells)
-        written[key] = packed(key[1], days)
-    gone = [key for key, day in written.items() if not day.sums]
-    for key in gone:
-        del written[key]
-    columns = {"sums": [day.sums for day in written.values()], "quarters": [day.quarters for day in written.values()]}
-    database.execute(_WRITE, {**rows, **_keys(written), **columns})
+        cursor.execute(_LOAD, {**rows, **_keys(campaign_ids, touched)})
+        places, quarters = list(zip(*cursor, strict=True)) or ((), ())
+    owners, days = np.array(touched, np.int64).reshape(-1, 2)[np.array(places, np.int64) - 1].T
+    written = cells.packed(cells.summed([cells.unpacked(owners, days, quarters), changes]))
+    left = list(zip(written.owners, written.days, strict=True))
+    database.execute(_WRITE, {**rows, **_keys(campaign_ids, left), "sums": written.sums, "quarters": written.quarters})
+    gone = set(touched).difference(left)
     if gone:
-        database.execute(_DELETE, {**rows, **_keys(gone)})
+        database.execute(_DELETE, {**rows, **_keys(campaign_ids, gone)})
 
 
-def copy(database: Database, workspace_id: int, generation: int, days: Iterable[tuple[int, Day]]) -> None:
-    """Write days, given with their campaigns, of which no rows are there yet."""
+def copy(database: Database, workspace_id: int, generation: int, campaign_ids: Sequence[int], days: Days) -> None:
+    """Write days, by the campaigns' places in `campaign_ids`, of which no rows are there yet."""
     with database.cursor() as cursor, cursor.copy(_COPY) as copying:
         copying.set_types(["bigint", "bigint", "bigint", "int4", "bytea", "bytea"])
-        for campaign_id, day in days:
-            copying.write_row((workspace_id, generation, campaign_id, *day))
+        for owner, day, sums, quarters in zip(*days, strict=True):
+            copying.write_row((workspace_id, generation, campaign_ids[owner], day, sums, quarters))
 
 
-def bucketed(days: Iterable[Day], starts: Sequence[int], end: int) -> list[int]:
+def bucketed(days: Sequence[Day], starts: Sequence[int], end: int) -> list[list[int]]:
     """Return the sums of each stretch from one of `starts` up to the next, the last up to `end` (quarter hours).
 
-    A day's quarter hours are needed only where a stretch begins or ends within it.
+    Of each stretch they are in order of `MEASURES`. A day's quarter hours are needed only where a stretch begins or
+    ends within it.
     """
-    found = [0] * len(starts)
-    first = starts[0]
-    for day, total, quarters in days:
-        begins = day * QUARTERS_A_DAY
-        ends = begins + QUARTERS_A_DAY
-        if ends <= first or begins >= end:
-            continue
-        bucket = bisect_right(starts, begins) - 1
-        following = bisect_left(starts, ends)
-        cuts = [begins, *starts[bucket + 1 : following], *([end] if end < ends else []), ends]
-        widest = max(range(len(cuts) - 1), key=lambda place: cuts[place + 1] - cuts[place])
-        rest = sums.unpack(total)
-        if len(cuts) > 2:  # noqa: PLR2004 (more than one stretch)
-            assert quarters is not None
-            cells = _decode(quarters)
-            # Most of a day belongs to one stretch as a rule: it gets what the others don't.
-            low, high = (bisect_left(cells, (cut - begins, b"")) for cut in cuts[widest : widest + 2])
-            for quarter, packed_cell in (*cells[:low], *cells[high:]):
-                cell = sums.unpack(packed_cell)
-                rest -= cell
-                if first <= begins + quarter < end:
-                    found[bisect_right(starts, begins + quarter) - 1] += cell
-        if first <= cuts[widest] < end:
-            found[bisect_right(starts, cuts[widest]) - 1] += rest
-    return found
+    bounds = np.array([*starts, end])
+    found = np.zeros((len(bounds) + 1, len(MEASURES)), np.int64)  # the first and the last are what lies outside
+
+    def bucket(quarters: Integers) -> Integers:
+        return np.searchsorted(bounds, quarters, "right")
+
+    begins = np.array([each.day for each in days], np.int64) * QUARTERS_A_DAY
+    # A day's sums go to the stretch of its noon: but for what belongs to others, which is taken from there again.
+    mostly = bucket(begins + QUARTERS_A_DAY // 2)
+    rows, places, values = cells.entries([each.sums for each in days])
+    np.add.at(found, (mostly[rows], places), values)
+    cut = np.flatnonzero((bucket(begins) != mostly) | (bucket(begins + QUARTERS_A_DAY - 1) != mostly))
+    if cut.size:
+        parts = cells.unpacked(cut, begins[cut] // QUARTERS_A_DAY, [_quarters(days[place]) for place in cut.tolist()])
+        own = bucket(parts.quarters)
+        other = np.flatnonzero(own != mostly[parts.owners])
+        places, values = parts.places[other], parts.values[other]
+        np.add.at(found, (own[other], places), values)
+        np.subtract.at(found, (mostly[parts.owners[other]], places), values)
+    listed: list[list[int]] = found[1:-1].tolist()
+    return listed
 
 
 def extent(days: Iterable[Day]) -> tuple[int, int] | None:
@@ -154,14 +117,27 @@ def extent(days: Iterable[Day]) -> tuple[int, int] | None:
     Where a day is given without its quarter hours, all of it counts.
     """
     rows = sorted(days, key=attrgetter("day"))
-    return (min(_quarters(rows[0])), max(_quarters(rows[-1]))) if rows else None
+    return (min(_happened(rows[0])), max(_happened(rows[-1]))) if rows else None
 
 
-def _quarters(day: Day) -> Iterable[int]:
+def by_day(of: Cells) -> list[Day]:
+    """Return sums that are all of one owner as days."""
+    return list(starmap(Day, zip(*cells.packed(of)[1:], strict=True)))
+
+
+def _happened(day: Day) -> Iterable[int]:
     first = day.day * QUARTERS_A_DAY
-    return range(first, first + QUARTERS_A_DAY) if day.quarters is None else unpacked(day.day, day.quarters)
+    if day.quarters is None:
+        return range(first, first + QUARTERS_A_DAY)
+    found: list[int] = cells.unpacked([0], [day.day], [day.quarters]).quarters.tolist()
+    return found
 
 
-def _keys(keys: Iterable[DayKey]) -> dict[str, object]:
+def _quarters(day: Day) -> bytes:
+    assert day.quarters is not None
+    return day.quarters
+
+
+def _keys(campaign_ids: Sequence[int], keys: Iterable[tuple[int, int]]) -> dict[str, object]:
     listed = list(keys)
-    return {"campaign_ids": [campaign_id for campaign_id, _ in listed], "days": [day for _, day in listed]}
+    return {"campaign_ids": [campaign_ids[owner] for owner, _ in listed], "days": [day for _, day in listed]}

@@ -1,100 +1,107 @@
-"""Where a journey's contributions belong: in which row of a breakdown, or to the journey's first touch.
+"""Where contributions belong: in which row of a breakdown, or to the journey's first touch.
 
 An outbound touch belongs to its own values. What a prospect does belongs, each value on its own, to the one that it
 carries itself, else to that of the latest touch not after it, be it none; a turn belongs where its reply does.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-from projections.activity import Cells
-from projections.journey import KINDS, LAST_TOUCH, QUARTER_MS, Fact, contributions
+import numpy as np
+from numpy.typing import NDArray
+
+from projections import cells, journey
+from projections.cells import QUARTER_MS, Cells
+from projections.journey import KIND, KINDS, LAST_TOUCH, TOUCH_CHANNELS, Facts, Integers, contributions
 from projections.metrics import MEASURES, TOUCHES, Enrolled, Once
-from projections.sums import UNITS
 
 By = Literal["step", "variant", "sender", "channel"]
 Value = int | str | None
 Row = tuple[Value, ...]
 
-_TOUCH_CHANNEL = {"EmailSent": "email", "InviteSent": "linkedin", "LinkedInMessageSent": "linkedin"}
-_INVITE, _EMAIL = KINDS.index("InviteSent"), KINDS.index("EmailSent")
 # What answers not the latest touch of any kind but the latest of this one.
 _ANSWERS = {
-    KINDS.index("InviteAccepted"): _INVITE,
-    **{KINDS.index(name): _EMAIL for name in ("EmailOpened", "EmailClicked", "EmailBounced")},
-}
-_VALUES: dict[By, Callable[[Fact], Value]] = {
-    "step": lambda fact: None if fact[2] < 0 else fact[2],
-    "sender": lambda fact: fact[3] or None,
-    "variant": lambda fact: fact[4] or None,
-    "channel": lambda fact: _TOUCH_CHANNEL.get(KINDS[fact[1]], fact[5]) or None,
+    "InviteSent": ("InviteAccepted",),
+    "EmailSent": ("EmailOpened", "EmailClicked", "EmailBounced"),
 }
 # What counts in each row that touched the prospect.
-_IN_EACH_ROW = {
-    place
-    for place, measure in enumerate(MEASURES)
-    if isinstance(measure.rule, Enrolled) or measure.rule == Once(TOUCHES)
-}
+_IN_EACH_ROW = np.array([isinstance(m.rule, Enrolled) or m.rule == Once(TOUCHES) for m in MEASURES])
 
 
-def first_touch(facts: Sequence[Fact]) -> Fact | None:
-    """Return a journey's first outbound touch; None where there is none."""
-    return next((fact for fact in facts if fact[1] <= LAST_TOUCH), None)
-
-
-def by_first_touch(journeys: Iterable[Sequence[Fact]]) -> Cells:
+def by_first_touch(facts: Facts) -> Cells:
     """Return what journeys contribute, all of each at its first outbound touch; without one, nowhere."""
-    cells: Cells = defaultdict(int)
-    for facts in journeys:
-        touch = first_touch(facts)
-        if touch is not None:
-            cells[touch[0] // QUARTER_MS] += sum(value * UNITS[place] for place, value, _ in contributions(facts))
-    return cells
+    places, values, dating = contributions(facts.journeys, facts.facts)
+    touches = journey.first_touches(facts)[facts.journeys[dating]]
+    touched = np.flatnonzero(touches >= 0)
+    quarters = facts.instants[touches[touched]] // QUARTER_MS
+    return cells.summed([cells.cells(np.zeros(touched.size, np.int64), quarters, places[touched], values[touched])])
 
 
-def attributed(facts: Sequence[Fact], by: Sequence[By]) -> Iterator[tuple[int, int, Fact, Row]]:
-    """Yield what a journey contributes: the measure's place, how much, the fact that dates it, and its row."""
-    read = [_VALUES[name] for name in by]
-    nothing: Row = (None,) * len(read)
-    touched: dict[Row, Fact] = {}  # by row: its first touch
-    rows: dict[int, Row] = {}  # by a fact's position
-    latest: dict[int, Row] = {}  # by the kind of touch
-    touch = nothing
-    for fact in facts:
-        kind = fact[1]
-        own = tuple([value(fact) for value in read])
-        if kind <= LAST_TOUCH:
-            latest[kind] = touch = rows[fact[6]] = own
-            touched.setdefault(own, fact)
-            continue
-        if None in own:
-            answered = latest.get(_ANSWERS[kind], nothing) if kind in _ANSWERS else touch
-            own = tuple([one if mine is None else mine for mine, one in zip(own, answered, strict=True)])
-        rows[fact[6]] = own
-    for place, value, fact in contributions(facts):
-        if place not in _IN_EACH_ROW:
-            yield place, value, fact, rows[fact[6]]
-        elif touched:
-            for row, first in touched.items():
-                yield place, value, first, row
-        else:
-            yield place, value, fact, nothing
-
-
-def breakdown(
-    journeys: Iterable[Sequence[Fact]], by: Sequence[By], first: int, end: int, *, at_first_touch: bool
-) -> dict[Row, int]:
+def breakdown(facts: Facts, by: Sequence[By], first: int, end: int, *, at_first_touch: bool) -> dict[Row, list[int]]:
     """Return the sums of each row to which anything belongs from instant `first` up to `end` (ms), in order.
 
-    Numbers ascend, strings by code points, none last.
+    Of each row they are in order of `MEASURES`. Numbers ascend, strings by code points, none last.
     """
-    rows: defaultdict[Row, int] = defaultdict(int)
-    for facts in journeys:
-        touch = first_touch(facts) if at_first_touch else None
-        if at_first_touch and (touch is None or not first <= touch[0] < end):
-            continue
-        for place, value, fact, row in attributed(facts, by):
-            if at_first_touch or first <= fact[0] < end:
-                rows[row] += value * UNITS[place]
-    return dict(sorted(rows.items(), key=lambda row: [(value is None, value or 0) for value in row[0]]))
+    codes, rows = np.unique(_codes(facts, by), axis=0, return_inverse=True)
+    places, values, dating, belongs = _attributed(facts, rows[1:], int(rows[0]))
+    if at_first_touch:
+        dating = journey.first_touches(facts)[facts.journeys[dating]]
+    at = facts.instants[dating]
+    counted = np.flatnonzero((dating >= 0) & (first <= at) & (at < end))
+    found = np.zeros((len(codes), len(MEASURES)), np.int64)
+    np.add.at(found, (belongs[counted], places[counted]), values[counted])
+    shown = np.unique(belongs[counted]).tolist()
+    told = {_told(facts, by, codes[row].tolist()): found[row].tolist() for row in shown}
+    return dict(sorted(told.items(), key=lambda row: [(value is None, value or 0) for value in row[0]]))
+
+
+def _attributed(facts: Facts, rows: Integers, nothing: int) -> tuple[Integers, Integers, NDArray[np.intp], Integers]:
+    """Return what is contributed: the measure's place, how much, the fact that dates it, and the row it belongs to.
+
+    `rows` says to which one each fact belongs, `nothing` is the one of what nobody touched.
+    """
+    places, values, dating = contributions(facts.journeys, facts.facts)
+    touches = np.flatnonzero(facts.kinds <= LAST_TOUCH)
+    _, firsts = np.unique(facts.journeys[touches] * (rows.max(initial=nothing) + 1) + rows[touches], return_index=True)
+    firsts = touches[firsts]  # of each row that touched a journey, the first touch
+    once = ~_IN_EACH_ROW[places]
+    parts = [(places[once], values[once], dating[once], rows[dating[once]])]
+    untouched = journey.first_touches(facts)[facts.journeys[dating]] < 0
+    alone = ~once & untouched
+    parts.append((places[alone], values[alone], dating[alone], np.full(int(alone.sum()), nothing)))
+    for place in np.flatnonzero(_IN_EACH_ROW).tolist():
+        counted = facts.journeys[dating[(places == place) & ~untouched]]
+        at = firsts[np.isin(facts.journeys[firsts], counted)]
+        parts.append((np.full(at.size, place), np.ones(at.size, np.int64), at, rows[at]))
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return columns[0], columns[1], columns[2], columns[3]
+
+
+def _codes(facts: Facts, by: Sequence[By]) -> Integers:
+    """Return a row of codes for each fact, to which it belongs; before them, the one of what belongs nowhere."""
+    answered: NDArray[np.intp] = journey.latest(facts.kinds <= LAST_TOUCH, facts.journeys)
+    for touch, answers in _ANSWERS.items():
+        is_answer = np.isin(facts.kinds, [KIND[name] for name in answers])
+        answered = np.where(is_answer, journey.latest(facts.kinds == KIND[touch], facts.journeys), answered)
+    found = np.zeros((facts.facts.size + 1, len(by)), np.int64)
+    for column, name in enumerate(by):
+        own = _own(facts, name)
+        found[1:, column] = np.where((own == 0) & (answered >= 0), own[answered], own)
+    return found
+
+
+def _own(facts: Facts, name: By) -> Integers:
+    """Return the codes of the values that facts carry themselves; a touch has the channel of its kind."""
+    if name == "channel":
+        code = {kind: facts.words.index(channel) + 1 for kind, channel in TOUCH_CHANNELS.items()}
+        of_kinds = np.array([code.get(kind, 0) for kind in KINDS])
+        channels: Integers = np.maximum(of_kinds[facts.kinds], facts.channels)
+        return channels
+    return {"step": facts.steps, "sender": facts.senders, "variant": facts.variants}[name]
+
+
+def _told(facts: Facts, by: Sequence[By], codes: Sequence[int]) -> Row:
+    return tuple(
+        None if not code else code - 1 if name == "step" else facts.words[code - 1]
+        for name, code in zip(by, codes, strict=True)
+    )

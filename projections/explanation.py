@@ -1,12 +1,14 @@
 """Why a number is what it is: each contribution with its instant, its value and the facts that make it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from domain.events import Event
 from domain.instants import format_instant
-from projections.attribution import first_touch
-from projections.journey import LAST_TOUCH, Fact, contributions
+from projections import journey
+from projections.journey import LAST_TOUCH, Facts, Integers, contributions
 from projections.metrics import MEASURES, METRICS, Derived, Each, Turns, TurnTime
 
 AVERAGE = "average_reply_time"  # is explained by its turns, in ms
@@ -27,20 +29,30 @@ class Contribution(NamedTuple):
     positions: tuple[int, ...]
 
 
-def explain(
-    journeys: Iterable[tuple[str, Sequence[Fact]]], metric: str, first: int, end: int, *, at_first_touch: bool
+def explain(  # noqa: PLR0913 (a question)
+    prospect_ids: Sequence[str], facts: Facts, metric: str, first: int, end: int, *, at_first_touch: bool
 ) -> list[Contribution]:
     """Return what makes up a number, one of `EXPLAINED`, from instant `first` up to `end` (ms), in order.
 
-    `journeys` are those of one campaign, given with their prospects.
+    `facts` are those of one campaign, `prospect_ids` say whose each journey is.
     """
-    found = [
-        contribution
-        for prospect_id, facts in journeys
-        for contribution in _explained(prospect_id, facts, EXPLAINED[metric], at_first_touch=at_first_touch)
-        if first <= contribution.at < end
-    ]
-    return sorted(found)
+    places, values, dating = contributions(facts.journeys, facts.facts)
+    of_metric = places == EXPLAINED[metric]
+    values, dating = values[of_metric], dating[of_metric]
+    dated = journey.first_touches(facts)[facts.journeys[dating]] if at_first_touch else dating
+    at = facts.instants[dated]
+    counted = np.flatnonzero((dated >= 0) & (first <= at) & (at < end))
+    rule = MEASURES[EXPLAINED[metric]].rule
+    lowest = facts.positions if isinstance(rule, Each) else _lowest(facts)  # of facts alike, each event counts
+    named = [lowest[dating[counted]].tolist()]
+    if isinstance(rule, Turns | TurnTime):
+        touches = journey.latest(facts.kinds <= LAST_TOUCH, facts.journeys)
+        named.insert(0, lowest[touches[dating[counted]]].tolist())
+    columns = (at[counted].tolist(), facts.journeys[dating[counted]].tolist(), values[counted].tolist())
+    return sorted(
+        Contribution(instant, prospect_ids[whose], positions[-1], value, positions)
+        for instant, whose, value, positions in zip(*columns, zip(*named, strict=True), strict=True)
+    )
 
 
 def told(contribution: Contribution, facts: Mapping[int, Event]) -> dict[str, object]:
@@ -62,28 +74,10 @@ def told(contribution: Contribution, facts: Mapping[int, Event]) -> dict[str, ob
     }
 
 
-def _explained(prospect_id: str, facts: Sequence[Fact], place: int, *, at_first_touch: bool) -> Iterator[Contribution]:
-    touch = first_touch(facts) if at_first_touch else None
-    if at_first_touch and touch is None:
-        return
-    rule = MEASURES[place].rule
-    for contributed, value, fact in contributions(facts):
-        if contributed != place:
-            continue
-        if isinstance(rule, Each):  # of facts alike, each counts
-            positions: tuple[int, ...] = (fact[6],)
-        elif isinstance(rule, Turns | TurnTime):
-            positions = (_lowest(facts, _answered(facts, fact)), _lowest(facts, fact))
-        else:
-            positions = (_lowest(facts, fact),)
-        yield Contribution(touch[0] if touch else fact[0], prospect_id, positions[-1], value, positions)
-
-
-def _answered(facts: Sequence[Fact], reply: Fact) -> Fact:
-    """Return the latest touch before a reply that closes a turn."""
-    return next(fact for fact in reversed(facts[: facts.index(reply)]) if fact[1] <= LAST_TOUCH)
-
-
-def _lowest(facts: Sequence[Fact], fact: Fact) -> int:
-    """Return the lowest position of the facts that are alike."""
-    return min(each[6] for each in facts if each[:6] == fact[:6] and each[7] == fact[7])
+def _lowest(facts: Facts) -> Integers:
+    """Return for each fact the lowest position of those that are alike; they stand together, the lowest first."""
+    alike = np.ones(facts.facts.size, np.bool_)
+    for column in (facts.journeys, facts.facts, facts.steps, facts.senders, facts.variants, facts.channels):
+        alike &= np.diff(column, prepend=-1) == 0
+    firsts = np.maximum.accumulate(np.where(alike, 0, np.arange(alike.size)))
+    return facts.positions[firsts]

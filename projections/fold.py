@@ -4,43 +4,42 @@ An event's whole effect is what its journey contributes with it less what it con
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 from psycopg.sql import SQL
 
-from domain.events import ProspectEvent, UndecodableError, decode
-from domain.ledger import LogRow
 from domain.recorder import Database
-from projections import activity, campaign, journey, sums
-from projections.activity import DayKey
-from projections.campaign import About, CampaignEvent
-from projections.journey import Fact
+from projections import activity, campaign, cells, journey
+from projections.campaign import About
+from projections.cells import QUARTER_MS, Cells, Days
+from projections.gathered import FoldError, Gathered, Journeys
+from projections.journey import FACT_BITS, FACT_BYTES, FACT_MASK, STORED, Integers
 from projections.metrics import MEASURES
 
-# LATERAL … LIMIT looks each journey up by its whole key, also where the planner's statistics know nothing of it yet.
-_LOAD_JOURNEYS = SQL("""
-SELECT k.campaign_id, k.prospect_id,
-    CASE WHEN sum(octet_length(j.facts)) OVER (ROWS UNBOUNDED PRECEDING) <= %(most)s THEN j.facts END
-FROM unnest(%(campaign_ids)b::bigint[], %(prospect_ids)b::text[]) AS k (campaign_id, prospect_id)
-CROSS JOIN LATERAL (
-    SELECT facts FROM journey
-    WHERE workspace_id = %(workspace_id)s AND generation = %(generation)s
-        AND campaign_id = k.campaign_id AND prospect_id = k.prospect_id
-    LIMIT 1
-) AS j
+# Journeys at once: what these need of memory is bounded, and their numbers leave a fact room in an integer.
+AT_ONCE = 4_000
+LONG_BYTES = 8 * 1024  # of facts; what is longer is asked for by itself
+assert AT_ONCE << FACT_BITS + 1 < 1 << 63
+
+# Facts are put behind those that are there, and the whole comes back: each journey is looked up once.
+_GROW_JOURNEYS = SQL("""
+INSERT INTO journey AS j (workspace_id, generation, campaign_id, prospect_id, facts, details)
+SELECT %(workspace_id)s, %(generation)s, k.campaign_id, k.prospect_id, k.facts, k.details
+FROM unnest(%(campaign_ids)b::bigint[], %(prospect_ids)b::text[], %(facts)b::bytea[], %(details)b::bytea[])
+    AS k (campaign_id, prospect_id, facts, details)
+ON CONFLICT (workspace_id, generation, campaign_id, prospect_id)
+DO UPDATE SET facts = j.facts || excluded.facts, details = j.details || excluded.details
+RETURNING campaign_id, prospect_id, CASE WHEN octet_length(facts) <= %(long)s THEN facts END
 """)
-_WRITE_JOURNEYS = SQL("""
-INSERT INTO journey (workspace_id, generation, campaign_id, prospect_id, facts)
-SELECT %(workspace_id)s, %(generation)s, k.campaign_id, k.prospect_id, k.facts
-FROM unnest(%(campaign_ids)b::bigint[], %(prospect_ids)b::text[], %(facts)b::bytea[])
-    AS k (campaign_id, prospect_id, facts)
-ON CONFLICT (workspace_id, generation, campaign_id, prospect_id) DO UPDATE SET facts = excluded.facts
+_READ_JOURNEY = SQL("""
+SELECT facts FROM journey WHERE workspace_id = %s AND generation = %s AND campaign_id = %s AND prospect_id = %s
 """)
-_COPY_JOURNEYS = SQL(
-    "COPY journey (workspace_id, generation, campaign_id, prospect_id, facts) FROM STDIN (FORMAT binary)"
-)
+_COPY_JOURNEYS = SQL("""
+COPY journey (workspace_id, generation, campaign_id, prospect_id, facts, details) FROM STDIN (FORMAT binary)
+""")
 _LOAD_CAMPAIGNS = SQL("""
 SELECT campaign_id, about, totals, facts FROM campaign
 WHERE workspace_id = %(workspace_id)s AND generation = %(generation)s AND campaign_id = ANY(%(campaign_ids)b)
@@ -53,13 +52,6 @@ SET about = excluded.about, name = excluded.name, status = excluded.status, tota
     facts = excluded.facts
 """)
 
-MAX_BYTES = 8 * 1024 * 1024  # of stored journeys that are loaded at once; they take twenty times as much unpacked
-
-_UNLIMITED = 2**63 - 1
-_WRITTEN_AT_ONCE = 2_000  # journeys
-
-JourneyKey = tuple[int, str]  # campaign, prospect
-
 
 class Rows(NamedTuple):
     """Which read rows are meant: those of one generation of one workspace."""
@@ -68,48 +60,55 @@ class Rows(NamedTuple):
     generation: int
 
 
-class FoldError(Exception):
-    """A fact can't be folded: it, or the journey that it belongs to, is not understood. Nothing was written."""
+class Gained(NamedTuple):
+    """What new facts add to campaigns: to their sums by quarter hour, whose owners are places in `campaign_ids`.
 
-    def __init__(self, position: int, reason: str) -> None:
-        """Take the fact's position in the log and what is wrong, in words for an operator."""
-        super().__init__(position, reason)  # as given, so that it can come from another process
-        self.position = position
-        self.reason = reason
+    And to the numbers of their facts.
+    """
 
-    def __str__(self) -> str:
-        """Say both."""
-        return f"position {self.position}: {self.reason}"
+    campaign_ids: list[int]
+    cells: Cells
+    facts: dict[int, int]
 
+    def totals(self) -> dict[int, Integers]:
+        """Return what is added to the sums of each campaign."""
+        return dict(zip(self.campaign_ids, cells.totals(self.cells, len(self.campaign_ids)), strict=True))
 
-class Gathered(NamedTuple):
-    """A stretch of the log, sorted by journey and by campaign; positions are 0 where it is empty."""
-
-    first: int
-    last: int
-    journeys: dict[JourneyKey, list[Fact]]
-    campaigns: dict[int, About]
+    def days(self) -> Days:
+        """Return what is added as days are stored."""
+        return cells.packed(self.cells)
 
 
-class Gained:
-    """What new facts add, by campaign: to the sums of each quarter hour, and to the number of facts."""
+class Gaining:
+    """Adds up what new facts add."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self.cells: defaultdict[int, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
-        self.facts: defaultdict[int, int] = defaultdict(int)
+        self._places: dict[int, int] = {}
+        self._cells = [cells.NOTHING]
+        self._facts: dict[int, int] = defaultdict(int)
 
-    def totals(self) -> dict[int, int]:
-        """Return what is added to the sums of each campaign."""
-        return {campaign_id: sum(cells.values()) for campaign_id, cells in self.cells.items()}
+    def add(self, journeys: Journeys, stored: Sequence[bytes]) -> None:
+        """Add what facts contribute that were put behind those of their journeys, which are given as they are now."""
+        places = [self._places.setdefault(campaign_id, len(self._places)) for campaign_id, _ in journeys.keys]
+        for (campaign_id, _), number in zip(journeys.keys, journeys.counts.tolist(), strict=True):
+            self._facts[campaign_id] += number
+        lengths = np.fromiter(map(len, stored), np.int64, len(stored)) // FACT_BYTES
+        facts = np.frombuffer(b"".join(stored), STORED)
+        numbers = np.repeat(np.arange(len(stored)), lengths)
+        new = np.arange(facts.size) >= np.repeat(np.cumsum(lengths) - journeys.counts, lengths)
+        # Plain integers are sorted fastest: the journey, the fact, and in the lowest bit whether it is new.
+        whole = (numbers << FACT_BITS | facts) << 1 | new
+        whole.sort()
+        numbers, facts, new = whole >> FACT_BITS + 1, whole >> 1 & FACT_MASK, whole & 1 == 1
+        changes = journey.changes(numbers, facts, new)
+        owners = np.array(places, np.int64)[numbers[changes.facts]]
+        quarters = (facts[changes.facts] >> journey.KIND_BITS) // QUARTER_MS
+        self._cells.append(cells.cells(owners, quarters, changes.places, changes.values))
 
-    def days(self) -> dict[DayKey, activity.Cells]:
-        """Return what is added to each day of each campaign."""
-        return {
-            (campaign_id, day): cells
-            for campaign_id, quarters in sorted(self.cells.items())
-            for day, cells in sorted(activity.by_day(quarters).items())
-        }
+    def gained(self) -> Gained:
+        """Return what was added."""
+        return Gained(list(self._places), cells.summed(self._cells), dict(self._facts))
 
 
 class Campaign(NamedTuple):
@@ -123,154 +122,92 @@ class Campaign(NamedTuple):
 def fold(
     database: Database,
     rows: Rows,
-    log: Sequence[LogRow],
+    gathered: Gathered,
     *,
-    aside: Collection[int | None] = (),
     empty: bool = False,
-) -> int | None:
-    """Add a stretch of the log to the read rows, and return the last position folded; None where it was empty.
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Add what a stretch of the log says to the read rows.
 
-    The caller holds a transaction, and is the only one that writes to these rows. Positions in `aside` are passed
-    over; `empty` says that there are no rows yet. Raises FoldError, and nothing is written, for the first fact that
-    can't be folded.
+    The caller holds a transaction, and is the only one that writes to these rows; `empty` says that there are none
+    yet. `meanwhile` is called once, while PostgreSQL is busy. Raises FoldError, and nothing is written, for a fact
+    that can't be folded since a row is damaged.
     """
-    gathered = gather(log, aside)
-    if not gathered.last:
-        return None
-    stored = {} if empty else _load_journeys(database, rows, gathered.journeys)
-    if stored is None:  # too much for the memory at once
-        half = len(log) // 2
-        with database.transaction():
-            for part in (log[:half], log[half:]):
-                fold(database, rows, part, aside=aside)
-        return gathered.last
-    gained = Gained()
+    journeys = gathered.facts.by_journey()
     if empty:
-        copy_journeys(database, rows, contributed(gathered.journeys, stored, gained))
-        days = ((campaign_id, activity.packed(day, cells)) for (campaign_id, day), cells in gained.days().items())
-        activity.copy(database, *rows, days)
+        gained = copy_journeys(database, rows, journeys)
+        activity.copy(database, *rows, gained.campaign_ids, gained.days())
         write_campaigns(database, rows, gained.totals(), gained.facts, gathered.campaigns, {})
-        return gathered.last
-    touched = sorted({campaign_id for campaign_id, _ in gathered.journeys} | gathered.campaigns.keys())
-    campaigns = _load_campaigns(database, rows, touched, gathered.first)
-    keys = sorted(gathered.journeys)
+        return
     with database.transaction():
-        # In pieces, without waiting for answers: PostgreSQL writes one while the next is worked out here.
-        with database.pipeline():
-            for first in range(0, len(keys), _WRITTEN_AT_ONCE):
-                piece = {key: gathered.journeys[key] for key in keys[first : first + _WRITTEN_AT_ONCE]}
-                write_journeys(database, rows, contributed(piece, stored, gained))
-            write_campaigns(database, rows, gained.totals(), gained.facts, gathered.campaigns, campaigns)
+        gained = _grow_journeys(database, rows, journeys, meanwhile)
         try:
-            activity.change(database, *rows, gained.days())
+            activity.change(database, *rows, gained.campaign_ids, gained.cells)
         except (msgspec.DecodeError, OverflowError) as error:
             raise FoldError(gathered.first, f"a row of its campaign's activity is damaged: {error}") from error
-    return gathered.last
+        touched = sorted({*gained.campaign_ids, *gathered.campaigns})
+        stored = _load_campaigns(database, rows, touched, gathered.first)
+        write_campaigns(database, rows, gained.totals(), gained.facts, gathered.campaigns, stored)
 
 
-def gather(log: Iterable[LogRow], aside: Collection[int | None]) -> Gathered:
-    """Sort a stretch of the log by journey and by campaign. Raises FoldError for the first that can't be folded."""
-    journeys: dict[JourneyKey, list[Fact]] = defaultdict(list)
-    campaigns: dict[int, About] = {}
-    first = position = 0
-    for position, topic, state in log:
-        first = first or position
-        if position in aside:
-            continue
-        try:
-            event = decode(topic, state)
-        except UndecodableError as error:
-            raise FoldError(position, str(error)) from error
-        if isinstance(event, ProspectEvent):
-            journeys[event.campaign_id, event.prospect_id].append(journey.fact_of(event, position))
-        elif isinstance(event, CampaignEvent):
-            about = campaigns.get(event.campaign_id, About())
-            campaigns[event.campaign_id] = campaign.told(about, event)
-        else:
-            raise FoldError(position, f"nothing folds {topic}")
-    return Gathered(first, position, journeys, campaigns)
-
-
-def fault(row: LogRow) -> str | None:
-    """Return why this fact can't be folded whatever its journey is; None where it can be."""
-    try:
-        gather([row], ())
-    except FoldError as error:
-        return error.reason
-    return None
-
-
-def contributed(
-    journeys: Mapping[JourneyKey, list[Fact]], stored: Mapping[JourneyKey, bytes], gained: Gained
-) -> dict[JourneyKey, bytes]:
-    """Add what new facts contribute to what is gained; return their journeys as they are to be stored.
-
-    `stored` holds the journeys that are there already; what is returned is in order of the keys. Raises FoldError
-    where a stored one is damaged.
-    """
-    packed: dict[JourneyKey, bytes] = {}
-    for key in sorted(journeys):
-        facts = journeys[key]
-        cells = gained.cells[key[0]]
-        gained.facts[key[0]] += len(facts)
-        before = _unpacked(stored[key], facts) if key in stored else []
-        after = journey.in_order([*before, *facts])
-        journey.add(cells, before, after)
-        packed[key] = journey.pack(after)
-    return packed
-
-
-def _unpacked(stored: bytes, new: Sequence[Fact]) -> list[Fact]:
-    try:
-        return journey.unpack(stored)
-    except msgspec.DecodeError as error:
-        raise FoldError(min(fact[6] for fact in new), f"its journey's row is damaged: {error}") from error
-
-
-def _load_journeys(
-    database: Database, rows: Rows, journeys: Mapping[JourneyKey, list[Fact]]
-) -> dict[JourneyKey, bytes] | None:
-    """Return those that are stored; None where they are several and too large together."""
-    keys = journeys.keys()
-    parameters = {
-        "most": MAX_BYTES if sum(map(len, journeys.values())) > 1 else _UNLIMITED,
-        "workspace_id": rows.workspace_id,
-        "generation": rows.generation,
-        "campaign_ids": [campaign_id for campaign_id, _ in keys],
-        "prospect_ids": [prospect_id for _, prospect_id in keys],
-    }
-    with database.cursor(binary=True) as cursor:
-        cursor.execute(_LOAD_JOURNEYS, parameters)
-        found = {(campaign_id, prospect_id): facts for campaign_id, prospect_id, facts in cursor}
-    return None if None in found.values() else found
-
-
-def write_journeys(database: Database, rows: Rows, journeys: Mapping[JourneyKey, bytes]) -> None:
-    """Write journeys, over their rows where there are any."""
-    parameters = {
-        "workspace_id": rows.workspace_id,
-        "generation": rows.generation,
-        "campaign_ids": [campaign_id for campaign_id, _ in journeys],
-        "prospect_ids": [prospect_id for _, prospect_id in journeys],
-        "facts": list(journeys.values()),
-    }
-    database.execute(_WRITE_JOURNEYS, parameters)
-
-
-def copy_journeys(database: Database, rows: Rows, journeys: Mapping[JourneyKey, bytes]) -> None:
-    """Write journeys of which no rows are there yet."""
+def copy_journeys(database: Database, rows: Rows, journeys: Journeys) -> Gained:
+    """Write journeys of which no rows are there yet, and return what they add."""
+    gaining = Gaining()
     with database.cursor() as cursor, cursor.copy(_COPY_JOURNEYS) as copy:
-        copy.set_types(["bigint", "bigint", "bigint", "text", "bytea"])
-        for (campaign_id, prospect_id), facts in journeys.items():
-            copy.write_row((rows.workspace_id, rows.generation, campaign_id, prospect_id, facts))
+        copy.set_types(["bigint", "bigint", "bigint", "text", "bytea", "bytea"])
+        for piece in journeys.pieces(AT_ONCE):
+            stored = piece.stored()
+            for (campaign_id, prospect_id), facts, details in zip(piece.keys, stored, piece.details, strict=True):
+                copy.write_row((*rows, campaign_id, prospect_id, facts, details))
+            gaining.add(piece, stored)
+    return gaining.gained()
+
+
+def _grow_journeys(database: Database, rows: Rows, journeys: Journeys, meanwhile: Callable[[], None]) -> Gained:
+    """Put facts behind those of their journeys, and return what they add. Raises FoldError where one is damaged."""
+    gaining = Gaining()
+    written: tuple[Journeys, list[bytes]] | None = None
+    with database.pipeline():
+        for piece in journeys.pieces(AT_ONCE):
+            cursor = database.cursor(binary=True)
+            cursor.execute(_GROW_JOURNEYS, {**rows._asdict(), "long": LONG_BYTES, **_columns(piece)})
+            if written:  # worked out here while PostgreSQL writes the next
+                gaining.add(*written)
+            else:
+                meanwhile()
+            found = {(campaign_id, prospect_id): facts for campaign_id, prospect_id, facts in cursor.fetchall()}
+            stored = [found[key] for key in piece.keys]
+            long = np.array([facts is None for facts in stored])
+            for each in piece.chosen(long).pieces(1):
+                [(facts,)] = database.execute(_READ_JOURNEY, (*rows, *each.keys[0]), binary=True).fetchall()
+                gaining.add(each, _whole(each, [facts]))
+            written = piece.chosen(~long), _whole(piece.chosen(~long), [each for each in stored if each is not None])
+    if written:
+        gaining.add(*written)
+    return gaining.gained()
+
+
+def _columns(piece: Journeys) -> dict[str, object]:
+    return {
+        "campaign_ids": [campaign_id for campaign_id, _ in piece.keys],
+        "prospect_ids": [prospect_id for _, prospect_id in piece.keys],
+        "facts": piece.stored(),
+        "details": piece.details,
+    }
+
+
+def _whole(journeys: Journeys, stored: list[bytes]) -> list[bytes]:
+    """Return what is stored of journeys; raise FoldError, for the first new fact of a damaged one, where any is."""
+    whole = journey.are_whole(stored)
+    if not whole.all():
+        damaged = journeys.chosen(~whole)
+        firsts = map(journey.first_position, damaged.details, damaged.counts.tolist())
+        raise FoldError(min(firsts), "its journey's row is damaged")
+    return stored
 
 
 def _load_campaigns(database: Database, rows: Rows, campaign_ids: Sequence[int], first: int) -> dict[int, Campaign]:
-    parameters = {
-        "workspace_id": rows.workspace_id,
-        "generation": rows.generation,
-        "campaign_ids": campaign_ids,
-    }
+    parameters = {**rows._asdict(), "campaign_ids": campaign_ids}
     with database.cursor(binary=True) as cursor:
         cursor.execute(_LOAD_CAMPAIGNS, parameters)
         try:
@@ -282,7 +219,7 @@ def _load_campaigns(database: Database, rows: Rows, campaign_ids: Sequence[int],
 def write_campaigns(  # noqa: PLR0913 (what is added, and to what)
     database: Database,
     rows: Rows,
-    totals: Mapping[int, int],
+    totals: Mapping[int, Integers],
     facts: Mapping[int, int],
     abouts: Mapping[int, About],
     stored: Mapping[int, Campaign],
@@ -292,15 +229,15 @@ def write_campaigns(  # noqa: PLR0913 (what is added, and to what)
     for campaign_id in sorted(totals.keys() | abouts.keys()):
         before = stored.get(campaign_id, Campaign())
         about = campaign.both(before.about, abouts.get(campaign_id, About()))
+        gained = totals[campaign_id].tolist() if campaign_id in totals else Campaign().totals
         written.append(
             {
-                "workspace_id": rows.workspace_id,
-                "generation": rows.generation,
+                **rows._asdict(),
                 "campaign_id": campaign_id,
                 "about": campaign.pack(about),
                 "name": about.name and about.name[2],
                 "status": about.status and about.status[2],
-                "totals": sums.listed(sums.of(before.totals) + totals.get(campaign_id, 0)),
+                "totals": [one + more for one, more in zip(before.totals, gained, strict=True)],
                 "facts": before.facts + facts.get(campaign_id, 0),
             }
         )

@@ -1,15 +1,17 @@
-"""One prospect in one campaign: the list of what happened, and what it contributes to the numbers.
+"""Journeys, many at a time: what is kept of what happened to prospects in campaigns, and what it makes of the numbers.
 
-`contributions` is the whole definition of the numbers. It sees a journey's facts in an order that does not depend on
-how they arrived, so neither does anything that is computed from it.
+`contributions` is the whole definition of the numbers. It sees the facts of any number of journeys by columns, in an
+order that does not depend on how they arrived, so neither does anything that is computed from it.
 """
 
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from domain.events import EVENTS, ProspectEvent, ReplyReceived
+from domain.events import EVENTS, INSTANT_BITS, ProspectEvent, ReplyReceived
 from projections.metrics import (
     AUTOMATIC_REPLY,
     MEASURES,
@@ -22,151 +24,245 @@ from projections.metrics import (
     Turns,
     TurnTime,
 )
-from projections.sums import UNITS
 
-QUARTER_MS = 900_000  # activity is kept by quarter hours of UTC
+Integers = NDArray[np.int64]
 
-# A fact of a journey: (instant in ms, kind, step, sender, variant, channel, position in the log, automatic). None is
-# -1 or "", so that plain comparison is the order of a journey: by instant, touches first, then by type, then by the
-# values, none first; of facts alike in all this the lower position. Stored, so a change wants a new FOLD_VERSION.
-Fact = tuple[int, int, int, str, str, str, int, bool]
-
+# In the domain's order of facts at the same instant: touches first, then by name. Automatic replies are told apart.
 KINDS = (
     *TOUCHES,
     *sorted(event.__name__ for event in EVENTS if issubclass(event, ProspectEvent) and event.__name__ not in TOUCHES),
     AUTOMATIC_REPLY,
 )
-_KIND = {name: kind for kind, name in enumerate(KINDS)}
+KIND = {name: kind for kind, name in enumerate(KINDS)}
 LAST_TOUCH = len(TOUCHES) - 1
-_REPLY = _KIND[REPLY]
-_AUTOMATIC_REPLY = _KIND[AUTOMATIC_REPLY]
+TOUCH_CHANNELS = {"EmailSent": "email", "InviteSent": "linkedin", "LinkedInMessageSent": "linkedin"}
+
+# A journey is stored as two columns, which grow at their ends. `facts` is an integer of eight bytes for each fact:
+# what decides the numbers, the instant (ms) and, in the lower bits, the kind. `details` is a list in msgpack for each:
+# the position in the log, step, sender, variant and channel, which only say where a number belongs and what made it.
+# Stored, so a change wants a new FOLD_VERSION.
+KIND_BITS = 5
+KIND_MASK = (1 << KIND_BITS) - 1
+FACT_BITS = INSTANT_BITS + KIND_BITS
+FACT_MASK = (1 << FACT_BITS) - 1
+FACT_BYTES = 8
+STORED = np.dtype("<i8")
+assert len(KINDS) <= 1 << KIND_BITS
+
+_Details = tuple[int, int | None, str | None, str | None, str | None]
+_encode: Callable[[_Details], bytes] = msgspec.msgpack.Encoder().encode
+_decode: Callable[[bytes], list[_Details]] = msgspec.msgpack.Decoder(list[_Details]).decode
 
 
-# A number's part: which measure (its place in `MEASURES`), how much, and the fact that dates it.
-Contribution = tuple[int, int, Fact]
+def _by_kind(holds: Callable[[int], bool]) -> NDArray[np.bool_]:
+    return np.array([holds(kind) for kind in range(1 << KIND_BITS)])
 
 
-def _places(rule: type) -> list[int]:
-    return [place for place, measure in enumerate(MEASURES) if isinstance(measure.rule, rule)]
+def _is_one_of(*kinds: str) -> NDArray[np.bool_]:
+    return _by_kind(lambda kind: kind < len(KINDS) and KINDS[kind] in kinds)
 
 
-_EACH = [
-    [place for place, measure in enumerate(MEASURES) if measure.rule == Each(kind)] for kind in KINDS
-]  # by kind: where each event of it counts
-_ONCE = [
-    [place for place, measure in enumerate(MEASURES) if isinstance(measure.rule, Once) and kind in measure.rule.kinds]
-    for kind in KINDS
-]  # by kind: where its first event may count
-_PAIRS = [
-    (place, _KIND[measure.rule.kind], _KIND[measure.rule.over])
-    for place, measure in enumerate(MEASURES)
-    if isinstance(measure.rule, Latest)
+_EACH = np.array(  # by kind: the place of the measure that counts its events; -1: none
+    [
+        next((place for place, measure in enumerate(MEASURES) if measure.rule == Each(kind)), -1)
+        for kind in (*KINDS, *("",) * ((1 << KIND_BITS) - len(KINDS)))
+    ]
+)
+_IS_KNOWN = _by_kind(lambda kind: kind < len(KINDS))
+_IS_TOUCH = _is_one_of(*TOUCHES)
+_IS_TOUCH_OR_REPLY = _is_one_of(*TOUCHES, REPLY)
+_ONCE = [(p, _is_one_of(*m.rule.kinds)) for p, m in enumerate(MEASURES) if isinstance(m.rule, Once)]
+_LATEST = [
+    (p, KIND[m.rule.kind], _is_one_of(m.rule.kind, m.rule.over))
+    for p, m in enumerate(MEASURES)
+    if isinstance(m.rule, Latest)
 ]
 _ENROLLED = [
-    (place, _KIND[measure.rule.added], _KIND[measure.rule.removed])
-    for place, measure in enumerate(MEASURES)
-    if isinstance(measure.rule, Enrolled)
+    (p, KIND[m.rule.added], KIND[m.rule.removed], _is_one_of(m.rule.added, m.rule.removed))
+    for p, m in enumerate(MEASURES)
+    if isinstance(m.rule, Enrolled)
 ]
-_TURNS = _places(Turns)
-_TURN_TIME = _places(TurnTime)
-
-# As `Fact`, of a kind that there is.
-_Stored = tuple[int, Annotated[int, msgspec.Meta(ge=0, lt=len(KINDS))], int, str, str, str, int, bool]
-_decode: Callable[[bytes], list[Fact]] = msgspec.msgpack.Decoder(list[_Stored]).decode
-_encode = msgspec.msgpack.Encoder().encode
+_TURNS = [place for place, measure in enumerate(MEASURES) if isinstance(measure.rule, Turns)]
+_TURN_TIME = [place for place, measure in enumerate(MEASURES) if isinstance(measure.rule, TurnTime)]
 
 
-def fact_of(event: ProspectEvent, position: int) -> Fact:
-    """Return what a journey keeps of an event at this position of the log."""
-    channel, automatic = (event.channel, event.automatic) if isinstance(event, ReplyReceived) else (None, False)
-    return (
-        event.occurred_at,
-        _KIND[type(event).__name__],
-        -1 if event.step is None else event.step,
-        event.sender_id or "",
-        event.variant or "",
-        channel or "",
-        position,
-        automatic,
-    )
+class Contributions(NamedTuple):
+    """Parts of numbers, by columns: the measure's place in `MEASURES`, how much, and which fact dates it."""
+
+    places: Integers
+    values: Integers
+    facts: NDArray[np.intp]
 
 
-def pack(facts: Sequence[Fact]) -> bytes:
-    """Return a journey's facts, in order, as they are stored."""
-    return _encode(facts)
+class Facts(NamedTuple):
+    """Facts by columns, journey by journey and in the domain's order; the values are codes, 0: none.
+
+    `journeys` says of which journey each is, and ascends. A step's code is one more than the step; those of the others
+    are places in `words`, in order of code points, one more; all channels are among these.
+    """
+
+    journeys: Integers
+    facts: Integers
+    positions: Integers
+    steps: Integers
+    senders: Integers
+    variants: Integers
+    channels: Integers
+    words: Sequence[str]
+
+    @property
+    def instants(self) -> Integers:
+        """Return when each fact was (ms, UTC)."""
+        return self.facts >> KIND_BITS
+
+    @property
+    def kinds(self) -> Integers:
+        """Return which of `KINDS` each fact is of."""
+        return self.facts & KIND_MASK
+
+    def upto(self, position: int) -> "Facts":
+        """Return the facts that the log holds up to a position."""
+        return self.chosen(np.flatnonzero(self.positions <= position))
+
+    def chosen(self, which: NDArray[np.intp]) -> "Facts":
+        """Return some of the facts, in the order given."""
+        columns = [column[which] for column in self[:-1] if isinstance(column, np.ndarray)]
+        return Facts(*columns, self.words)  # type: ignore[call-arg, arg-type]  # all columns are given
 
 
-def unpack(stored: bytes) -> list[Fact]:
-    """Return a stored journey's facts, in order. Raises msgspec.DecodeError where the bytes are damaged."""
-    return _decode(stored)
+def columns_of(event: ProspectEvent, position: int) -> tuple[int, bytes]:
+    """Return what is kept of an event at a position of the log: what decides the numbers, and the details."""
+    kind, channel = KIND[type(event).__name__], None
+    if isinstance(event, ReplyReceived):
+        channel = event.channel
+        if event.automatic:
+            kind = KIND[AUTOMATIC_REPLY]
+    details = _encode((position, event.step, event.sender_id, event.variant, channel))
+    return event.occurred_at << KIND_BITS | kind, details
 
 
-def contributions(facts: Sequence[Fact]) -> list[Contribution]:
-    """Return what a journey contributes to the numbers; `facts` are all of it, in order."""
-    single, once = _contributions(facts, 0)
-    return single + once
+def first_position(details: bytes, facts: int) -> int:
+    """Return the position of the first of so many facts of which the details are given, as they are stored."""
+    return _decode(_list_of(facts) + details)[0][0]
 
 
-def _contributions(facts: Sequence[Fact], since: int) -> tuple[list[Contribution], list[Contribution]]:
-    """Return what single facts contribute, only those from place `since` on, and what counts once a journey."""
-    found: list[Contribution] = []
-    first: dict[int, Fact] = {}
-    last: dict[int, Fact] = {}
-    touch: Fact | None = None  # the one that the next reply answers
-    for number, fact in enumerate(facts):
-        kind = _AUTOMATIC_REPLY if fact[7] else fact[1]
-        if kind not in first:
-            first[kind] = fact
-        last[kind] = fact
-        if number >= since:
-            for place in _EACH[kind]:
-                found.append((place, 1, fact))  # noqa: PERF401 (there is one as a rule, and this is the hottest loop)
-        if kind <= LAST_TOUCH:
-            touch = fact
-        elif kind == _REPLY and touch is not None:
-            if number >= since:
-                found += [(place, 1, fact) for place in _TURNS]
-                found += [(place, fact[0] - touch[0], fact) for place in _TURN_TIME]
-            touch = None
-    return found, _once(facts[0], first, last) if facts else []
+def contributions(journeys: Integers, facts: Integers) -> Contributions:
+    """Return what journeys contribute to the numbers.
+
+    Given are all the facts of each, with the journey's number, one journey after the other, each in order.
+    """
+    return _all((*_of_single_facts(facts), *_of_journeys(journeys, facts)))
 
 
-def _once(opening: Fact, first: dict[int, Fact], last: dict[int, Fact]) -> list[Contribution]:
-    """Return what counts at most once a journey; of each kind of fact the first and the last are given."""
-    once: dict[int, Fact] = {}
-    for kind, fact in first.items():  # in order of the journey, so the first of several kinds comes first
-        for place in _ONCE[kind]:
-            if place not in once:
-                once[place] = fact
-    found = [(place, 1, fact) for place, fact in once.items()]
-    for place, kind, over in _PAIRS:
-        if kind in last and (over not in last or last[kind] > last[over]):
-            found.append((place, 1, last[kind]))
-    for place, added, removed in _ENROLLED:
-        if removed not in last or (added in last and last[added] > last[removed]):
-            found.append((place, 1, last.get(added, opening)))
+def changes(journeys: Integers, facts: Integers, new: NDArray[np.bool_]) -> Contributions:
+    """Return what journeys contribute, less what they contributed before the facts that are `new`."""
+    fresh = np.flatnonzero(new)
+    found = [Contributions(p, v, fresh[f]) for p, v, f in _of_single_facts(facts[fresh])]
+    found += _of_journeys(journeys, facts)
+    known = np.flatnonzero(~new)
+    if known.size:
+        found += [Contributions(p, -v, known[f]) for p, v, f in _of_journeys(journeys[known], facts[known])]
+    return _all(found)
+
+
+def _of_single_facts(facts: Integers) -> list[Contributions]:
+    places = _EACH[facts & KIND_MASK]
+    counted = np.flatnonzero(places >= 0)
+    return [Contributions(places[counted], np.ones(counted.size, np.int64), counted)]
+
+
+def _of_journeys(journeys: Integers, facts: Integers) -> list[Contributions]:
+    kinds = facts & KIND_MASK
+    found = []
+
+    def count(place: int, at: NDArray[np.intp], values: Integers | None = None) -> None:
+        ones = np.ones(at.size, np.int64)
+        found.append(Contributions(ones * place, ones if values is None else values, at))
+
+    def firsts(at: NDArray[np.intp]) -> NDArray[np.intp]:
+        return np.compress(np.diff(journeys[at], prepend=-1) != 0, at)
+
+    def lasts(at: NDArray[np.intp]) -> NDArray[np.intp]:
+        return np.compress(np.diff(journeys[at], append=-1) != 0, at)
+
+    steps = np.flatnonzero(_IS_TOUCH_OR_REPLY[kinds])
+    is_touch = _IS_TOUCH[kinds[steps]]
+    # A reply right behind a touch of the same journey closes a turn.
+    closing = np.flatnonzero(is_touch[:-1] & ~is_touch[1:] & (np.diff(journeys[steps]) == 0))
+    touches, replies = steps[closing], steps[closing + 1]
+    for place in _TURNS:
+        count(place, replies)
+    for place in _TURN_TIME:
+        count(place, replies, (facts[replies] >> KIND_BITS) - (facts[touches] >> KIND_BITS))
+    for place, is_one in _ONCE:
+        count(place, firsts(np.flatnonzero(is_one[kinds])))
+    for place, kind, is_one in _LATEST:
+        latest = lasts(np.flatnonzero(is_one[kinds]))
+        count(place, latest[kinds[latest] == kind])
+    for place, added, removed, is_one in _ENROLLED:
+        latest = lasts(np.flatnonzero(is_one[kinds]))
+        additions = lasts(np.flatnonzero(kinds == added))
+        dated = firsts(np.arange(facts.size))
+        dated[np.searchsorted(journeys[dated], journeys[additions])] = additions
+        gone = journeys[latest[kinds[latest] == removed]]
+        count(place, np.delete(dated, np.searchsorted(journeys[dated], gone)))
     return found
 
 
-def add(cells: MutableMapping[int, int], before: Sequence[Fact], after: Sequence[Fact]) -> None:
-    """Add to the sums of quarter hours what a journey contributes now, less what it contributed before, if anything.
+def _all(found: Sequence[Contributions]) -> Contributions:
+    return Contributions(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
-    What comes before the first new fact contributes what it did.
+
+def _list_of(number: int) -> bytes:
+    """Return how a list of so many items begins in msgpack."""
+    return b"\xdd" + number.to_bytes(4, "big")
+
+
+def are_whole(stored: Sequence[bytes]) -> NDArray[np.bool_]:
+    """Return of each journey's stored facts whether they can be read."""
+    lengths = np.fromiter(map(len, stored), np.int64, len(stored))
+    whole: NDArray[np.bool_] = lengths % FACT_BYTES == 0
+    facts = np.frombuffer(b"".join([each for each, good in zip(stored, whole, strict=True) if good]), STORED)
+    known = _IS_KNOWN[facts & KIND_MASK] & (facts >> FACT_BITS == 0)
+    of = np.repeat(np.flatnonzero(whole), lengths[whole] // FACT_BYTES)
+    whole[of[~known]] = False
+    return whole
+
+
+def unpack(stored: Sequence[tuple[bytes, bytes]]) -> Facts:
+    """Return the facts of stored journeys, each given by its columns `facts` and `details`.
+
+    Raises msgspec.DecodeError where they are damaged.
     """
-    since = next(
-        (place for place, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), len(before)
-    )
-    single, once = _contributions(after, since)
-    if before:
-        gone, gone_once = _contributions(before, since)
-        gone += [each for each in gone_once if each not in once]
-        once = [each for each in once if each not in gone_once]
-        for place, value, fact in gone:
-            cells[fact[0] // QUARTER_MS] -= value * UNITS[place]
-    for place, value, fact in single + once:
-        cells[fact[0] // QUARTER_MS] += UNITS[place] if value == 1 else value * UNITS[place]
+    of_facts, of_details = [each[0] for each in stored], b"".join([each[1] for each in stored])
+    if not are_whole(of_facts).all():
+        raise msgspec.DecodeError("a journey's facts are damaged")
+    facts = np.frombuffer(b"".join(of_facts), STORED).astype(np.int64)
+    details = _decode(_list_of(facts.size) + of_details)
+    journeys = np.repeat(np.arange(len(stored)), [len(each) // FACT_BYTES for each in of_facts])
+    positions, steps, *texts = zip(*details, strict=True) if details else ((), (), (), (), ())
+    words = sorted({word for column in texts for word in column if word is not None} | {*TOUCH_CHANNELS.values()})
+    code: dict[str | None, int] = {None: 0, **{word: place for place, word in enumerate(words, 1)}}
+    sender, variant, channel = (np.array([code[word] for word in column], np.int64) for column in texts)
+    step = np.array([0 if each is None else each + 1 for each in steps], np.int64)
+    # What is automatic decides no order; and of facts alike, the lower position comes first, as it does already.
+    ordered = np.where(facts & KIND_MASK == KIND[AUTOMATIC_REPLY], facts - KIND[AUTOMATIC_REPLY] + KIND[REPLY], facts)
+    order = np.lexsort((channel, variant, sender, step, ordered, journeys))
+    return Facts(journeys, facts, np.array(positions, np.int64), step, sender, variant, channel, words).chosen(order)
 
 
-def in_order(facts: Iterable[Fact]) -> list[Fact]:
-    """Return a journey's facts in order."""
-    return sorted(facts)
+def first_touches(facts: Facts) -> NDArray[np.intp]:
+    """Return by a journey's number which fact is its first outbound touch; -1: there is none."""
+    touches = np.flatnonzero(_IS_TOUCH[facts.kinds])
+    firsts = touches[np.diff(facts.journeys[touches], prepend=-1) != 0]
+    found = np.full(int(facts.journeys[-1]) + 1 if facts.journeys.size else 0, -1)
+    found[facts.journeys[firsts]] = firsts
+    return found
+
+
+def latest(among: NDArray[np.bool_], journeys: Integers) -> NDArray[np.intp]:
+    """Return for each fact the latest one of its journey, not after it, that is `among` some; -1: there is none."""
+    places = np.arange(among.size)
+    found = np.maximum.accumulate(np.where(among, places, -1))
+    begins = np.maximum.accumulate(np.where(np.diff(journeys, prepend=-1) != 0, places, 0))
+    return np.where(found >= begins, found, -1)

@@ -4,7 +4,7 @@ It says who is calling, what they may see, how far that is projected, and gives 
 their activity or their journeys.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -13,10 +13,11 @@ from psycopg.sql import SQL, Literal
 from domain.recorder import Database
 from projections import activity, journey
 from projections.access import SEEN, Asked, Caller, Credentials, parameters
-from projections.activity import QUARTERS_A_DAY, Day
+from projections.activity import Day
 from projections.attribution import by_first_touch
 from projections.campaign_analytics import totals_in_place
-from projections.journey import Fact
+from projections.cells import QUARTERS_A_DAY
+from projections.journey import Facts
 from projections.metrics import FOLD_VERSION
 
 MOST_FACTS = 500_000  # of journeys that one question may be about
@@ -69,7 +70,7 @@ class Needs(Enum):
     FROM campaign_activity WHERE {campaign} AND day BETWEEN %(first_day)s AND %(last_day)s
     """).format(campaign=_OF_CAMPAIGN)
     JOURNEYS = SQL("""
-    SELECT array_agg(prospect_id), array_agg(facts), NULL
+    SELECT array_agg(prospect_id), array_agg(facts), array_agg(details)
     FROM journey WHERE {campaign} AND (SELECT sum(facts) FROM matching) <= {most}
     """).format(campaign=_OF_CAMPAIGN, most=Literal(MOST_FACTS))
 
@@ -102,6 +103,13 @@ class Standing(NamedTuple):
     fold_version: int
 
 
+class Journey(NamedTuple):
+    """A journey as it is stored."""
+
+    prospect_id: str
+    columns: tuple[bytes, bytes]  # facts and details
+
+
 class Campaign(NamedTuple):
     """A matching campaign, and of its rows those that were asked for; totals are None where they are not known yet."""
 
@@ -113,16 +121,15 @@ class Campaign(NamedTuple):
     totals: Sequence[int | None]
     facts: int
     days: list[Day]
-    journeys: list[tuple[str, bytes]]
+    journeys: list[Journey]
 
-    def unpacked(self) -> Iterator[tuple[str, list[Fact]]]:
-        """Yield each journey's prospect and facts. Raises msgspec.DecodeError where a row is damaged."""
-        return ((prospect_id, journey.unpack(facts)) for prospect_id, facts in self.journeys)
+    def unpacked(self) -> Facts:
+        """Return the facts of its journeys. Raises msgspec.DecodeError where a row is damaged."""
+        return journey.unpack([each.columns for each in self.journeys])
 
     def at_first_touch(self) -> list[Day]:
         """Return what its journeys contribute, all of each at its first touch, by day."""
-        cells = by_first_touch(facts for _, facts in self.unpacked())
-        return [activity.packed(day, quarters) for day, quarters in activity.by_day(cells).items()]
+        return activity.by_day(by_first_touch(self.unpacked()))
 
 
 class Seen(NamedTuple):
@@ -194,10 +201,10 @@ def _campaign(  # noqa: PLR0913 (a row of the statement)
     facts: int,
     keys: list[int] | list[str] | None,
     values: list[bytes] | None,
-    quarters: list[bytes | None] | None,
+    more: list[bytes | None] | None,
 ) -> Campaign:
-    days = list(map(Day, keys, values, quarters)) if needs is Needs.DAYS and keys else []  # type: ignore[arg-type]
-    journeys = list(zip(keys, values, strict=True)) if needs is Needs.JOURNEYS and keys else []  # type: ignore[arg-type]
+    days = list(map(Day, keys, values, more)) if needs is Needs.DAYS and keys else []  # type: ignore[arg-type]
+    journeys = list(map(Journey, keys, zip(values, more, strict=True))) if needs is Needs.JOURNEYS and keys else []  # type: ignore[arg-type]
     return Campaign(
         workspace_id,
         campaign_id,
@@ -207,5 +214,5 @@ def _campaign(  # noqa: PLR0913 (a row of the statement)
         totals,
         facts,
         days,
-        journeys,  # type: ignore[arg-type]
+        journeys,
     )

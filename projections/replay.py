@@ -17,7 +17,8 @@ from psycopg_pool import PoolClosed
 from domain import ledger
 from domain.recorder import Database, Pool, head_of
 from projections import generations, set_aside, shuffle
-from projections.fold import FoldError, Rows, fold
+from projections.fold import Rows, fold
+from projections.gathered import FoldError, gather
 from projections.generations import SupersededError
 from projections.metrics import FOLD_VERSION, MEASURES
 from projections.shuffle import Building, Hands
@@ -62,7 +63,7 @@ SELECT coalesce(a.campaign_id, b.campaign_id), coalesce(a.prospect_id, b.prospec
 FROM (SELECT * FROM journey WHERE workspace_id = %(workspace_id)s AND generation = %(live)s) AS a
 FULL JOIN (SELECT * FROM journey WHERE workspace_id = %(workspace_id)s AND generation = %(rebuilt)s) AS b
     USING (workspace_id, campaign_id, prospect_id)
-WHERE a.facts IS DISTINCT FROM b.facts
+WHERE (a.facts, a.details) IS DISTINCT FROM (b.facts, b.details)
 ORDER BY 1, 2
 """)
 
@@ -242,7 +243,8 @@ def _replay_at_once(database: Database, workspace_id: int, progress: Progress, t
         aside = set_aside.positions(database, workspace_id) - {taken_back}
         upto = max(old_position, head_of(database, workspace_id))
         log = ledger.read(database, workspace_id, after=0, upto=upto, limit=upto)
-        position = fold(database, rows, log, aside=aside, empty=True) or 0
+        fold(database, rows, gather(log, aside), empty=True)
+        position = upto
         generations.switch_at_once(database, rows, old_generation, position)
         if taken_back is not None:
             set_aside.remove(database, workspace_id, taken_back)
@@ -282,7 +284,7 @@ def _catch_up(building: Building, position: int, upto: int) -> int:
             database.execute(generations.NO_WAIT_FOR_DISK)
             generations.hold(database, rows)
             log = ledger.read(database, rows.workspace_id, after=position, upto=end, limit=CATCH_UP)
-            fold(database, rows, log, aside=aside)
+            fold(database, rows, gather(log, aside))
         progress(end - position)
         position = end
     return position

@@ -6,7 +6,7 @@ from psycopg.sql import SQL
 
 from domain import ledger
 from domain.recorder import Database
-from projections.fold import fault
+from projections.gathered import fault
 
 _POSITIONS = SQL("SELECT position FROM set_aside WHERE workspace_id = %s")
 _LISTED = SQL("""

@@ -12,19 +12,23 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgspec
+import numpy as np
 
 from domain import ledger
 from domain.recorder import Database
-from projections import activity, campaign, generations
-from projections.activity import Cells, Day, DayKey
+from projections import activity, campaign, cells, generations
 from projections.campaign import About
-from projections.fold import Gained, JourneyKey, Rows, contributed, copy_journeys, gather, write_campaigns
-from projections.journey import Fact
+from projections.cells import QUARTERS_A_DAY
+from projections.fold import Rows, copy_journeys, write_campaigns
+from projections.gathered import JourneyKey, Unsorted, gather
+from projections.journey import STORED, Integers
+from projections.metrics import MEASURES
 
 EVENTS_A_CHUNK = 50_000  # read at once by one worker; bounds its memory in the first step
 EVENTS_A_PART = 100_000  # about so many are folded at once by one worker; bounds its memory in the second
@@ -32,11 +36,11 @@ _PREFIX = "campaign-analytics-replay-"
 _LOCK = "lock"
 _BITS = 0xFFFFFFFF
 
-_Pieces = list[tuple[int, str, list[Fact]]]  # campaign, prospect, some of the journey's facts
-_Days = list[tuple[int, Day]]  # with the campaign
+_Piece = tuple[list[JourneyKey], bytes, list[bytes]]  # of each fact the journey, and its two columns
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Pieces).decode
-_decode_days = msgspec.msgpack.Decoder(_Days).decode
+_decode = msgspec.msgpack.Decoder(_Piece).decode
+# A sum of a quarter hour on disk.
+_CELL = np.dtype([("campaign_id", "<i8"), ("quarter", "<i4"), ("place", "u1"), ("value", "<i8")])
 
 
 class Hands(NamedTuple):
@@ -100,10 +104,10 @@ class Part(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """What journeys add: to the days, in a file, to the sums of each campaign, and to its number of facts."""
+    """What journeys add: to the quarter hours, in a file, and to each campaign's sums and number of facts."""
 
-    days: Parted
-    totals: dict[int, int]
+    cells: Parted
+    totals: dict[int, Integers]
     facts: dict[int, int]
 
 
@@ -123,7 +127,7 @@ def rebuild(hands: Hands, building: Building, upto: int) -> None:
         progress(more)
 
     parts = -(-upto // EVENTS_A_PART)
-    totals: dict[int, int] = defaultdict(int)
+    totals: dict[int, Integers] = defaultdict(lambda: np.zeros(len(MEASURES), np.int64))
     facts: dict[int, int] = defaultdict(int)
     campaigns: dict[int, About] = defaultdict(About)
     with _directory() as directory:
@@ -148,17 +152,17 @@ def rebuild(hands: Hands, building: Building, upto: int) -> None:
 
         def todo(of: Sequence[Parted]) -> list[Part]:
             pieces = ([each.piece(number) for each in of] for number in range(parts))
-            return [Part(hands.connect, rows, each, directory / f"days-{n}", parts) for n, each in enumerate(pieces)]
+            return [Part(hands.connect, rows, each, directory / f"cells-{n}", parts) for n, each in enumerate(pieces)]
 
         rest = upto - done
-        days: list[Parted] = []
+        added: list[Parted] = []
         for number, folded in enumerate(hands.map(fold_part, todo(found))):
-            days.append(folded.days)
+            added.append(folded.cells)
             advance(rest * (number + 1) // parts - rest * number // parts)
-            for campaign_id, added in folded.totals.items():
-                totals[campaign_id] += added
+            for campaign_id, sums in folded.totals.items():
+                totals[campaign_id] += sums
                 facts[campaign_id] += folded.facts[campaign_id]
-        for _ in hands.map(sum_part, todo(days)):
+        for _ in hands.map(sum_part, todo(added)):
             advance(0)
     with database.transaction():
         generations.hold(database, rows)
@@ -170,50 +174,66 @@ def sort_chunk(chunk: Chunk) -> Sorted:
     with chunk.connect() as database, database.transaction():
         log = ledger.scan(database, chunk.workspace_id, after=chunk.after, upto=chunk.upto)
         gathered = gather(log, chunk.aside)
-    parts: list[_Pieces] = [[] for _ in range(chunk.parts)]
-    for (campaign_id, prospect_id), facts in gathered.journeys.items():
-        part = crc32(prospect_id.encode(), campaign_id & _BITS) % chunk.parts
-        parts[part].append((campaign_id, prospect_id, facts))
-    return Sorted(_write(chunk.file, parts), gathered.campaigns, chunk.upto - chunk.after)
+    keys, of, facts, details = gathered.facts
+    parts = np.array([crc32(name.encode(), campaign_id & _BITS) % chunk.parts for campaign_id, name in keys], np.int64)
+    parts = parts[np.array(of, np.int64)]
+    order = np.argsort(parts, kind="stable")
+    bounds = np.searchsorted(parts[order], np.arange(chunk.parts + 1)).tolist()
+    written = []
+    for start, end in pairwise(bounds):
+        chosen = order[start:end].tolist()
+        names = [keys[of[fact]] for fact in chosen]
+        written.append(
+            _encode((names, facts[order[start:end]].astype(STORED).tobytes(), [details[fact] for fact in chosen]))
+        )
+    return Sorted(_write(chunk.file, written), gathered.campaigns, chunk.upto - chunk.after)
 
 
 def fold_part(part: Part) -> Folded:
-    """Write a part's journeys, and to a file what they add to the days of campaigns. Raises SupersededError."""
-    journeys: dict[JourneyKey, list[Fact]] = defaultdict(list)
+    """Write a part's journeys, and to a file what they add to quarter hours. Raises SupersededError."""
+    numbers: dict[JourneyKey, int] = {}
+    of: list[int] = []
+    columns: list[_Piece] = []
     for piece in part.pieces:
-        for campaign_id, prospect_id, facts in _decode(_read(*piece)):
-            journeys[campaign_id, prospect_id] += facts
-    gained = Gained()
-    packed = contributed(journeys, {}, gained)
+        found = _decode(_read(*piece))
+        of += [numbers.setdefault(key, len(numbers)) for key in found[0]]
+        columns.append(found)
+    unsorted = Unsorted(
+        list(numbers),
+        of,
+        np.frombuffer(b"".join([each[1] for each in columns]), STORED),
+        [details for each in columns for details in each[2]],
+    )
     with part.connect() as database, database.transaction():
         database.execute(generations.NO_WAIT_FOR_DISK)
         generations.hold(database, part.rows)
-        copy_journeys(database, part.rows, packed)
-    parts: list[_Days] = [[] for _ in range(part.parts)]
-    for (campaign_id, day), cells in gained.days().items():
-        parts[crc32(b"%d" % day, campaign_id & _BITS) % part.parts].append((campaign_id, activity.packed(day, cells)))
-    return Folded(_write(part.file, parts), gained.totals(), dict(gained.facts))
+        gained = copy_journeys(database, part.rows, unsorted.by_journey())
+    written = np.empty(gained.cells.keys.size, _CELL)
+    written["campaign_id"] = np.array(gained.campaign_ids, np.int64)[gained.cells.owners]
+    written["quarter"], written["place"] = gained.cells.quarters, gained.cells.places
+    written["value"] = gained.cells.values
+    parts = (gained.cells.quarters // QUARTERS_A_DAY + written["campaign_id"]) % part.parts
+    cells_of_parts = [written[parts == number].tobytes() for number in range(part.parts)]
+    return Folded(_write(part.file, cells_of_parts), gained.totals(), gained.facts)
 
 
 def sum_part(part: Part) -> None:
-    """Add up a part's days, and write them. Raises SupersededError."""
-    days: dict[DayKey, Cells] = defaultdict(dict)
-    for piece in part.pieces:
-        for campaign_id, (day, _, quarters) in _decode_days(_read(*piece)):
-            assert quarters is not None
-            activity.add(days[campaign_id, day], activity.unpacked(day, quarters))
+    """Add up a part's quarter hours, and write their days. Raises SupersededError."""
+    found = np.frombuffer(b"".join([_read(*piece) for piece in part.pieces]), _CELL)
+    campaign_ids, owners = np.unique(found["campaign_id"], return_inverse=True)
+    quarters, places = found["quarter"].astype(np.int64), found["place"].astype(np.int64)
+    days = cells.packed(cells.summed([cells.cells(owners, quarters, places, found["value"])]))
     with part.connect() as database, database.transaction():
         database.execute(generations.NO_WAIT_FOR_DISK)
         generations.hold(database, part.rows)
-        rows = ((campaign_id, activity.packed(day, cells)) for (campaign_id, day), cells in sorted(days.items()))
-        activity.copy(database, *part.rows, rows)
+        activity.copy(database, *part.rows, campaign_ids.tolist(), days)
 
 
-def _write(path: Path, parts: Sequence[Sequence[object]]) -> Parted:
+def _write(path: Path, parts: Sequence[bytes]) -> Parted:
     ends = []
     with path.open("wb") as file:
         for part in parts:
-            file.write(_encode(part))
+            file.write(part)
             ends.append(file.tell())
     return Parted(path, ends)
 

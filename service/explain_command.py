@@ -1,18 +1,18 @@
 """`explain`: why a number is what it is, worked out from the log itself, so that it also checks the read model."""
 
 import argparse
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from psycopg.sql import SQL
 
 from domain import ledger
-from domain.events import Event, ProspectEvent, UndecodableError, decode
+from domain.events import Event, UndecodableError, decode
 from domain.recorder import Database
 from projections import journey, set_aside
 from projections.explanation import AVERAGE, EXPLAINED, explain, told
-from projections.journey import Fact
+from projections.gathered import gather
+from projections.journey import Facts
 from projections.metrics import FOLD_VERSION
 from projections.replay import one_snapshot
 from service import database
@@ -29,10 +29,11 @@ WHERE p.workspace_id = %s
 
 
 class _Log(NamedTuple):
-    """A campaign's part of a log: its journeys by prospect, and the facts by position."""
+    """A campaign's part of a log: its journeys, those who made them, and the events by position."""
 
-    journeys: dict[str, list[Fact]]
-    facts: dict[int, Event]
+    prospect_ids: list[str]
+    facts: Facts
+    events: dict[int, Event]
 
 
 def run(arguments: argparse.Namespace, chosen: Settings) -> int:
@@ -50,17 +51,17 @@ def run(arguments: argparse.Namespace, chosen: Settings) -> int:
             log = _read(connection, arguments.workspace, arguments.campaign, position)
         except UndecodableError as error:
             return say(f"the log can't be read: {error}", FAILED)
-    if not log.facts and totals is None:
+    if not log.events and totals is None:
         return say(f"workspace {arguments.workspace} has no campaign {arguments.campaign}", FAILED)
     differing = []
     parts = []
     for metric in [arguments.metric] if arguments.metric else EXPLAINED:
-        found = explain(log.journeys.items(), metric, -_EVER, _EVER, at_first_touch=False)
+        found = explain(log.prospect_ids, log.facts, metric, -_EVER, _EVER, at_first_touch=False)
         value = sum(each.value for each in found)
         if version == FOLD_VERSION and totals is not None and totals[EXPLAINED[metric]] != value:
             differing.append(f"{metric}: the read model says {totals[EXPLAINED[metric]]}, the log {value}")
         mine = [each for each in found if arguments.prospect in (None, each.prospect_id)]
-        parts.append({"metric": metric, "value": value, "contributions": [told(each, log.facts) for each in mine]})
+        parts.append({"metric": metric, "value": value, "contributions": [told(each, log.events) for each in mine]})
     if arguments.json:
         print_json({"position": position, "metrics": parts})
     else:
@@ -72,18 +73,18 @@ def run(arguments: argparse.Namespace, chosen: Settings) -> int:
 
 def _read(connection: Database, workspace_id: int, campaign_id: int, upto: int) -> _Log:
     aside = set_aside.positions(connection, workspace_id)
-    log = _Log(defaultdict(list), {})
+    events: dict[int, Event] = {}
+    rows = []
     for position, topic, state in ledger.scan(connection, workspace_id, after=0, upto=upto):
         if position in aside:
             continue
         event = decode(topic, state)
         if event.campaign_id == campaign_id:
-            log.facts[position] = event
-            if isinstance(event, ProspectEvent):
-                log.journeys[event.prospect_id].append(journey.fact_of(event, position))
-    for facts in log.journeys.values():
-        facts.sort()
-    return log
+            events[position] = event
+            rows.append((position, topic, state))
+    journeys = gather(rows, ()).facts.by_journey()
+    facts = journey.unpack(list(zip(journeys.stored(), journeys.details, strict=True)))
+    return _Log([prospect_id for _, prospect_id in journeys.keys], facts, events)
 
 
 def _print(parts: Sequence[dict[str, object]]) -> None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from domain.recorder import Pool
 from projections import generations, replay, set_aside, status
-from projections.fold import FoldError
+from projections.gathered import FoldError
 from projections.projector import Projector
 from projections.replay import Failure
 from projections.set_aside import SetAsideError

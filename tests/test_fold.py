@@ -33,16 +33,19 @@ def shown(pool: Pool, workspace_id: int) -> list[dict[str, Any]]:
     return list(campaigns)
 
 
-def live_rows(database: Database, workspace_id: int) -> tuple[list[Any], list[Any]]:
+def live_rows(database: Database, workspace_id: int) -> list[list[Any]]:
     """Return every live read row of a workspace, without its generation."""
     live = "(SELECT generation FROM projection AS p WHERE p.workspace_id = %(id)s)"
     select = f"WHERE workspace_id = %(id)s AND generation = {live} ORDER BY 1, 2"
-    campaigns = f"SELECT campaign_id, about, name, status, totals FROM campaign {select}"
-    journeys = f"SELECT campaign_id, prospect_id, facts FROM journey {select}"
-    return (
-        database.execute(campaigns.encode(), {"id": workspace_id}).fetchall(),
-        database.execute(journeys.encode(), {"id": workspace_id}).fetchall(),
-    )
+    tables = {
+        "campaign": "campaign_id, about, name, status, totals, facts",
+        "campaign_activity": "campaign_id, day, sums, quarters",
+        "journey": "campaign_id, prospect_id, facts, details",
+    }
+    return [
+        database.execute(f"SELECT {columns} FROM {table} {select}".encode(), {"id": workspace_id}).fetchall()
+        for table, columns in tables.items()
+    ]
 
 
 @of_the_database

@@ -4,15 +4,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import msgspec
 import psycopg
 import pytest
 
 from domain import ledger
 from domain.recorder import Pool
-from projections import campaign_analytics, replay, status
+from projections import campaign_analytics, journey, replay, set_aside, status
 from projections.access import Asked, Credentials
-from projections.fold import FoldError
+from projections.gathered import FoldError
 from projections.metrics import FOLD_VERSION
 from projections.projector import Projector
 from projections.status import WorkspaceStatus
@@ -76,6 +75,23 @@ def test_an_event_that_cannot_be_folded_stops_its_workspace_only(pool: Pool, wha
     assert stuck.stuck.reason
     assert shown(pool, 1)[0]["analytics"]["amount_of_emails_sent"] == 5
     assert progress(pool, 2) == (10, 10, None)
+
+
+def test_an_event_that_cannot_be_folded_is_met_in_its_turn_when_it_was_read_ahead(pool: Pool) -> None:
+    """A batch that is sorted while the one before is written counts as if it had been read after it."""
+    record(pool, 1, *(email_sent(number) for number in range(12)))
+    spoil(pool, 7, "state")
+    projector = Projector(pool, batch=1)  # four, since no other workspace waits
+    assert projector.step()
+    assert progress(pool, 1) == (12, 4, None)
+    assert projector.step()
+    assert progress(pool, 1) == (12, 6, 7)
+    with pool.connection() as database:
+        set_aside.put(database, 1, 7, reason="a test", by="cli:test")
+    execute(pool, "UPDATE projection SET projected_at = '-infinity'")
+    project_all(pool, batch=1)
+    assert progress(pool, 1) == (12, 12, None)
+    assert shown(pool, 1)[0]["analytics"]["amount_of_emails_sent"] == 11
 
 
 def test_a_stuck_workspace_goes_on_by_itself_when_the_cause_has_gone(pool: Pool) -> None:
@@ -146,7 +162,7 @@ def test_a_journey_with_a_fact_of_no_known_kind_is_damaged(pool: Pool) -> None:
     """It is told as such, and a replay mends it."""
     record(pool, 1, email_sent(1, prospect_id="p"))
     project_all(pool)
-    execute(pool, "UPDATE journey SET facts = %s", msgspec.msgpack.encode([(1, 99, -1, "", "", "", 1, False)]))
+    execute(pool, "UPDATE journey SET facts = %s", (1 << journey.KIND_BITS | 31).to_bytes(8, "little"))
     record(pool, 1, email_sent(2, prospect_id="p"))
     project_all(pool)
     assert progress(pool, 1) == (2, 1, 2)

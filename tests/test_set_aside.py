@@ -7,7 +7,7 @@ import pytest
 
 from domain.recorder import Pool
 from projections import generations, replay
-from projections.fold import FoldError
+from projections.gathered import FoldError
 from tests import reference
 from tests.conftest import project_all
 from tests.facts import email_sent
