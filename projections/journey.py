@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.events import EVENTS, INSTANT_BITS, ProspectEvent, ReplyReceived
+from domain.events import EVENTS, INSTANT_BITS, TOPICS, ProspectEvent
 from projections.metrics import (
     AUTOMATIC_REPLY,
     MEASURES,
@@ -34,6 +34,7 @@ KINDS = (
     AUTOMATIC_REPLY,
 )
 KIND = {name: kind for kind, name in enumerate(KINDS)}
+KIND_OF_TOPIC = {topic: KIND[event.__name__] for event, topic in TOPICS.items() if event.__name__ in KIND}
 LAST_TOUCH = len(TOUCHES) - 1
 TOUCH_CHANNELS = {"EmailSent": "email", "InviteSent": "linkedin", "LinkedInMessageSent": "linkedin"}
 
@@ -50,7 +51,7 @@ STORED = np.dtype("<i8")
 assert len(KINDS) <= 1 << KIND_BITS
 
 _Details = tuple[int, int | None, str | None, str | None, str | None]
-_encode: Callable[[_Details], bytes] = msgspec.msgpack.Encoder().encode
+details_of: Callable[[_Details], bytes] = msgspec.msgpack.Encoder().encode  # as they are stored
 _decode: Callable[[bytes], list[_Details]] = msgspec.msgpack.Decoder(list[_Details]).decode
 
 
@@ -128,17 +129,6 @@ class Facts(NamedTuple):
         """Return some of the facts, in the order given."""
         columns = [column[which] for column in self[:-1] if isinstance(column, np.ndarray)]
         return Facts(*columns, self.words)  # type: ignore[call-arg, arg-type]  # all columns are given
-
-
-def columns_of(event: ProspectEvent, position: int) -> tuple[int, bytes]:
-    """Return what is kept of an event at a position of the log: what decides the numbers, and the details."""
-    kind, channel = KIND[type(event).__name__], None
-    if isinstance(event, ReplyReceived):
-        channel = event.channel
-        if event.automatic:
-            kind = KIND[AUTOMATIC_REPLY]
-    details = _encode((position, event.step, event.sender_id, event.variant, channel))
-    return event.occurred_at << KIND_BITS | kind, details
 
 
 def first_position(details: bytes, facts: int) -> int:

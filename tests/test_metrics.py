@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.events import Event, ProspectEvent
+from domain.events import TOPICS, Event, encode
 from projections import cells, journey
+from projections.gathered import gather
 from projections.journey import Facts, contributions
 from projections.metrics import FOLD_VERSION, MEASURES, analytics, reply_time_in_words
 from tests import reference
@@ -71,17 +72,9 @@ def test_the_answer_has_its_nine_keys_in_order() -> None:
 
 def facts_of(*events: Event) -> Facts:
     """Return the facts of journeys, in order; positions are those of the events given, from 1 on."""
-    stored: dict[tuple[int, str], list[tuple[int, bytes]]] = {}
-    for position, event in enumerate(events, 1):
-        if isinstance(event, ProspectEvent):
-            columns = journey.columns_of(event, position)
-            stored.setdefault((event.campaign_id, event.prospect_id), []).append(columns)
-    return journey.unpack(
-        [
-            (b"".join(fact.to_bytes(8, "little") for fact, _ in facts), b"".join(details for _, details in facts))
-            for _, facts in sorted(stored.items())
-        ]
-    )
+    log = ((position, TOPICS[type(event)], encode(event)) for position, event in enumerate(events, 1))
+    journeys = gather(log, ()).facts.by_journey()
+    return journey.unpack(list(zip(journeys.stored(), journeys.details, strict=True)))
 
 
 def test_the_fold_of_a_fixed_corpus_is_that_of_its_version() -> None:
