@@ -59,9 +59,7 @@ def change(database: Database, workspace_id: int, generation: int, campaign_ids:
     stored day is damaged.
     """
     rows = {"workspace_id": workspace_id, "generation": generation}
-    touched = list(
-        dict.fromkeys(zip(changes.owners.tolist(), (changes.quarters // QUARTERS_A_DAY).tolist(), strict=True))
-    )
+    touched = changes.days
     with database.cursor(binary=True) as cursor:
         cursor.execute(_LOAD, {**rows, **_keys(campaign_ids, touched)})
         places, quarters = list(zip(*cursor, strict=True)) or ((), ())
@@ -89,7 +87,7 @@ def bucketed(days: Sequence[Day], starts: Sequence[int], end: int) -> list[list[
     ends within it.
     """
     bounds = np.array([*starts, end])
-    found = np.zeros((len(bounds) + 1, len(MEASURES)), np.int64)  # the first and the last are what lies outside
+    shape = (len(bounds) + 1, len(MEASURES))  # the first and the last row are what lies outside
 
     def bucket(quarters: Integers) -> Integers:
         return np.searchsorted(bounds, quarters, "right")
@@ -98,15 +96,15 @@ def bucketed(days: Sequence[Day], starts: Sequence[int], end: int) -> list[list[
     # A day's sums go to the stretch of its noon: but for what belongs to others, which is taken from there again.
     mostly = bucket(begins + QUARTERS_A_DAY // 2)
     rows, places, values = cells.entries([each.sums for each in days])
-    np.add.at(found, (mostly[rows], places), values)
+    found = cells.added(shape, mostly[rows], places, values)
     cut = np.flatnonzero((bucket(begins) != mostly) | (bucket(begins + QUARTERS_A_DAY - 1) != mostly))
     if cut.size:
         parts = cells.unpacked(cut, begins[cut] // QUARTERS_A_DAY, [_quarters(days[place]) for place in cut.tolist()])
         own = bucket(parts.quarters)
         other = np.flatnonzero(own != mostly[parts.owners])
         places, values = parts.places[other], parts.values[other]
-        np.add.at(found, (own[other], places), values)
-        np.subtract.at(found, (mostly[parts.owners[other]], places), values)
+        found += cells.added(shape, own[other], places, values)
+        found -= cells.added(shape, mostly[parts.owners[other]], places, values)
     listed: list[list[int]] = found[1:-1].tolist()
     return listed
 

@@ -48,8 +48,7 @@ def breakdown(facts: Facts, by: Sequence[By], first: int, end: int, *, at_first_
         dating = journey.first_touches(facts)[facts.journeys[dating]]
     at = facts.instants[dating]
     counted = np.flatnonzero((dating >= 0) & (first <= at) & (at < end))
-    found = np.zeros((len(codes), len(MEASURES)), np.int64)
-    np.add.at(found, (belongs[counted], places[counted]), values[counted])
+    found = cells.added((len(codes), len(MEASURES)), belongs[counted], places[counted], values[counted])
     shown = np.unique(belongs[counted]).tolist()
     told = {_told(facts, by, codes[row].tolist()): found[row].tolist() for row in shown}
     return dict(sorted(told.items(), key=lambda row: [(value is None, value or 0) for value in row[0]]))

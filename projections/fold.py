@@ -5,6 +5,7 @@ An event's whole effect is what its journey contributes with it less what it con
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from select import select
 from typing import NamedTuple
 
 import msgspec
@@ -19,10 +20,10 @@ from projections.gathered import FoldError, Gathered, Journeys
 from projections.journey import FACT_BITS, FACT_BYTES, FACT_MASK, STORED, Integers
 from projections.metrics import MEASURES
 
-# Journeys at once: what these need of memory is bounded, and their numbers leave a fact room in an integer.
-AT_ONCE = 4_000
-LONG_BYTES = 8 * 1024  # of facts; what is longer is asked for by itself
-assert AT_ONCE << FACT_BITS + 1 < 1 << 63
+AT_ONCE = 8_000  # journeys that are written by one statement
+LONG_BYTES = 8 * 1024  # of facts; what is longer is asked for by itself, so that the memory is bounded
+_ADDED_AT_ONCE = 4_000  # journeys whose numbers leave a fact room in an integer
+assert _ADDED_AT_ONCE << FACT_BITS + 1 < 1 << 63
 
 # Facts are put behind those that are there, and the whole comes back: each journey is looked up once.
 _GROW_JOURNEYS = SQL("""
@@ -90,6 +91,10 @@ class Gaining:
 
     def add(self, journeys: Journeys, stored: Sequence[bytes]) -> None:
         """Add what facts contribute that were put behind those of their journeys, which are given as they are now."""
+        for first in range(0, len(stored), _ADDED_AT_ONCE):
+            self._add(journeys.part(first, first + _ADDED_AT_ONCE), stored[first : first + _ADDED_AT_ONCE])
+
+    def _add(self, journeys: Journeys, stored: Sequence[bytes]) -> None:
         places = [self._places.setdefault(campaign_id, len(self._places)) for campaign_id, _ in journeys.keys]
         for (campaign_id, _), number in zip(journeys.keys, journeys.counts.tolist(), strict=True):
             self._facts[campaign_id] += number
@@ -122,7 +127,7 @@ class Campaign(NamedTuple):
 def fold(
     database: Database,
     rows: Rows,
-    gathered: Gathered,
+    gathered: Gathered[Journeys],
     *,
     empty: bool = False,
     meanwhile: Callable[[], None] = lambda: None,
@@ -133,14 +138,13 @@ def fold(
     yet. `meanwhile` is called once, while PostgreSQL is busy. Raises FoldError, and nothing is written, for a fact
     that can't be folded since a row is damaged.
     """
-    journeys = gathered.facts.by_journey()
     if empty:
-        gained = copy_journeys(database, rows, journeys)
+        gained = copy_journeys(database, rows, gathered.facts)
         activity.copy(database, *rows, gained.campaign_ids, gained.days())
         write_campaigns(database, rows, gained.totals(), gained.facts, gathered.campaigns, {})
         return
     with database.transaction():
-        gained = _grow_journeys(database, rows, journeys, meanwhile)
+        gained = _grow_journeys(database, rows, gathered.facts, meanwhile)
         try:
             activity.change(database, *rows, gained.campaign_ids, gained.cells)
         except (msgspec.DecodeError, OverflowError) as error:
@@ -171,6 +175,7 @@ def _grow_journeys(database: Database, rows: Rows, journeys: Journeys, meanwhile
         for piece in journeys.pieces(AT_ONCE):
             cursor = database.cursor(binary=True)
             cursor.execute(_GROW_JOURNEYS, {**rows._asdict(), "long": LONG_BYTES, **_columns(piece)})
+            _send(database)
             if written:  # worked out here while PostgreSQL writes the next
                 gaining.add(*written)
             else:
@@ -185,6 +190,12 @@ def _grow_journeys(database: Database, rows: Rows, journeys: Journeys, meanwhile
     if written:
         gaining.add(*written)
     return gaining.gained()
+
+
+def _send(database: Database) -> None:
+    """Let PostgreSQL have all of what it is asked; else it gets the rest only when the answer is waited for."""
+    while database.pgconn.flush():
+        select([], [database], [])
 
 
 def _columns(piece: Journeys) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import compress, pairwise
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,17 +85,26 @@ class Unsorted(NamedTuple):
         return Journeys([self.keys[place] for place in order], counts, self.facts[sorted_facts], joined)
 
 
-class Gathered(NamedTuple):
+Facts = TypeVar("Facts", Unsorted, Journeys)
+
+
+class Gathered(NamedTuple, Generic[Facts]):
     """What a stretch of the log says of prospects and of campaigns; positions are 0 where it is empty."""
 
     first: int
     last: int
-    facts: Unsorted
+    facts: Facts
     campaigns: dict[int, About]
 
 
-def gather(log: Iterable[tuple[int, str, bytes]], aside: Collection[int | None]) -> Gathered:
-    """Sort a stretch of the log by journey and by campaign; positions in `aside` are passed over.
+def sort(log: Iterable[tuple[int, str, bytes]], aside: Collection[int | None]) -> Gathered[Journeys]:
+    """Sort a stretch of the log by journey and by campaign; takes and raises what `gather` does."""
+    first, last, facts, campaigns = gather(log, aside)
+    return Gathered(first, last, facts.by_journey(), campaigns)
+
+
+def gather(log: Iterable[tuple[int, str, bytes]], aside: Collection[int | None]) -> Gathered[Unsorted]:
+    """Return what a stretch of the log says; positions in `aside` are passed over.
 
     Raises FoldError for the first fact that can't be folded.
     """

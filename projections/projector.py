@@ -19,7 +19,7 @@ from domain.ledger import LogRow
 from domain.recorder import Database, Pool
 from projections import generations, hints, set_aside
 from projections.fold import Rows, fold
-from projections.gathered import FoldError, Gathered, gather
+from projections.gathered import FoldError, Gathered, Journeys, sort
 from projections.metrics import FOLD_VERSION
 
 BATCH = 5_000  # events of one workspace while others wait for their turn too
@@ -57,7 +57,7 @@ class _Ahead(NamedTuple):
 
     key: tuple[int, int, frozenset[int]]  # the workspace, the position before it, what is set aside
     log: list[LogRow]
-    gathered: Gathered
+    gathered: Gathered[Journeys]
 
 
 class Projector:
@@ -103,7 +103,7 @@ class Projector:
             logger.warning("workspace %s could not be projected, and is tried again: %s", workspace_id, error)
             return False
 
-    def _taken(self, key: tuple[int, int, frozenset[int]]) -> tuple[list[LogRow], Gathered | None]:
+    def _taken(self, key: tuple[int, int, frozenset[int]]) -> tuple[list[LogRow], Gathered[Journeys] | None]:
         """Return the batch that was sorted ahead, where it is this one: of a workspace, behind a position."""
         ahead, self._ahead = self._ahead, None
         return (ahead.log, ahead.gathered) if ahead is not None and ahead.key == key else ([], None)
@@ -132,7 +132,7 @@ class Projector:
                 if following:
                     with suppress(FoldError):  # it is met in its turn
                         key = workspace_id, log[-1].position, aside
-                        self._ahead = _Ahead(key, following, gather(following, aside))
+                        self._ahead = _Ahead(key, following, sort(following, aside))
 
             last, stuck = _fold_what_can_be(database, rows, log, aside, gathered, sort_following)
             topic = stuck and _topic(log, stuck.position)
@@ -168,7 +168,7 @@ def _fold_what_can_be(  # noqa: PLR0913 (what is folded, and where)
     rows: Rows,
     log: list[LogRow],
     aside: frozenset[int],
-    gathered: Gathered | None,
+    gathered: Gathered[Journeys] | None,
     meanwhile: Callable[[], None],
 ) -> tuple[int | None, FoldError | None]:
     """Fold up to the first fact that can't be; return the last position folded, and what is wrong behind it.
@@ -178,7 +178,7 @@ def _fold_what_can_be(  # noqa: PLR0913 (what is folded, and where)
     stuck: FoldError | None = None
     while True:  # a shorter stretch may show another fault, but only an earlier one
         try:
-            gathered = gathered or gather(log, aside)
+            gathered = gathered or sort(log, aside)
             if gathered.last:
                 fold(database, rows, gathered, meanwhile=meanwhile)
         except FoldError as error:

@@ -18,7 +18,7 @@ from domain import ledger
 from domain.recorder import Database, Pool, head_of
 from projections import generations, set_aside, shuffle
 from projections.fold import Rows, fold
-from projections.gathered import FoldError, gather
+from projections.gathered import FoldError, sort
 from projections.generations import SupersededError
 from projections.metrics import FOLD_VERSION, MEASURES
 from projections.shuffle import Building, Hands
@@ -243,7 +243,7 @@ def _replay_at_once(database: Database, workspace_id: int, progress: Progress, t
         aside = set_aside.positions(database, workspace_id) - {taken_back}
         upto = max(old_position, head_of(database, workspace_id))
         log = ledger.read(database, workspace_id, after=0, upto=upto, limit=upto)
-        fold(database, rows, gather(log, aside), empty=True)
+        fold(database, rows, sort(log, aside), empty=True)
         position = upto
         generations.switch_at_once(database, rows, old_generation, position)
         if taken_back is not None:
@@ -284,7 +284,7 @@ def _catch_up(building: Building, position: int, upto: int) -> int:
             database.execute(generations.NO_WAIT_FOR_DISK)
             generations.hold(database, rows)
             log = ledger.read(database, rows.workspace_id, after=position, upto=end, limit=CATCH_UP)
-            fold(database, rows, gather(log, aside))
+            fold(database, rows, sort(log, aside))
         progress(end - position)
         position = end
     return position

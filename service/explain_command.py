@@ -11,7 +11,7 @@ from domain.events import Event, UndecodableError, decode
 from domain.recorder import Database
 from projections import journey, set_aside
 from projections.explanation import AVERAGE, EXPLAINED, explain, told
-from projections.gathered import gather
+from projections.gathered import sort
 from projections.journey import Facts
 from projections.metrics import FOLD_VERSION
 from projections.replay import one_snapshot
@@ -82,7 +82,7 @@ def _read(connection: Database, workspace_id: int, campaign_id: int, upto: int) 
         if event.campaign_id == campaign_id:
             events[position] = event
             rows.append((position, topic, state))
-    journeys = gather(rows, ()).facts.by_journey()
+    journeys = sort(rows, ()).facts
     facts = journey.unpack(list(zip(journeys.stored(), journeys.details, strict=True)))
     return _Log([prospect_id for _, prospect_id in journeys.keys], facts, events)
 
