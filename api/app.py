@@ -9,6 +9,7 @@ import falcon
 
 from api import access_log, campaigns, numbers
 from api.access import Users
+from api.ahead import BEGAN, Ahead
 from api.dashboard import CampaignAnalytics
 from api.documentation import Documentation, OpenAPI
 from api.errors import add_error_handlers
@@ -28,16 +29,24 @@ NO_ROUTE = "none"
 _EXPOSED = ("ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Lag", "X-Position", REQUEST_ID)
 
 
-def create_app(parts: Parts) -> falcon.App[Any, Any]:
+class App(falcon.App[Any, Any]):
+    """The routes, and what can be asked ahead of them."""
+
+    ahead: Ahead
+
+
+def create_app(parts: Parts) -> App:
     """Return the WSGI application made of these parts; paths are taken with and without a slash at the end."""
     middleware: list[Any] = [_Around(parts.measurements), Packed()]
     if parts.reading_origins:
         middleware.append(_ReadingFromElsewhere(parts.reading_origins))
-    app = falcon.App(middleware=middleware)
+    app = App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     add_error_handlers(app)
     shared, dashboard = Reading(parts), "/api/v1/dashboard/campaign-analytics"
-    _add(app, dashboard, CampaignAnalytics(shared))
+    main_answer = CampaignAnalytics(shared)
+    app.ahead = main_answer.ahead
+    _add(app, dashboard, main_answer)
     _add(app, f"{dashboard}/summary", Resource(shared, numbers.SUMMARY))
     _add(app, f"{dashboard}/timeseries", Resource(shared, numbers.SERIES))
     _add(app, f"{dashboard}/breakdown", Resource(shared, numbers.BREAKDOWN))
@@ -80,7 +89,7 @@ class _Around:
         given = request.get_header(REQUEST_ID) or ""
         request_id = given if given and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
         request.context.request_id = request_id
-        request.context.started = time.perf_counter()
+        request.context.started = request.env.get(BEGAN) or time.perf_counter()
         response.set_headers(SECURITY)
         response.set_header(REQUEST_ID, request_id)
 

@@ -7,6 +7,7 @@ this process has rendered are still what is stored.
 import falcon
 
 from api import numbers
+from api.ahead import Ahead, is_plain, said
 from api.conditional import VARY_BY_FORM, unchanged
 from api.kept import Kept
 from api.question import Question
@@ -24,18 +25,19 @@ class CampaignAnalytics:
         self._shared = shared
         self._parts = shared.parts
         self._kept = Kept()
+        self.ahead = Ahead(shared.parts, self._kept)
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with the campaigns of the asked workspaces."""
         credentials = self._parts.authentication.credentials(request)
         with self._parts.known_first(request, response, credentials):
             question = numbers.CAMPAIGNS.parse(request)
-        if question != Question(question.asked, question.min_position, own=question.own):
+        if not is_plain(question):
             self._shared.answer_question(request, response, numbers.CAMPAIGNS, credentials, question)
             return
         wanted = question.asked
         request.context.workspace = ALL if wanted.every else wanted.workspace_id
-        answer, held = self._read(credentials, wanted)
+        answer, held = said(request, credentials, wanted) or self._read(credentials, wanted)
         caller = self._parts.authentication.admit(request, response, credentials, answer.caller)
         workspaces = allowed(answer.workspaces, caller, question)
         if not wanted.every:
@@ -64,8 +66,7 @@ class CampaignAnalytics:
 
     def _read(self, credentials: Credentials, wanted: Asked) -> tuple[Answer, dict[Held, bytes]]:
         """Return the answer, and the rendered campaigns of those workspaces that need not be read for it."""
-        known = (wanted.workspace_id,) if wanted.workspace_id else self._kept.seen_last((credentials, wanted))
-        held = self._kept.held(known)
+        held = self._kept.held_for(credentials, wanted)
         with self._parts.connection() as database:
             return campaign_analytics.read(database, credentials, wanted, held), held
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from threading import Lock
 from typing import NamedTuple
 
+from projections.access import Asked, Credentials
 from projections.campaign_analytics import Held, Workspace
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -69,9 +70,10 @@ class Kept:
                 self._pieces.move_to_end(piece.held.workspace_id)
         return dict(found)
 
-    def seen_last(self, caller: Hashable) -> tuple[int, ...]:
-        """Return which workspaces somebody saw when they last asked the same."""
-        return self._seen.get(caller, ())
+    def held_for(self, credentials: Credentials, asked: Asked) -> dict[Held, bytes]:
+        """Return what is kept of the workspaces that somebody asks for: those that they saw when they last asked so."""
+        known = (asked.workspace_id,) if asked.workspace_id else self._seen.get((credentials, asked), ())
+        return self.held(known)
 
     def saw(self, caller: Hashable, workspace_ids: tuple[int, ...]) -> None:
         """Remember which workspaces somebody saw, so that what is kept of them can be offered the next time."""

@@ -40,4 +40,4 @@ def application() -> Application:
     made = web.application()
     app = create_app(made.parts)
     app.add_route("/api/v1/bare", Bare(Reading(made.parts)))
-    return Application(app, made.parts, made.hints)
+    return Application(app, None, made.parts, made.hints)  # each asks by itself, so that alike is compared

@@ -1,13 +1,14 @@
 """What the dashboard reads: the campaigns of the workspaces that a caller may see, with their numbers."""
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg.sql import SQL, Literal
 
 from domain.recorder import Database
 from projections.access import SEEN, Asked, Caller, Credentials, parameters
 from projections.metrics import FOLD_VERSION, analytics, in_place
+from projections.round_trip import Repeated
 
 # One statement, so one snapshot: who is calling, what they may see, how far it is projected, and the rows.
 _ANSWER = SQL("""
@@ -34,6 +35,7 @@ LEFT JOIN LATERAL (
 ORDER BY s.workspace_id
 """)
 _READ = _ANSWER.format(seen=SEEN, version=Literal(FOLD_VERSION)).as_bytes()
+_REPEATED = Repeated("dashboard", _READ)
 _MEASURES = SQL("SELECT measures FROM fold_version WHERE version = %s")
 _PROJECTED = SQL("SELECT position, stuck_position FROM projection WHERE workspace_id = %s")
 
@@ -71,7 +73,24 @@ def read(database: Database, credentials: Credentials, asked: Asked, held: Colle
     The caller of this function must compare the key's secret before it uses or shows anything else of the answer.
     """
     with database.cursor(binary=True) as cursor:
-        rows = cursor.execute(_READ, {**parameters(credentials, asked), **holding(held)}).fetchall()
+        rows = cursor.execute(_READ, _given(credentials, asked, held)).fetchall()
+    return _answer(database, held, rows)
+
+
+def read_each(database: Database, requests: Sequence[tuple[Credentials, Asked, Collection[Held]]]) -> list[Answer]:
+    """Return what `read` returns for each of several requests: a statement for each, all in one round trip.
+
+    Raises psycopg's errors: where one fails, all have failed.
+    """
+    found = _REPEATED.rows_of_each(database, [_given(*each) for each in requests])
+    return [_answer(database, held, rows) for (_, _, held), rows in zip(requests, found, strict=True)]
+
+
+def _given(credentials: Credentials, asked: Asked, held: Collection[Held]) -> dict[str, object]:
+    return {**parameters(credentials, asked), **holding(held)}
+
+
+def _answer(database: Database, held: Collection[Held], rows: Sequence[Sequence[Any]]) -> Answer:
     if not rows:
         return Answer(None, [])
     workspaces = [_workspace(database, held, *row[4:]) for row in rows if row[4] is not None]

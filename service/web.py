@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+from api.ahead import Ahead
 from api.app import create_app
 from api.authentication import Authentication
 from api.last_use import LastUse
@@ -22,9 +23,10 @@ from service.clock import clock
 
 @dataclass(frozen=True)
 class Application:
-    """A WSGI application with something to close."""
+    """A WSGI application with something to ask ahead and to close."""
 
     answer: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
+    ahead: Ahead | None  # None: nothing is asked ahead
     parts: Parts
     hints: Hints
 
@@ -51,7 +53,8 @@ def application() -> Application:
     parts = replace(make_parts(pool, chosen, os.environ), appended=hints.give)
     if chosen.sessions is not None and isinstance(chosen.sessions.keys, PublishedKeys):
         chosen.sessions.keys.preload()
-    return Application(create_app(parts), parts, hints)
+    app = create_app(parts)
+    return Application(app, app.ahead, parts, hints)
 
 
 def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, str]) -> Parts:

@@ -28,6 +28,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from api.bodies import MAX_SMALL_BYTES
 from api.headers import REQUEST_ID, SECURITY
+from service.together import Together
 
 HEAD_SECONDS = 10.0  # for all of the request line and headers, and for the first byte of a new connection
 QUEUE_SECONDS = 5.0  # a request that has waited longer for a thread is asked to come again
@@ -102,7 +103,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.lingering_conns: deque[_Connection] = deque()  # answered for the last time, not yet closed by the client
         self.queued_reqs: deque[_Queued] = deque()
         self.load: Load | None = None  # shared by all workers, where there are several
+        self.together: Together | None = None  # where the application can be asked for several requests at once
         self._left_to_others = 0  # so many times in a row
+
+    def load_wsgi(self) -> None:
+        """Load the application, and see whether it can be asked for several requests at once."""
+        super().load_wsgi()
+        ahead = getattr(self.wsgi, "ahead", None)
+        if ahead is not None:
+            self.together = Together(self, ahead, QUEUE_SECONDS)
 
     def accept(self, listener: socket) -> None:
         """Take a new connection, unless a worker with fewer takes it; where there are too many, an idle one makes room.
@@ -157,6 +166,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             connection, answered, _ = self.queued_reqs.popleft()
             if answered.cancel():
                 self.handle_error(None, connection.sock, connection.client, QueueTimeoutError())
+        for connection in self.together.overdue(now) if self.together else ():
+            self.handle_error(None, connection.sock, connection.client, QueueTimeoutError())
+            self.end(connection)
         while self.pending_conns and self.pending_conns[0].timeout <= now:
             connection = self.pending_conns[0]
             self._forget(self.pending_conns, connection)
@@ -165,6 +177,36 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             connection.close(graceful=bool(connection.unreader.head))
         while self.lingering_conns and self.lingering_conns[0].timeout <= now:
             self._drop(self.lingering_conns, self.lingering_conns[0])
+
+    def keep(self, connections: "list[_Connection]") -> None:
+        """Go on with connections that have been answered, whatever has come of their next requests."""
+        for connection in connections:
+            if connection.unreader.head or connection.unreader.ready:
+                self._go_on(connection)
+                continue
+            connection.set_timeout()
+            if not self.alive:
+                connection.timeout = min(connection.timeout, time.monotonic() + LINGER_SECONDS)
+            self.keepalived_conns.append(connection)
+            on_next = partial(self.on_client_socket_readable, connection)
+            self.poller.register(connection.sock, selectors.EVENT_READ, on_next)
+
+    def send(self, connection: "_Connection", answer: bytes) -> bool:
+        """Send an answer, as fast as the client takes it; return whether it has taken all."""
+        connection.sock.settimeout(SEND_SECONDS)
+        try:
+            connection.sock.sendall(answer)
+        except TimeoutError:
+            logger.info("a client does not take its answer")
+            return False
+        except OSError:
+            return False
+        return True
+
+    def end(self, connection: "_Connection") -> None:
+        """End a connection once the client has read the last answer."""
+        self.nr_conns -= 1
+        connection.close(graceful=True)
 
     def handle_request(self, req: Any, conn: "_Connection") -> bool:  # noqa: ANN401 (gunicorn's request)
         """Answer a request whose head has been read."""
@@ -220,13 +262,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.pending_conns.append(connection)
             on_more = partial(self.on_pending_socket_readable, connection)
             self.poller.register(connection.sock, selectors.EVENT_READ, on_more)
-        elif connection.unreader.head:
+        elif not connection.unreader.head:
+            self.nr_conns -= 1
+            connection.close()
+        elif self.together is not None and self.together.takes(connection):
+            self.together.join(connection)
+        else:
             answered = self.tpool.submit(self.handle, connection)
             self.queued_reqs.append(_Queued(connection, answered, time.monotonic() + QUEUE_SECONDS))
             answered.add_done_callback(partial(self.method_queue.defer, self.finish_request, connection))
-        else:
-            self.nr_conns -= 1
-            connection.close()
 
     def _linger(self, connection: "_Connection") -> None:
         """Wait for the client's end without a thread: closed at once, its last answer might never reach it."""
@@ -315,7 +359,8 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]
 
     def begin_head(self) -> None:
         """Take what has come behind the last request."""
-        self.sock.settimeout(0)
+        if self.sock.gettimeout() != 0:
+            self.sock.settimeout(0)
         self._in_head = True
         self.head += self.take_buffered()
         self._needed = 0
