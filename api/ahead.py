@@ -32,6 +32,7 @@ _READ = re.compile(
 )
 _MORE = re.compile(rb"\n(?:content-length|transfer-encoding|expect|upgrade)[ \t]*:", re.IGNORECASE)
 _COOKIE = re.compile(rb"\ncookie[ \t]*:", re.IGNORECASE)
+_OPTIONS = falcon.RequestOptions()  # made anew for each request, they would cost as much as the rest of it
 
 
 class Said(NamedTuple):
@@ -69,7 +70,7 @@ class Ahead:
         for environment in environments:
             environment[BEGAN] = began
             with suppress(UnauthenticatedError, BadRequestError, UnavailableError):
-                request = falcon.Request(environment)
+                request = falcon.Request(environment, options=_OPTIONS)
                 credentials = self._parts.authentication.credentials(request)
                 question = numbers.CAMPAIGNS.parse(request)
                 if is_plain(question):

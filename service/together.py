@@ -149,24 +149,25 @@ class Together:
             worker.handle_error(request, connection.sock, connection.client, error)
             self._end(connection)
             return False
-        return self._sent(connection, b"".join(answer.pieces), keep=not response.should_close())
+        return self._sent(connection, answer.pieces, keep=not response.should_close())
 
-    def _sent(self, connection: Any, answer: bytes, *, keep: bool) -> bool:  # noqa: ANN401
+    def _sent(self, connection: Any, answer: list[bytes], *, keep: bool) -> bool:  # noqa: ANN401
         """Send an answer, as far as the client takes it at once; the rest gets a thread of its own."""
         if connection.sock.gettimeout() != 0:
             connection.sock.settimeout(0)
         try:
-            sent = connection.sock.send(answer)
+            sent = connection.sock.sendmsg(answer)
         except BlockingIOError:
             sent = 0
         except OSError:
             self._end(connection)
             return False
-        if sent < len(answer):
-            self._worker.tpool.submit(self._send_rest, connection, answer[sent:], keep=keep)
+        whole = sent == sum(map(len, answer))
+        if not whole:
+            self._worker.tpool.submit(self._send_rest, connection, b"".join(answer)[sent:], keep=keep)
         elif not keep:
             self._end(connection)
-        return keep and sent == len(answer)
+        return keep and whole
 
     def _send_rest(self, connection: Any, rest: bytes, *, keep: bool) -> None:  # noqa: ANN401
         if self._worker.send(connection, rest) and keep:
