@@ -73,8 +73,8 @@ class Ahead:
                 request = falcon.Request(environment, options=_OPTIONS)
                 credentials = self._parts.authentication.credentials(request)
                 question = numbers.CAMPAIGNS.parse(request)
-                if is_plain(question):
-                    held = self._kept.held_for(credentials, question.asked)
+                held = self._kept.held_for(credentials, question.asked)
+                if is_plain(question) and (held or not question.asked.every):  # not many times all that somebody sees
                     asking.append((environment, credentials, question.asked, held))
         if not asking:
             return

@@ -6,11 +6,8 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from statistics import median, quantiles
 from urllib.parse import urlsplit
-
-import jwt
 
 from benchmarks import measure, web, world
 from domain.access import Access
@@ -105,11 +102,8 @@ def _twenty_campaigns() -> Iterator[tuple[dict[str, str], dict[str, dict[str, st
         users = Access(pool, access.project, clock)
         users.link("reader", 1, "cli:bench")
         key = users.issue_key("reader", scopes=["read"], name="", expires_at=None, by="cli:bench").key
-        token = jwt.encode(
-            {"sub": "reader", "exp": datetime.now(UTC).timestamp() + 3600}, web.SECRET, algorithm="HS256"
-        )
         environment = {**os.environ, "DATABASE_URL": url, "JWT_SECRET": web.SECRET, "LOG_LEVEL": "error"}
-        yield environment, {"API key": {"X-API-Key": key}, "session": {"Cookie": f"sessionid={token}"}}
+        yield environment, {"API key": {"X-API-Key": key}, "session": web.session("reader")}
 
 
 def requests(url: str, headers: dict[str, str]) -> float:

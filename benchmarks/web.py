@@ -11,9 +11,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import jwt
 
 from benchmarks import world
 from domain.access import Access
@@ -87,6 +90,12 @@ def service(workspaces: int = 1) -> Iterator[tuple[dict[str, str], Pool, dict[st
         key = users.issue_key("worker", scopes=["read", "write"], name="", expires_at=None, by="cli:bench").key
         environment = {**os.environ, "DATABASE_URL": url, "JWT_SECRET": SECRET, "LOG_LEVEL": "error"}
         yield environment, pool, {"X-API-Key": key, "Content-Type": "application/json"}
+
+
+def session(user: str) -> dict[str, str]:
+    """Return the header with a session of this user, good for an hour."""
+    token = jwt.encode({"sub": user, "exp": datetime.now(UTC).timestamp() + 3600}, SECRET, algorithm="HS256")
+    return {"Cookie": f"sessionid={token}"}
 
 
 def ask(

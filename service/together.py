@@ -116,7 +116,7 @@ class Together:
             connection.init()
             request = next(connection.parser)
             response, environment = wsgi.create(request, answer, connection.client, connection.server, worker.cfg)
-        except (errors.NoMoreData, StopIteration):
+        except (errors.NoMoreData, StopIteration, OSError):
             self._end(connection)
         except Exception as error:  # noqa: BLE001 (whatever it is, it is told to this client alone)
             worker.handle_error(None, connection.sock, connection.client, error)

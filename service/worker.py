@@ -24,7 +24,7 @@ import msgspec
 from gunicorn import util
 from gunicorn.http import errors
 from gunicorn.http.unreader import SocketUnreader
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from api.bodies import MAX_SMALL_BYTES
 from api.headers import REQUEST_ID, SECURITY
@@ -186,7 +186,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 continue
             connection.set_timeout()
             if not self.alive:
-                connection.timeout = min(connection.timeout, time.monotonic() + LINGER_SECONDS)
+                connection.timeout = min(connection.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
             self.keepalived_conns.append(connection)
             on_next = partial(self.on_client_socket_readable, connection)
             self.poller.register(connection.sock, selectors.EVENT_READ, on_next)

@@ -247,6 +247,15 @@ def test_all_are_asked_on_one_connection_and_each_is_used_once(app: App, lent: C
     assert lent() == 2
 
 
+def test_all_workspaces_are_asked_ahead_once_something_of_them_is_kept(app: App, lent: Callable[[], int]) -> None:
+    """Before, many such answers at a time might take much memory."""
+    for loans in (0, 1):
+        request, before = environment(session("u-1"), "workspace_id=ALL"), lent()
+        app.ahead.ask([request])
+        assert lent() - before == loans
+        assert answered(app, request)[0] == 200
+
+
 def test_what_was_said_of_one_request_answers_no_other(app: App, lent: Callable[[], int]) -> None:
     """Not even where it goes along with it: another caller, or another workspace, is asked for anew."""
     said, other = environment(session("u-1")), environment(session("u-2"))
