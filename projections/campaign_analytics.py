@@ -56,7 +56,7 @@ class Workspace(NamedTuple):
     generation: int
     position: int
     stuck: bool
-    campaigns: list[tuple[int, str | None, str | None, Sequence[int | None]]] | None
+    campaigns: list[tuple[int, str | None, str | None, tuple[int | None, ...]]] | None
 
 
 class Answer(NamedTuple):
@@ -124,16 +124,20 @@ def body(workspaces: list[Workspace]) -> dict[str, object]:
 
 def campaigns(workspace: Workspace) -> list[dict[str, object]]:
     """Return the campaigns of a workspace as JSON has them, in order of the keys."""
-    return [
-        {
-            "id": campaign_id,
-            "name": name or f"Campaign {campaign_id}",
-            "status": status or "UNKNOWN",
-            "workspace_id": workspace.workspace_id,
-            "analytics": analytics(totals),
-        }
-        for campaign_id, name, status, totals in workspace.campaigns or ()
-    ]
+    return [campaign(workspace.workspace_id, *row) for row in workspace.campaigns or ()]
+
+
+def campaign(
+    workspace_id: int, campaign_id: int, name: str | None, status: str | None, totals: Sequence[int | None]
+) -> dict[str, object]:
+    """Return a campaign as JSON has it, in order of the keys."""
+    return {
+        "id": campaign_id,
+        "name": name or f"Campaign {campaign_id}",
+        "status": status or "UNKNOWN",
+        "workspace_id": workspace_id,
+        "analytics": analytics(totals),
+    }
 
 
 def _workspace(  # noqa: PLR0913 (a row of the statement)
@@ -153,6 +157,6 @@ def _workspace(  # noqa: PLR0913 (a row of the statement)
     told: Sequence[Sequence[int | None]] = totals
     if ids and fold_version != FOLD_VERSION:  # until they are rebuilt
         told = totals_in_place(database, fold_version, totals)
-    rows = list(zip(ids, names, statuses, told, strict=True)) if ids else []
+    rows = list(zip(ids, names, statuses, map(tuple, told), strict=True)) if ids else []
     known = Held(workspace_id, generation, position) in held
     return Workspace(workspace_id, head, generation, position, stuck_position is not None, None if known else rows)
