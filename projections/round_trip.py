@@ -43,11 +43,11 @@ class Repeated:
         encoding, connection = database.info.encoding, database.pgconn
         values = [[_told(each[name], encoding) for name in self._parameters] for each in given]
         self._prepare(connection, encoding)
-        connection.enter_pipeline_mode()
-        for told in values:
-            connection.send_query_prepared(self._name, told, result_format=_BINARY)
-        connection.pipeline_sync()
         try:
+            connection.enter_pipeline_mode()
+            for told in values:
+                connection.send_query_prepared(self._name, told, result_format=_BINARY)
+            connection.pipeline_sync()
             results = _results(connection)
         except OperationalError:
             database.close()  # whatever may still come is nobody's

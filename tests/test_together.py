@@ -18,6 +18,7 @@ from api.app import App, create_app
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
+from projections import round_trip
 from projections.round_trip import Repeated
 from service import settings
 from service.web import make_parts
@@ -347,3 +348,16 @@ def test_a_connection_that_has_gone_is_told_as_such(pool: Pool) -> None:
         asked.rows_of_each(connection, [{"number": 1}] * 3)
     with pool.connection() as connection:
         assert asked.rows_of_each(connection, [{"number": 1}] * 2) == [[(1,)], [(1,)]]
+
+
+def test_a_database_that_says_nothing_is_not_waited_for_for_ever(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is given up: what may come later is the answer to nobody's question."""
+    asked = Repeated("slept", b"SELECT %(number)s::bigint FROM pg_sleep(%(number)s)")
+    monkeypatch.setattr(round_trip, "MOST_SECONDS", 0.2)
+    began = time.monotonic()
+    with pytest.raises(psycopg.OperationalError), pool.connection() as connection:
+        asked.rows_of_each(connection, [{"number": 0}, {"number": 3}])
+    assert time.monotonic() - began < 2
+    assert connection.closed
+    with pool.connection() as connection:
+        assert asked.rows_of_each(connection, [{"number": 0}]) == [[(0,)]]
