@@ -88,7 +88,7 @@ class Reading:
         """Take the parts."""
         self.parts = parts
         self._waiting = BoundedSemaphore(parts.waiting_requests)
-        self._bodies = Bodies()
+        self.bodies = Bodies()
 
     def answer(self, request: falcon.Request, response: falcon.Response, endpoint: Endpoint) -> None:
         """Answer a request."""
@@ -121,14 +121,14 @@ class Reading:
             standings = allowed(seen.standings, self._identify(credentials, seen), question)
         vary = VARY if endpoint.table is None else VARY_BY_FORM
         tagged = tag_of(request, standings, question)
-        body = self._bodies.get(tagged)
+        body = self.bodies.get(tagged)
         if body is None and not has(request, tagged):
             with self.parts.connection() as database:
                 seen, campaigns = reading.read(database, credentials, wanted, endpoint.wanted(question))
                 standings = allowed(seen.standings, self._identify(credentials, seen), question)
                 body = _told(endpoint, Found(question, standings, campaigns, database), endpoint.wanted(question))
             tagged = tag_of(request, standings, question)
-            self._bodies.keep(tagged, body)
+            self.bodies.keep(tagged, body)
         say_how_fresh(response, standings, question)
         if not unchanged(request, response, tagged, vary):
             response.content_type = f"{CSV}; charset=utf-8" if question.csv else falcon.MEDIA_JSON
