@@ -63,12 +63,9 @@ def _is_one_of(*kinds: str) -> NDArray[np.bool_]:
     return _by_kind(lambda kind: kind < len(KINDS) and KINDS[kind] in kinds)
 
 
-_EACH = np.array(  # by kind: the place of the measure that counts its events; -1: none
-    [
-        next((place for place, measure in enumerate(MEASURES) if measure.rule == Each(kind)), -1)
-        for kind in (*KINDS, *("",) * ((1 << KIND_BITS) - len(KINDS)))
-    ]
-)
+_COUNTED = {KIND[m.rule.kind]: place for place, m in enumerate(MEASURES) if isinstance(m.rule, Each)}
+assert len(_COUNTED) == sum(isinstance(m.rule, Each) for m in MEASURES), "two measures count the same events"
+_EACH = np.array([_COUNTED.get(kind, -1) for kind in range(1 << KIND_BITS)])  # by kind: the place; -1: nowhere
 _IS_KNOWN = _by_kind(lambda kind: kind < len(KINDS))
 _IS_TOUCH = _is_one_of(*TOUCHES)
 _IS_TOUCH_OR_REPLY = _is_one_of(*TOUCHES, REPLY)
