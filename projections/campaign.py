@@ -62,7 +62,10 @@ def pack(about: About) -> bytes:
 
 def unpack(stored: bytes) -> About:
     """Return what was stored. Raises msgspec.DecodeError where the bytes are damaged."""
-    return _decode(stored)
+    try:
+        return _decode(stored)
+    except UnicodeDecodeError as error:  # the one that msgspec does not make its own
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def _told(at: int, value: str | None) -> Told | None:

@@ -25,7 +25,7 @@ assert len(MEASURES) <= 1 << _PLACE_BITS
 assert (1 << INSTANT_BITS) // QUARTER_MS // QUARTERS_A_DAY <= _DAY_MASK
 
 # A stored sum is an entry of four bytes for each of its digits that is not zero: in the upper bits its slot and which
-# digit it is, in the lower ones the digit. Nearly all sums have one digit.
+# digit it is, in the lower ones the digit. Nearly all sums have one digit. A change wants a new FOLD_VERSION.
 _ENTRY = np.dtype("<u4")
 _ENTRY_BYTES = 4
 _DIGIT_BITS, _DIGITS, _WHICH_BITS = 18, 4, 2
@@ -138,8 +138,13 @@ def entries(stored: Sequence[bytes]) -> tuple[Integers, Integers, Integers]:
         raise msgspec.DecodeError("a day's sums are damaged")
     found = np.frombuffer(b"".join(stored), _ENTRY).astype(np.int64)
     rows = np.repeat(np.arange(len(stored)), lengths // _ENTRY_BYTES)
-    shifts = (found >> _DIGIT_BITS & _WHICH_MASK) * _DIGIT_BITS
-    return rows, found >> _DIGIT_BITS + _WHICH_BITS, (found & _DIGIT_MASK) << shifts
+    slots = found >> _DIGIT_BITS + _WHICH_BITS
+    values = (found & _DIGIT_MASK) << (found >> _DIGIT_BITS & _WHICH_MASK) * _DIGIT_BITS
+    if found.size and (
+        (slots & _PLACE_MASK).max() >= len(MEASURES) or slots.max() >> _PLACE_BITS >= QUARTERS_A_DAY or values.min() < 0
+    ):
+        raise msgspec.DecodeError("a day's sums are damaged")
+    return rows, slots, values
 
 
 def _pack(rows: Integers, slots: Integers, values: Integers, number: int) -> list[bytes]:

@@ -5,7 +5,8 @@ An event's whole effect is what its journey contributes with it less what it con
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from select import select
+from itertools import pairwise
+from select import POLLOUT, poll
 from typing import NamedTuple
 
 import msgspec
@@ -23,6 +24,7 @@ from projections.metrics import MEASURES
 AT_ONCE = 8_000  # journeys that are written by one statement
 LONG_BYTES = 8 * 1024  # of facts; what is longer is asked for by itself, so that the memory is bounded
 _ADDED_AT_ONCE = 4_000  # journeys whose numbers leave a fact room in an integer
+_FACTS_AT_ONCE = 250_000  # about so many are added at once, for the memory again
 assert _ADDED_AT_ONCE << FACT_BITS + 1 < 1 << 63
 
 # Facts are put behind those that are there, and the whole comes back: each journey is looked up once.
@@ -91,8 +93,11 @@ class Gaining:
 
     def add(self, journeys: Journeys, stored: Sequence[bytes]) -> None:
         """Add what facts contribute that were put behind those of their journeys, which are given as they are now."""
-        for first in range(0, len(stored), _ADDED_AT_ONCE):
-            self._add(journeys.part(first, first + _ADDED_AT_ONCE), stored[first : first + _ADDED_AT_ONCE])
+        facts = np.cumsum([len(each) // FACT_BYTES for each in stored], dtype=np.int64)
+        pieces = np.arange(len(stored)) // _ADDED_AT_ONCE + facts // _FACTS_AT_ONCE
+        bounds = [*np.flatnonzero(np.diff(pieces, prepend=-1)).tolist(), len(stored)]
+        for first, end in pairwise(bounds):
+            self._add(journeys.part(first, end), stored[first:end])
 
     def _add(self, journeys: Journeys, stored: Sequence[bytes]) -> None:
         places = [self._places.setdefault(campaign_id, len(self._places)) for campaign_id, _ in journeys.keys]
@@ -109,7 +114,7 @@ class Gaining:
         changes = journey.changes(numbers, facts, new)
         owners = np.array(places, np.int64)[numbers[changes.facts]]
         quarters = (facts[changes.facts] >> journey.KIND_BITS) // QUARTER_MS
-        self._cells.append(cells.cells(owners, quarters, changes.places, changes.values))
+        self._cells.append(cells.summed([cells.cells(owners, quarters, changes.places, changes.values)]))
 
     def gained(self) -> Gained:
         """Return what was added."""
@@ -135,8 +140,8 @@ def fold(
     """Add what a stretch of the log says to the read rows.
 
     The caller holds a transaction, and is the only one that writes to these rows; `empty` says that there are none
-    yet. `meanwhile` is called once, while PostgreSQL is busy. Raises FoldError, and nothing is written, for a fact
-    that can't be folded since a row is damaged.
+    yet. `meanwhile` is called at most once, while PostgreSQL is busy. Raises FoldError, and nothing is written, for a
+    fact that can't be folded since a row is damaged.
     """
     if empty:
         gained = copy_journeys(database, rows, gathered.facts)
@@ -186,16 +191,19 @@ def _grow_journeys(database: Database, rows: Rows, journeys: Journeys, meanwhile
             for each in piece.chosen(long).pieces(1):
                 [(facts,)] = database.execute(_READ_JOURNEY, (*rows, *each.keys[0]), binary=True).fetchall()
                 gaining.add(each, _whole(each, [facts]))
-            written = piece.chosen(~long), _whole(piece.chosen(~long), [each for each in stored if each is not None])
-    if written:
-        gaining.add(*written)
-    return gaining.gained()
+            short = piece.chosen(~long)
+            written = short, _whole(short, [each for each in stored if each is not None])
+        if written:  # before the pipeline's end, which would leave the session idle, and that only for so long
+            gaining.add(*written)
+        return gaining.gained()
 
 
 def _send(database: Database) -> None:
     """Let PostgreSQL have all of what it is asked; else it gets the rest only when the answer is waited for."""
+    writable = poll()
+    writable.register(database, POLLOUT)
     while database.pgconn.flush():
-        select([], [database], [])
+        writable.poll()
 
 
 def _columns(piece: Journeys) -> dict[str, object]:
@@ -222,9 +230,12 @@ def _load_campaigns(database: Database, rows: Rows, campaign_ids: Sequence[int],
     with database.cursor(binary=True) as cursor:
         cursor.execute(_LOAD_CAMPAIGNS, parameters)
         try:
-            return {row[0]: Campaign(campaign.unpack(row[1]), row[2], row[3]) for row in cursor}
+            found = {row[0]: Campaign(campaign.unpack(row[1]), row[2], row[3]) for row in cursor}
         except msgspec.DecodeError as error:
             raise FoldError(first, f"its campaign's row is damaged: {error}") from error
+    if any(len(each.totals) != len(MEASURES) for each in found.values()):
+        raise FoldError(first, "its campaign's row is damaged: other sums are expected")
+    return found
 
 
 def write_campaigns(  # noqa: PLR0913 (what is added, and to what)

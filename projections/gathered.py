@@ -85,15 +85,15 @@ class Unsorted(NamedTuple):
         return Journeys([self.keys[place] for place in order], counts, self.facts[sorted_facts], joined)
 
 
-Facts = TypeVar("Facts", Unsorted, Journeys)
+_Sorting = TypeVar("_Sorting", Unsorted, Journeys)
 
 
-class Gathered(NamedTuple, Generic[Facts]):
+class Gathered(NamedTuple, Generic[_Sorting]):
     """What a stretch of the log says of prospects and of campaigns; positions are 0 where it is empty."""
 
     first: int
     last: int
-    facts: Facts
+    facts: _Sorting
     campaigns: dict[int, About]
 
 

@@ -5,10 +5,11 @@ order that does not depend on how they arrived, so neither does anything that is
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from domain.events import EVENTS, INSTANT_BITS, TOPICS, ProspectEvent
@@ -50,7 +51,13 @@ FACT_BYTES = 8
 STORED = np.dtype("<i8")
 assert len(KINDS) <= 1 << KIND_BITS
 
-_Details = tuple[int, int | None, str | None, str | None, str | None]
+_Details = tuple[
+    Annotated[int, Meta(ge=1, le=(1 << 63) - 1)],
+    Annotated[int, Meta(ge=0, lt=1 << 32)] | None,
+    str | None,
+    str | None,
+    str | None,
+]
 details_of: Callable[[_Details], bytes] = msgspec.msgpack.Encoder().encode  # as they are stored
 _decode: Callable[[bytes], list[_Details]] = msgspec.msgpack.Decoder(list[_Details]).decode
 
@@ -225,7 +232,10 @@ def unpack(stored: Sequence[tuple[bytes, bytes]]) -> Facts:
     if not are_whole(of_facts).all():
         raise msgspec.DecodeError("a journey's facts are damaged")
     facts = np.frombuffer(b"".join(of_facts), STORED).astype(np.int64)
-    details = _decode(_list_of(facts.size) + of_details)
+    try:
+        details = _decode(_list_of(facts.size) + of_details)
+    except UnicodeDecodeError as error:  # the one that msgspec does not make its own
+        raise msgspec.DecodeError(str(error)) from error
     journeys = np.repeat(np.arange(len(stored)), [len(each) // FACT_BYTES for each in of_facts])
     positions, steps, *texts = zip(*details, strict=True) if details else ((), (), (), (), ())
     words = sorted({word for column in texts for word in column if word is not None} | {*TOUCH_CHANNELS.values()})

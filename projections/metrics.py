@@ -9,8 +9,9 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-# The version of what the read models hold. Raise it with any change of what is summed or in which order, here or in
-# `journey.py`; rows of an older version are rebuilt by themselves, and read by the names of what they hold until then.
+# The version of what the read models hold. Raise it with any change of what is summed, in which order, or how it is
+# stored: here, in `journey.py`, `gathered.py` or `cells.py`. Rows of an older version are rebuilt by themselves, and
+# read by the names of what they hold until then.
 FOLD_VERSION = 3
 
 # Types of event as the metrics tell them apart: an automatic reply is a kind of its own.

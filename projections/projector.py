@@ -82,6 +82,7 @@ class Projector:
             except PoolClosed:
                 raise
             except OperationalError as error:
+                self._ahead = None  # a database that comes back from a backup may hold another log
                 logger.warning("projection waits for the database: %s", error)
                 stop.wait(RETRY_SECONDS)
 
@@ -119,7 +120,7 @@ class Projector:
             generation, position, was_stuck_at = locked
             rows = Rows(workspace_id, generation)
             aside = set_aside.positions(database, workspace_id)
-            batch = self._batch * (ALONE if alone else 1)
+            batch = 1 if was_stuck_at is not None else self._batch * (ALONE if alone else 1)
             log, gathered = self._taken((workspace_id, position, aside))
             if gathered is None:
                 log = ledger.read(database, workspace_id, after=position, upto=END_OF_LOG, limit=batch)
@@ -182,10 +183,14 @@ def _fold_what_can_be(  # noqa: PLR0913 (what is folded, and where)
             if gathered.last:
                 fold(database, rows, gathered, meanwhile=meanwhile)
         except FoldError as error:
-            stuck, gathered = error, None
+            stuck, gathered, meanwhile = error, None, _nothing
             log = [row for row in log if row.position < error.position]
         else:
             return gathered.last or None, stuck
+
+
+def _nothing() -> None:
+    """Do nothing meanwhile."""
 
 
 def _topic(log: list[LogRow], position: int) -> str:

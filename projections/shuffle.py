@@ -91,16 +91,19 @@ class Sorted(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Journeys or days that are to be written as new rows: the pieces of files, from and up to a byte, that hold them.
-
-    What journeys add to the days is written to a file, by as many parts.
-    """
+    """What is to be written as new rows: the pieces of files, from and up to a byte, that hold it."""
 
     connect: Callable[[], AbstractContextManager[Database]]
     rows: Rows
     pieces: list[tuple[Path, int, int]]
-    file: Path
+
+
+class PartOfJourneys(NamedTuple):
+    """Whole journeys; what they add to quarter hours is to be written to a file, by parts."""
+
+    part: Part
     parts: int
+    file: Path
 
 
 class Folded(NamedTuple):
@@ -151,12 +154,12 @@ def rebuild(hands: Hands, building: Building, upto: int) -> None:
                 campaigns[campaign_id] = campaign.both(campaigns[campaign_id], about)
 
         def todo(of: Sequence[Parted]) -> list[Part]:
-            pieces = ([each.piece(number) for each in of] for number in range(parts))
-            return [Part(hands.connect, rows, each, directory / f"cells-{n}", parts) for n, each in enumerate(pieces)]
+            return [Part(hands.connect, rows, [each.piece(number) for each in of]) for number in range(parts)]
 
+        journeys = [PartOfJourneys(part, parts, directory / f"cells-{n}") for n, part in enumerate(todo(found))]
         rest = upto - done
         added: list[Parted] = []
-        for number, folded in enumerate(hands.map(fold_part, todo(found))):
+        for number, folded in enumerate(hands.map(fold_part, journeys)):
             added.append(folded.cells)
             advance(rest * (number + 1) // parts - rest * number // parts)
             for campaign_id, sums in folded.totals.items():
@@ -189,8 +192,9 @@ def sort_chunk(chunk: Chunk) -> Sorted:
     return Sorted(_write(chunk.file, written), gathered.campaigns, chunk.upto - chunk.after)
 
 
-def fold_part(part: Part) -> Folded:
+def fold_part(journeys: PartOfJourneys) -> Folded:
     """Write a part's journeys, and to a file what they add to quarter hours. Raises SupersededError."""
+    part, number_of_parts, file = journeys
     numbers: dict[JourneyKey, int] = {}
     of: list[int] = []
     columns: list[_Piece] = []
@@ -212,9 +216,9 @@ def fold_part(part: Part) -> Folded:
     written["campaign_id"] = np.array(gained.campaign_ids, np.int64)[gained.cells.owners]
     written["quarter"], written["place"] = gained.cells.quarters, gained.cells.places
     written["value"] = gained.cells.values
-    parts = (gained.cells.quarters // QUARTERS_A_DAY + written["campaign_id"]) % part.parts
-    cells_of_parts = [written[parts == number].tobytes() for number in range(part.parts)]
-    return Folded(_write(part.file, cells_of_parts), gained.totals(), gained.facts)
+    parts = (gained.cells.quarters // QUARTERS_A_DAY + written["campaign_id"]) % number_of_parts
+    cells_of_parts = [written[parts == number].tobytes() for number in range(number_of_parts)]
+    return Folded(_write(file, cells_of_parts), gained.totals(), gained.facts)
 
 
 def sum_part(part: Part) -> None:

@@ -70,6 +70,17 @@ def test_a_sum_that_cant_be_is_not_stored() -> None:
         cells.packed(made([(0, 0, 0, 1 << 62), (0, 1, 0, 1 << 62)]))
 
 
-def test_damaged_sums_are_told() -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"dam",
+        b"damagedX",
+        (31 << 20 | 1).to_bytes(4, "little"),
+        (96 << 25 | 1).to_bytes(4, "little"),
+        b"\xff\xff\x0f\0",
+    ],
+)
+def test_damaged_sums_are_told(damage: bytes) -> None:
+    """A piece of an entry, a measure or a quarter hour that is none, and more than an integer holds."""
     with pytest.raises(msgspec.DecodeError):
-        cells.entries([b"dam"])
+        cells.entries([damage])

@@ -94,6 +94,24 @@ def test_an_event_that_cannot_be_folded_is_met_in_its_turn_when_it_was_read_ahea
     assert shown(pool, 1)[0]["analytics"]["amount_of_emails_sent"] == 11
 
 
+def test_what_was_read_ahead_is_forgotten_with_the_connection(pool: Pool, database_url: str) -> None:
+    """The database may come back from a backup, with another log behind the same position."""
+    record(pool, 1, *(email_sent(number) for number in range(12)))
+    projector, stop = Projector(pool, batch=1), threading.Event()
+    assert projector.step()
+    with psycopg.connect(database_url, autocommit=True) as other, ThreadPoolExecutor(1) as executor:
+        other.execute("UPDATE stored_events SET topic = 'domain.events:InviteSent' WHERE position > 4")
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        other.execute(f"{cut} AND datname = current_database()".encode())
+        running = executor.submit(projector.run, stop)
+        try:
+            wait_for(lambda: status.workspaces(other)[0].lag == 0)
+        finally:
+            stop.set()
+        assert running.result() is None
+    assert replay.verify(pool, 1, lambda _: None) == []
+
+
 def test_a_stuck_workspace_goes_on_by_itself_when_the_cause_has_gone(pool: Pool) -> None:
     """It is tried again after some seconds."""
     events = [email_sent(number) for number in range(10)]
@@ -123,6 +141,29 @@ def test_damaged_read_rows_stop_the_workspace_until_a_replay(pool: Pool) -> None
     record(pool, 1, email_sent(4))
     project_all(pool)
     assert stuck_at(pool, 1) == 4
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE campaign_activity SET quarters = 'damagedX'",
+        r"UPDATE campaign_activity SET quarters = '\x0100f001'",
+        r"UPDATE campaign SET about = '\x96a1ff'",
+        "UPDATE campaign SET totals = '{1,2}'",
+    ],
+)
+def test_whatever_is_wrong_with_a_read_row_stops_its_workspace_alone(pool: Pool, damage: str) -> None:
+    """No damage ends the projector; a replay mends it."""
+    for workspace_id in (1, 2):
+        record(pool, workspace_id, email_sent(1))
+    project_all(pool)
+    execute(pool, f"{damage} WHERE workspace_id = 1")
+    for workspace_id in (1, 2):
+        record(pool, workspace_id, email_sent(2), email_sent(3))
+    project_all(pool)
+    assert (progress(pool, 1), progress(pool, 2)) == ((3, 1, 2), (3, 3, None))
+    replay.replay(pool, 1, lambda _: None)
+    assert progress(pool, 1) == (3, 3, None)
 
 
 def test_of_several_faults_the_first_counts(pool: Pool) -> None:
