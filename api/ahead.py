@@ -28,10 +28,12 @@ BEGAN = "campaign_analytics.began"  # in a request's environment: when the work 
 _SAID = "campaign_analytics.said"
 # Reads of the main answer, without a body or anything else that has to be waited for.
 _READ = re.compile(
-    rb"(?:GET|HEAD) /api/v1/dashboard/campaign-analytics/?(?:\?workspace_id=[0-9A-Z]{1,19})? HTTP/1\.1\r\n"
+    rb"(?:GET|HEAD) /api/v1/dashboard/campaign-analytics/?(?:\?workspace_id=(?:[1-9][0-9]{0,17}|ALL))? HTTP/1\.1\r\n"
 )
 _MORE = re.compile(rb"\n(?:content-length|transfer-encoding|expect|upgrade)[ \t]*:", re.IGNORECASE)
 _COOKIE = re.compile(rb"\ncookie[ \t]*:", re.IGNORECASE)
+_KEY = re.compile(rb"\nx-api-key[ \t]*:", re.IGNORECASE)
+MOST_WORKSPACES = 100  # that a request may be about, so that no other waits long for it
 _OPTIONS = falcon.RequestOptions()  # made anew for each request, they would cost as much as the rest of it
 
 
@@ -53,31 +55,39 @@ class Ahead:
         self._kept = kept
         sessions = parts.authentication.sessions
         self._keys_may_be_fetched = sessions is not None and isinstance(sessions.keys, PublishedKeys)
+        self._uses_are_counted = parts.authentication.rate_limit is not None
 
     def takes(self, head: bytes | bytearray) -> bool:
         """Return whether the request that begins so can be asked ahead; a body is never part of one."""
         if _READ.match(head) is None or _MORE.search(head) is not None:
             return False
-        return not (self._keys_may_be_fetched and _COOKIE.search(head))  # others would wait for that too
+        # Others would wait for the platform's keys, or for the limit to be counted, too.
+        return not (
+            (self._keys_may_be_fetched and _COOKIE.search(head)) or (self._uses_are_counted and _KEY.search(head))
+        )
 
-    def ask(self, environments: Sequence[WSGIEnvironment]) -> None:
-        """Ask for all of these requests, and let what the database says go along with each.
+    def ask(self, environments: Sequence[WSGIEnvironment]) -> list[bool]:
+        """Ask for these requests, and let what the database says go along with each; return which were asked.
 
-        Whose request is not in order is left to find out for themselves.
+        Whose request is not in order is left to find out for themselves, and so is who asks for much.
         """
         began = time.perf_counter()
         asking = []
-        for environment in environments:
+        asked = [False] * len(environments)
+        for place, environment in enumerate(environments):
             environment[BEGAN] = began
             with suppress(UnauthenticatedError, BadRequestError, UnavailableError):
                 request = falcon.Request(environment, options=_OPTIONS)
                 credentials = self._parts.authentication.credentials(request)
                 question = numbers.CAMPAIGNS.parse(request)
-                held = self._kept.held_for(credentials, question.asked)
-                if is_plain(question) and (held or not question.asked.every):  # not many times all that somebody sees
+                known = self._kept.known_to(credentials, question.asked)
+                held = self._kept.held(known)
+                much = question.asked.every and not 0 < len(held) == len(known) <= MOST_WORKSPACES
+                if is_plain(question) and not much:
                     asking.append((environment, credentials, question.asked, held))
+                    asked[place] = True
         if not asking:
-            return
+            return asked
         answers: Sequence[Answer | psycopg.Error]
         try:
             with self._parts.connection() as database:
@@ -85,9 +95,10 @@ class Ahead:
         except DATABASE_AWAY as error:
             answers = [error] * len(asking)
         except psycopg.Error:
-            return  # so that none fails for another, each asks by itself
+            return [False] * len(environments)  # so that none fails for another, each asks by itself
         for (environment, credentials, wanted, held), answer in zip(asking, answers, strict=True):
             environment[_SAID] = Said(credentials, wanted, held, answer)
+        return asked
 
 
 def said(request: falcon.Request, credentials: Credentials, asked: Asked) -> tuple[Answer, dict[Held, bytes]] | None:
@@ -104,5 +115,5 @@ def said(request: falcon.Request, credentials: Credentials, asked: Asked) -> tup
 
 
 def is_plain(question: Question) -> bool:
-    """Return whether a question is answered by the one statement: no filters, and nothing to be waited for but that."""
+    """Return whether a question is answered by the one statement: it has no filters, period or other form."""
     return question == Question(question.asked, question.min_position, own=question.own)

@@ -72,8 +72,11 @@ class Kept:
 
     def held_for(self, credentials: Credentials, asked: Asked) -> dict[Held, bytes]:
         """Return what is kept of the workspaces that somebody asks for: those that they saw when they last asked so."""
-        known = (asked.workspace_id,) if asked.workspace_id else self._seen.get((credentials, asked), ())
-        return self.held(known)
+        return self.held(self.known_to(credentials, asked))
+
+    def known_to(self, credentials: Credentials, asked: Asked) -> tuple[int, ...]:
+        """Return the workspaces that somebody asks for, as far as that is known: those seen when last asked for."""
+        return (asked.workspace_id,) if asked.workspace_id else self._seen.get((credentials, asked), ())
 
     def saw(self, caller: Hashable, workspace_ids: tuple[int, ...]) -> None:
         """Remember which workspaces somebody saw, so that what is kept of them can be offered the next time."""

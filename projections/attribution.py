@@ -42,7 +42,13 @@ def breakdown(facts: Facts, by: Sequence[By], first: int, end: int, *, at_first_
 
     Of each row they are in order of `MEASURES`. Numbers ascend, strings by code points, none last.
     """
-    codes, rows = np.unique(_codes(facts, by), axis=0, return_inverse=True)
+    of_facts = _codes(facts, by)
+    widths = of_facts.max(axis=0) + 1
+    as_one = np.zeros(len(of_facts), np.int64)  # the codes of a row as one number
+    for column, width in zip(of_facts.T, widths.tolist(), strict=True):
+        as_one = as_one * width + column
+    _, which, rows = np.unique(as_one, return_index=True, return_inverse=True)
+    codes = of_facts[which]
     places, values, dating, belongs = _attributed(facts, rows[1:], int(rows[0]))
     if at_first_touch:
         dating = journey.first_touches(facts)[facts.journeys[dating]]

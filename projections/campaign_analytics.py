@@ -25,9 +25,8 @@ LEFT JOIN LATERAL (
         array_agg(totals) AS totals
     FROM (
         SELECT campaign_id, name, status, totals FROM campaign
-        WHERE workspace_id = p.workspace_id AND generation = p.generation AND NOT EXISTS (
-            SELECT FROM unnest(%(generations)s::bigint[], %(positions)s::bigint[]) AS held (generation, position)
-            WHERE held.generation = p.generation AND held.position = p.position
+        WHERE workspace_id = p.workspace_id AND generation = p.generation AND (p.generation, p.position) NOT IN (
+            SELECT * FROM unnest(%(generations)s::bigint[], %(positions)s::bigint[])
         )
         ORDER BY campaign_id
     ) AS ordered

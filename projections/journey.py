@@ -51,9 +51,10 @@ FACT_BYTES = 8
 STORED = np.dtype("<i8")
 assert len(KINDS) <= 1 << KIND_BITS
 
+_CODE_BITS = 31  # of the step, and of places among the words
 _Details = tuple[
     Annotated[int, Meta(ge=1, le=(1 << 63) - 1)],
-    Annotated[int, Meta(ge=0, lt=1 << 32)] | None,
+    Annotated[int, Meta(ge=0, lt=(1 << _CODE_BITS) - 1)] | None,
     str | None,
     str | None,
     str | None,
@@ -244,7 +245,7 @@ def unpack(stored: Sequence[tuple[bytes, bytes]]) -> Facts:
     step = np.array([0 if each is None else each + 1 for each in steps], np.int64)
     # What is automatic decides no order; and of facts alike, the lower position comes first, as it does already.
     ordered = np.where(facts & KIND_MASK == KIND[AUTOMATIC_REPLY], facts - KIND[AUTOMATIC_REPLY] + KIND[REPLY], facts)
-    order = np.lexsort((channel, variant, sender, step, ordered, journeys))
+    order = np.lexsort((variant << _CODE_BITS | channel, step << _CODE_BITS | sender, ordered, journeys))
     return Facts(journeys, facts, np.array(positions, np.int64), step, sender, variant, channel, words).chosen(order)
 
 

@@ -86,12 +86,13 @@ def _told(value: object, encoding: str) -> bytes | None:
 def _results(connection: PGconn) -> list[PGresult]:
     """Return one result for each statement that was sent."""
     until = time.monotonic() + MOST_SECONDS
-    readable = select.poll()
-    readable.register(connection.socket, select.POLLIN)
+    awaited = select.poll()
+    awaited.register(connection.socket, select.POLLIN)
     results: list[PGresult] = []
     while True:
         while connection.is_busy():
-            if not readable.poll(max(0, until - time.monotonic()) * 1_000):
+            awaited.modify(connection.socket, select.POLLIN | (select.POLLOUT if connection.flush() else 0))
+            if not awaited.poll(max(0, until - time.monotonic()) * 1_000):
                 raise OperationalError("the database does not answer in time")
             connection.consume_input()
         result = connection.get_result()

@@ -8,6 +8,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from math import inf
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
 from wsgiref.types import WSGIEnvironment
@@ -26,8 +27,8 @@ class Ahead(Protocol):
     def takes(self, head: bytes | bytearray) -> bool:
         """Return whether the request that begins so can be asked ahead; a body is never part of one."""
 
-    def ask(self, environments: Sequence[WSGIEnvironment]) -> None:
-        """Ask for all of these requests, and let what was found go along with each."""
+    def ask(self, environments: Sequence[WSGIEnvironment]) -> Sequence[bool]:
+        """Ask for these requests, and let what was found go along with each; return which of them were asked."""
 
 
 class _Waiting(NamedTuple):
@@ -97,17 +98,32 @@ class Together:
             self._patient_until = now + PATIENCE_SECONDS
         self._worker.tpool.submit(self._answer)
 
+    def patience(self) -> float:
+        """Return how long the main loop may sleep before it looks whether those who wait need another thread."""
+        return PATIENCE_SECONDS if self._waiting else inf
+
     def _answer(self) -> None:
         try:
             with self._lock:
                 connections = [self._waiting.popleft().connection for _ in range(min(MOST, len(self._waiting)))]
             begun = [each for connection in connections if (each := self._parsed(connection)) is not None]
-            self._ask(begun)
-            self._go_on([each.connection for each in begun if self._answered(each)])
+            asked = self._ask(begun)
+            for each, was_asked in zip(begun, asked, strict=True):
+                if not was_asked:  # it may have to wait for something, but nobody else for it
+                    self._worker.tpool.submit(self._answer_alone, each)
+            together = [each for each, was_asked in zip(begun, asked, strict=True) if was_asked]
+            self._go_on([each.connection for each in together if self._answered(each)])
+        except Exception:
+            logger.exception("requests were not answered")
         finally:
             with self._lock:
                 self._threads -= 1
+                self._patient_until = 0.0  # if others are at work still, they are held up
             self._begin()
+
+    def _answer_alone(self, begun: _Begun) -> None:
+        if self._answered(begun):
+            self._go_on([begun.connection])
 
     def _parsed(self, connection: Any) -> _Begun | None:  # noqa: ANN401
         """Return a request that is to be answered; None where it is none."""
@@ -126,11 +142,12 @@ class Together:
             return _Begun(connection, request, response, environment, answer)
         return None
 
-    def _ask(self, begun: list[_Begun]) -> None:
+    def _ask(self, begun: list[_Begun]) -> Sequence[bool]:
         try:
-            self._ahead.ask([each.environment for each in begun])
+            return self._ahead.ask([each.environment for each in begun])
         except Exception:
             logger.exception("requests can't be asked ahead")  # each asks by itself, and tells what is wrong
+            return [False] * len(begun)
 
     def _answered(self, begun: _Begun) -> bool:
         """Answer a request; return whether the connection may go on with the next."""
@@ -180,7 +197,8 @@ class Together:
         others = []
         for connection in connections:
             connection.unreader.begin_head()
-            connection.unreader.receive()
+            if not connection.unreader.ready:  # what has come already must not grow with each request
+                connection.unreader.receive()
             if connection.unreader.ready and self.takes(connection):
                 self.join(connection)
             else:

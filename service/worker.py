@@ -178,6 +178,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         while self.lingering_conns and self.lingering_conns[0].timeout <= now:
             self._drop(self.lingering_conns, self.lingering_conns[0])
 
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Wait for whatever happens next, but not so long that those who are answered together would notice."""
+        super().wait_for_and_dispatch_events(min(timeout, self.together.patience() if self.together else timeout))
+
     def keep(self, connections: "list[_Connection]") -> None:
         """Go on with connections that have been answered, whatever has come of their next requests."""
         for connection in connections:

@@ -5,8 +5,10 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -14,13 +16,15 @@ import psycopg
 import pytest
 from falcon import testing
 
+from api import ahead
 from api.app import App, create_app
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
 from projections import round_trip
 from projections.round_trip import Repeated
-from service import settings
+from service import settings, together
+from service.together import Together
 from service.web import make_parts
 from tests.conftest import new_database, project_all
 from tests.facts import JWT_SECRET, api_key, email_sent, parsed, session
@@ -252,9 +256,21 @@ def test_all_workspaces_are_asked_ahead_once_something_of_them_is_kept(app: App,
     """Before, many such answers at a time might take much memory."""
     for loans in (0, 1):
         request, before = environment(session("u-1"), "workspace_id=ALL"), lent()
-        app.ahead.ask([request])
+        assert app.ahead.ask([request, environment({})]) == [loans == 1, False]
         assert lent() - before == loans
         assert answered(app, request)[0] == 200
+
+
+def test_who_sees_many_workspaces_asks_for_all_of_them_alone(
+    app: App, lent: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others would wait for the answer."""
+    monkeypatch.setattr(ahead, "MOST_WORKSPACES", 0)
+    request = environment(session("u-1"), "workspace_id=ALL")
+    assert answered(app, request)[0] == 200
+    before = lent()
+    assert app.ahead.ask([request]) == [False]
+    assert lent() == before
 
 
 def test_what_was_said_of_one_request_answers_no_other(app: App, lent: Callable[[], int]) -> None:
@@ -295,9 +311,9 @@ def test_where_asking_together_fails_each_asks_by_itself(app: App, pool: Pool, l
 def test_sessions_whose_keys_may_have_to_be_fetched_are_answered_alone(pool: Pool) -> None:
     """All others would wait for that too; API keys are asked ahead there as well."""
     chosen = settings.from_environment({"JWT_JWKS_URL": "http://127.0.0.1:9/keys"})
-    ahead = create_app(make_parts(pool, chosen, {})).ahead
-    assert not ahead.takes(HEAD % (b"", b"Host: h\r\ncookie : sessionid=x\r\n"))
-    assert ahead.takes(HEAD % (b"", b"Host: h\r\nX-API-Key: x.y\r\n"))
+    asking = create_app(make_parts(pool, chosen, {})).ahead
+    assert not asking.takes(HEAD % (b"", b"Host: h\r\ncookie : sessionid=x\r\n"))
+    assert asking.takes(HEAD % (b"", b"Host: h\r\nX-API-Key: x.y\r\n"))
 
 
 @pytest.mark.parametrize(
@@ -306,6 +322,9 @@ def test_sessions_whose_keys_may_have_to_be_fetched_are_answered_alone(pool: Poo
         b"POST /api/v1/dashboard/campaign-analytics/ HTTP/1.1\r\nHost: h\r\n\r\n",
         b"GET /api/v1/events/ HTTP/1.1\r\nHost: h\r\n\r\n",
         HEAD % (b"?workspace_id=1&min_position=1", b""),
+        HEAD % (b"?workspace_id=0", b""),
+        HEAD % (b"?workspace_id=0340", b""),
+        HEAD % (b"?workspace_id=all", b""),
         HEAD % (b"?workspace_id=1&campaign_id=1", b""),
         HEAD % (b"summary/?workspace_id=1", b""),
         HEAD % (b"", b"Content-Length: 5\r\n"),
@@ -315,8 +334,22 @@ def test_sessions_whose_keys_may_have_to_be_fetched_are_answered_alone(pool: Poo
     ],
 )
 def test_what_may_have_to_be_waited_for_is_answered_alone(app: App, head: bytes) -> None:
-    """A body, the projection, another question: all others would wait for that too."""
+    """A body, the projection, another question, what is malformed: all others would wait for that too."""
     assert not app.ahead.takes(head)
+
+
+@pytest.mark.parametrize("query", [b"", b"?workspace_id=340", b"?workspace_id=ALL"])
+def test_a_plain_read_is_answered_together_with_others(app: App, query: bytes) -> None:
+    assert app.ahead.takes(HEAD % (query, b"Host: h\r\nX-API-Key: x.y\r\n"))
+    assert app.ahead.takes(HEAD % (query, b"Host: h\r\nCookie: sessionid=x\r\n"))
+
+
+def test_keys_whose_uses_are_counted_are_answered_alone(pool: Pool) -> None:
+    """Each count is a wait of its own for the database; sessions are not counted."""
+    chosen = settings.from_environment({"JWT_SECRET": JWT_SECRET, "RATE_LIMIT": "100"})
+    asking = create_app(make_parts(pool, chosen, {})).ahead
+    assert not asking.takes(HEAD % (b"", b"Host: h\r\nx-API-Key : x.y\r\n"))
+    assert asking.takes(HEAD % (b"", b"Host: h\r\nCookie: sessionid=x\r\n"))
 
 
 def test_a_statement_is_asked_several_times_and_gives_the_rows_of_each_in_order(pool: Pool) -> None:
@@ -336,6 +369,109 @@ def test_a_statement_is_asked_several_times_and_gives_the_rows_of_each_in_order(
             divided.rows_of_each(connection, [{**given[0], "text": "u-1\0"}])
         assert divided.rows_of_each(connection, given) == expected
         assert connection.execute("SELECT 1").fetchall() == [(1,)]
+
+
+def test_a_statement_with_long_parameters_is_asked_several_times(pool: Pool) -> None:
+    """More than the sockets hold: it is written while what comes back is read."""
+    long = Repeated("long", b"SELECT %(text)s::text")
+    given = [{"text": str(number) * 300_000} for number in range(1, 10)]
+    with pool.connection() as connection:
+        found = long.rows_of_each(connection, given)
+    assert found == [[(each["text"],)] for each in given]
+
+
+class Client:
+    """A connection on which nothing can be parsed, so that its turn shows in that it is ended."""
+
+    def __init__(self) -> None:
+        """Be open."""
+        self.ended = threading.Event()
+        self.parser: Iterator[object] = iter(())
+
+    def init(self) -> None:
+        """Begin to parse."""
+
+
+class Worker:
+    """A worker with threads and a main loop that does at once what it is given."""
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        """Take the threads."""
+        self.tpool = threads
+        self.method_queue = self
+
+    def defer(self, what: Callable[[Client], None], client: Client) -> None:
+        """Do it."""
+        what(client)
+
+    def end(self, client: Client) -> None:
+        """End a connection."""
+        client.ended.set()
+
+
+class Held:
+    """An application that is held up when it is asked for the first time."""
+
+    def __init__(self) -> None:
+        """Wait to be asked."""
+        self.asked = 0
+        self.goes_on = threading.Event()
+
+    def takes(self, _: bytes | bytearray) -> bool:
+        """Take any."""
+        return True
+
+    def ask(self, _: object) -> list[bool]:
+        """Wait, the first time."""
+        self.asked += 1
+        if self.asked == 1:
+            self.goes_on.wait()
+        return []
+
+
+def test_who_comes_while_a_thread_is_held_up_gets_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a moment; and whoever comes then is not made to wait for that moment again."""
+    monkeypatch.setattr(together, "PATIENCE_SECONDS", 1.0)
+    application, clients = Held(), [Client() for _ in range(4)]
+    with ThreadPoolExecutor(3) as threads:
+        waiting = Together(Worker(threads), application, 60.0)
+        try:
+            waiting.join(clients[0])
+            wait_for(lambda: application.asked == 1)
+            assert waiting.patience() > 60
+            waiting.join(clients[1])
+            wait_for(lambda: waiting.overdue(time.monotonic()) == [] and clients[1].ended.is_set())
+            wait_for(lambda: waiting._threads == 1)
+            for client in clients[2:]:
+                waiting.join(client)
+                assert client.ended.wait(10)
+                wait_for(lambda: waiting._threads == 1)
+        finally:
+            application.goes_on.set()
+
+
+class Pipelined:
+    """What has come of a connection whose next request is here already."""
+
+    head = b""
+    ready = False
+
+    def begin_head(self) -> None:
+        """Take what has come behind the last request."""
+        self.ready = True
+
+    def receive(self) -> None:
+        """Read more."""
+        raise AssertionError("what is read ahead would grow with each request")
+
+
+def test_no_more_is_read_of_a_client_whose_next_request_is_here_already() -> None:
+    client, application = Client(), Held()
+    application.goes_on.set()
+    client.unreader = Pipelined()  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(1) as threads:
+        Together(Worker(threads), application, 60.0)._go_on([client])
+        assert client.ended.wait(10)
 
 
 def test_a_connection_that_has_gone_is_told_as_such(pool: Pool) -> None:
