@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from domain.events import INSTANT_BITS
-from projections.journey import Integers
+from projections.journey import Integers, is_first
 from projections.metrics import MEASURES
 
 QUARTER_MS = 900_000
@@ -81,11 +81,10 @@ def cells(owners: Integers, quarters: Integers, places: Integers, values: Intege
 
 def summed(several: Sequence[Cells]) -> Cells:
     """Return the sums of all of these, in order and without those that are zero."""
-    keys = np.concatenate([each.keys for each in several])
-    values = np.concatenate([each.values for each in several])
+    keys, values = (np.concatenate(column) for column in zip(NOTHING, *several, strict=True))
     order = np.argsort(keys, kind="stable")
     keys, values = keys[order], values[order]
-    begins = np.flatnonzero(np.diff(keys, prepend=-1) != 0)
+    begins = np.flatnonzero(is_first(keys))
     values = np.add.reduceat(values, begins) if begins.size else values
     kept = values != 0
     return Cells(keys[begins][kept], values[kept])
@@ -109,8 +108,8 @@ def packed(of: Cells) -> Days:
     Raises OverflowError where one is negative, as one that is too great has become.
     """
     days = of.keys >> _SLOT_BITS
-    is_first = np.diff(days, prepend=-1) != 0
-    begins, rows = days[is_first], np.cumsum(is_first) - 1
+    begin = is_first(days)
+    begins, rows = days[begin], np.cumsum(begin) - 1
     whole = added((begins.size, len(MEASURES)), rows, of.places, of.values)
     counted, places = np.nonzero(whole)
     return Days(
@@ -152,6 +151,8 @@ def _pack(rows: Integers, slots: Integers, values: Integers, number: int) -> lis
         raise OverflowError("a sum is negative or too great")
     found = []
     for which in range(_DIGITS):
+        if which and not (values >> which * _DIGIT_BITS).any():
+            break
         digits = values >> which * _DIGIT_BITS & _DIGIT_MASK
         kept = np.flatnonzero(digits)
         slot = (rows[kept] << _SLOT_BITS | slots[kept]) << _WHICH_BITS | which

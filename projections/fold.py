@@ -47,9 +47,11 @@ _LOAD_CAMPAIGNS = SQL("""
 SELECT campaign_id, about, totals, facts FROM campaign
 WHERE workspace_id = %(workspace_id)s AND generation = %(generation)s AND campaign_id = ANY(%(campaign_ids)b)
 """)
-_WRITE_CAMPAIGN = SQL("""
+_WRITE_CAMPAIGNS = SQL("""
 INSERT INTO campaign (workspace_id, generation, campaign_id, about, name, status, totals, facts)
-VALUES (%(workspace_id)s, %(generation)s, %(campaign_id)s, %(about)s, %(name)s, %(status)s, %(totals)s, %(facts)s)
+SELECT %(workspace_id)s, %(generation)s, k.campaign_id, k.about, k.name, k.status, k.totals::bigint[], k.facts
+FROM unnest(%(campaign_ids)b::bigint[], %(abouts)b::bytea[], %(names)b::text[], %(statuses)b::text[],
+    %(totals)b::text[], %(facts)b::bigint[]) AS k (campaign_id, about, name, status, totals, facts)
 ON CONFLICT (workspace_id, generation, campaign_id) DO UPDATE
 SET about = excluded.about, name = excluded.name, status = excluded.status, totals = excluded.totals,
     facts = excluded.facts
@@ -88,7 +90,7 @@ class Gaining:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._places: dict[int, int] = {}
-        self._cells = [cells.NOTHING]
+        self._cells: list[Cells] = []
         self._facts: dict[int, int] = defaultdict(int)
 
     def add(self, journeys: Journeys, stored: Sequence[bytes]) -> None:
@@ -118,7 +120,8 @@ class Gaining:
 
     def gained(self) -> Gained:
         """Return what was added."""
-        return Gained(list(self._places), cells.summed(self._cells), dict(self._facts))
+        together = cells.summed(self._cells) if len(self._cells) != 1 else self._cells[0]
+        return Gained(list(self._places), together, dict(self._facts))
 
 
 class Campaign(NamedTuple):
@@ -252,16 +255,10 @@ def write_campaigns(  # noqa: PLR0913 (what is added, and to what)
         before = stored.get(campaign_id, Campaign())
         about = campaign.both(before.about, abouts.get(campaign_id, About()))
         gained = totals[campaign_id].tolist() if campaign_id in totals else Campaign().totals
-        written.append(
-            {
-                **rows._asdict(),
-                "campaign_id": campaign_id,
-                "about": campaign.pack(about),
-                "name": about.name and about.name[2],
-                "status": about.status and about.status[2],
-                "totals": [one + more for one, more in zip(before.totals, gained, strict=True)],
-                "facts": before.facts + facts.get(campaign_id, 0),
-            }
-        )
-    with database.cursor() as cursor:
-        cursor.executemany(_WRITE_CAMPAIGN, written)
+        sums = ",".join([str(one + more) for one, more in zip(before.totals, gained, strict=True)])
+        name, status = about.name and about.name[2], about.status and about.status[2]
+        number = before.facts + facts.get(campaign_id, 0)
+        written.append((campaign_id, campaign.pack(about), name, status, f"{{{sums}}}", number))
+    names = ("campaign_ids", "abouts", "names", "statuses", "totals", "facts")
+    columns = [list(column) for column in zip(*written, strict=True)] or [[] for _ in names]
+    database.execute(_WRITE_CAMPAIGNS, {**rows._asdict(), **dict(zip(names, columns, strict=True))})

@@ -66,9 +66,15 @@ DELETE FROM {table} WHERE ctid IN (
 """).format(table=SQL(table), limit=Literal(_DELETED_AT_ONCE))
     for table in _TABLES
 }
-_DELETE = [
-    SQL("DELETE FROM {table} WHERE workspace_id = %s AND generation = %s").format(table=SQL(table)) for table in _TABLES
-]
+_SWITCH_AT_ONCE = SQL("WITH {deleted} {switch}").format(
+    deleted=SQL(", ").join(
+        SQL("{name} AS (DELETE FROM {table} WHERE workspace_id = %(workspace_id)s AND generation = %(old)s)").format(
+            name=SQL(f"old_{table}"), table=SQL(table)
+        )
+        for table in _TABLES
+    ),
+    switch=_SWITCH,
+)
 
 
 class SupersededError(Exception):
@@ -128,9 +134,7 @@ def switch(database: Database, rows: Rows, old_generation: int, position: int) -
 
 def switch_at_once(database: Database, rows: Rows, old_generation: int, position: int) -> None:
     """Make a generation that was written in this same transaction the live one, and delete the old one's few rows."""
-    for delete in _DELETE:
-        database.execute(delete, (rows.workspace_id, old_generation))
-    database.execute(_SWITCH, {**rows._asdict(), "position": position})
+    database.execute(_SWITCH_AT_ONCE, {**rows._asdict(), "position": position, "old": old_generation})
 
 
 def sweep(pool: Pool) -> None:

@@ -125,7 +125,6 @@ def replay(
         with generations.spare_rows(database, workspace_id) as rows:
             building = Building(database, rows, aside - {taken_back}, progress)
             position = _build(hands or Hands(pool.connection), building)
-            generations.begin(database, workspace_id)
             with database.transaction():
                 old_generation, old_position = _locked(database, workspace_id)
                 if set_aside.positions(database, workspace_id) != aside:
@@ -235,7 +234,6 @@ def _replay_group(work: tuple[_Connect, list[tuple[int, int]]]) -> tuple[int, li
 
 def _replay_at_once(database: Database, workspace_id: int, progress: Progress, taken_back: int | None = None) -> int:
     """Rebuild a small workspace in one transaction, for which its projector waits."""
-    generations.begin(database, workspace_id)
     rows = Rows(workspace_id, generations.new_generation())
     with database.transaction():
         database.execute(generations.NO_WAIT_FOR_DISK)
@@ -253,8 +251,12 @@ def _replay_at_once(database: Database, workspace_id: int, progress: Progress, t
 
 
 def _locked(database: Database, workspace_id: int) -> tuple[int, int]:
+    """Lock a workspace's projection, made here where there is none; return the live generation and its position."""
     row = database.execute(_LOCK, (workspace_id,)).fetchone()
-    assert row is not None  # made before, and never deleted
+    if row is None:
+        generations.begin(database, workspace_id)
+        row = database.execute(_LOCK, (workspace_id,)).fetchone()
+    assert row is not None  # it is never deleted
     return row[0], row[1]
 
 
