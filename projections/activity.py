@@ -97,14 +97,14 @@ def bucketed(days: Sequence[Day], starts: Sequence[int], end: int) -> list[list[
     mostly = bucket(begins + QUARTERS_A_DAY // 2)
     rows, places, values = cells.entries([each.sums for each in days])
     found = cells.added(shape, mostly[rows], places, values)
-    cut = np.flatnonzero((bucket(begins) != mostly) | (bucket(begins + QUARTERS_A_DAY - 1) != mostly))
+    first = np.clip(np.insert(bounds, 0, begins.min(initial=0))[mostly] - begins, 0, QUARTERS_A_DAY)
+    last = np.clip(np.append(bounds, begins.max(initial=0) + QUARTERS_A_DAY)[mostly] - begins, 0, QUARTERS_A_DAY)
+    cut = np.flatnonzero((first > 0) | (last < QUARTERS_A_DAY))
     if cut.size:
-        parts = cells.unpacked(cut, begins[cut] // QUARTERS_A_DAY, [_quarters(days[place]) for place in cut.tolist()])
-        own = bucket(parts.quarters)
-        other = np.flatnonzero(own != mostly[parts.owners])
-        places, values = parts.places[other], parts.values[other]
-        found += cells.added(shape, own[other], places, values)
-        found -= cells.added(shape, mostly[parts.owners[other]], places, values)
+        quarters = [_quarters(days[place]) for place in cut.tolist()]
+        others = cells.unpacked(cut, begins[cut] // QUARTERS_A_DAY, quarters, (first[cut], last[cut]))
+        found += cells.added(shape, bucket(others.quarters), others.places, others.values)
+        found -= cells.added(shape, mostly[others.owners], others.places, others.values)
     listed: list[list[int]] = found[1:-1].tolist()
     return listed
 

@@ -120,23 +120,37 @@ def packed(of: Cells) -> Days:
     )
 
 
-def unpacked(owners: Sequence[int] | Integers, days: Sequence[int] | Integers, quarters: Sequence[bytes]) -> Cells:
-    """Return the sums of stored days. Raises msgspec.DecodeError where they are damaged."""
-    rows, slots, values = entries(quarters)
+def unpacked(
+    owners: Sequence[int] | Integers,
+    days: Sequence[int] | Integers,
+    quarters: Sequence[bytes],
+    without: tuple[Integers, Integers] | None = None,
+) -> Cells:
+    """Return the sums of stored days; takes `without` and raises what `entries` does."""
+    rows, slots, values = entries(quarters, without)
     begins = np.asarray(owners, np.int64) << _DAY_BITS | np.asarray(days, np.int64)
     return Cells(begins[rows] << _SLOT_BITS | slots, values)
 
 
-def entries(stored: Sequence[bytes]) -> tuple[Integers, Integers, Integers]:
+def entries(
+    stored: Sequence[bytes], without: tuple[Integers, Integers] | None = None
+) -> tuple[Integers, Integers, Integers]:
     """Return what is stored: in which of those given, of which measure (and quarter hour), and how much.
 
-    Raises msgspec.DecodeError where they are damaged.
+    The quarter hours of each day from the first up to the second of `without` are left out. Raises
+    msgspec.DecodeError where they are damaged.
     """
     lengths = np.fromiter(map(len, stored), np.int64, len(stored))
     if (lengths % _ENTRY_BYTES).any():
         raise msgspec.DecodeError("a day's sums are damaged")
-    found = np.frombuffer(b"".join(stored), _ENTRY).astype(np.int64)
-    rows = np.repeat(np.arange(len(stored)), lengths // _ENTRY_BYTES)
+    counts = lengths // _ENTRY_BYTES
+    found, rows = np.frombuffer(b"".join(stored), _ENTRY), np.repeat(np.arange(len(stored)), counts)
+    if without is not None:
+        of_day = found >> _DIGIT_BITS + _WHICH_BITS + _PLACE_BITS
+        first, end = (np.repeat(bound.astype(_ENTRY), counts) for bound in without)
+        kept = np.flatnonzero((of_day < first) | (of_day >= end))
+        found, rows = found[kept], rows[kept]
+    found = found.astype(np.int64)
     slots = found >> _DIGIT_BITS + _WHICH_BITS
     values = (found & _DIGIT_MASK) << (found >> _DIGIT_BITS & _WHICH_MASK) * _DIGIT_BITS
     if found.size and (

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import wait
 from threading import Thread
 
@@ -38,12 +38,14 @@ def hands(conninfo: str, workers: int) -> Iterator[Hands]:
         yield Hands(connect)
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as executor:
-        answer = signal.signal(signal.SIGINT, signal.SIG_IGN)  # they inherit this: Ctrl-C is for this process alone
+        resource_tracker.ensure_running()  # it would unblock the signal again
+        # They inherit this: Ctrl-C is for this process alone, which gets one that comes now as soon as they run.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             for _ in range(workers):
                 executor.submit(os.getpid)  # starts one
         finally:
-            signal.signal(signal.SIGINT, answer)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
             yield Hands(connect, executor.map)
         except BrokenProcessPool as error:
