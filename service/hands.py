@@ -38,18 +38,29 @@ def hands(conninfo: str, workers: int) -> Iterator[Hands]:
         yield Hands(connect)
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as executor:
-        resource_tracker.ensure_running()  # it would unblock the signal again
-        # They inherit this: Ctrl-C is for this process alone, which gets one that comes now as soon as they run.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try:
+        with _interrupted_later():
             for _ in range(workers):
                 executor.submit(os.getpid)  # starts one
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
             yield Hands(connect, executor.map)
         except BrokenProcessPool as error:
             raise WorkerEndedError from error
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Keep Ctrl-C from the processes that are started meanwhile, and from this one until they have started."""
+    came: list[int] = []
+    resource_tracker.ensure_running()  # if it began now, it would unblock the signal
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # this is what they inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _begin() -> None:

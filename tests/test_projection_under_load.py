@@ -305,6 +305,32 @@ def test_an_interrupted_replay_ends_at_once_with_all_its_workers(
     assert shown(pool, 1) == reference.campaigns(events)
 
 
+EARLY = """
+import os, signal, sys
+from concurrent.futures import ProcessPoolExecutor
+from service.hands import hands
+submit = ProcessPoolExecutor.submit
+def interrupting(executor, work):
+    os.kill(os.getpid(), signal.SIGINT)
+    return submit(executor, work)
+if __name__ == "__main__":
+    ProcessPoolExecutor.submit = interrupting
+    try:
+        with hands("", 2):
+            sys.exit("it was lost")
+    except KeyboardInterrupt:
+        sys.exit("it came")
+"""
+
+
+def test_an_interrupt_that_comes_while_the_workers_start_is_not_lost() -> None:
+    """It is for the first process alone, which gets it as soon as they run."""
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.stderr == "it came\n"
+
+
 def _group(pid: int) -> list[str]:
     found = subprocess.run(["ps", "-axo", "pgid=,pid=,stat="], check=True, capture_output=True, text=True).stdout
     rows = [line.split() for line in found.splitlines()]
