@@ -1,6 +1,7 @@
 """Reading beyond one small workspace: whatever is stored beside it, many workspaces at once, and what is worked out."""
 
 import http.client
+import json
 import subprocess
 import sys
 import threading
@@ -8,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -31,7 +31,6 @@ MONTH_MS = 30 * 86_400_000
 BIG = 7  # the workspace of a campaign with 5,000 prospects and 50,000 facts
 ASKED = 60  # times at one connection
 UNDISTURBED_SECONDS = 8
-PAUSE_OF_MOVER = 0.0001  # seconds; then it moves more often than is asked, and leaves the cores to who asks
 BATCH, PAUSE = 100, 0.05  # 2,000 events a second
 
 
@@ -126,7 +125,7 @@ def _mover(pool: Pool, workspace_id: int) -> Iterator[Callable[[], float]]:
         nonlocal times
         with Connection.connect(str(pool.conninfo), autocommit=True) as connection:
             connection.execute("SET synchronous_commit = off")
-            while not stop.wait(PAUSE_OF_MOVER):
+            while not stop.is_set():
                 connection.execute(
                     "UPDATE projection SET position = position + 1 WHERE workspace_id = %s", (workspace_id,)
                 )
@@ -189,8 +188,11 @@ def _while_posting(environment: dict[str, str], service: str, headers: dict[str,
     url = f"{service}{DASHBOARD}?workspace_id={SIZES[0]}"
     undisturbed = _slowest(url, headers)
     stop = threading.Event()
+    # Made beforehand, since the one interpreter here is also that of who reads.
+    batches = [world.facts(BATCH, number, "posted") for number in range(round(4 * UNDISTURBED_SECONDS / PAUSE))]
+    bodies = [json.dumps({"events": [canonical(each) for each in batch]}).encode() for batch in batches]
     projecting = subprocess.Popen([sys.executable, "-m", "service.cli", "project"], env=environment)
-    posting = threading.Thread(target=_post, args=(service, headers, stop))
+    posting = threading.Thread(target=_post, args=(service, headers, bodies, stop))
     posting.start()
     try:
         written, _ = web.ask(service, "POST", "/api/v1/events/?workspace_id=1", headers, {"events": []})
@@ -222,9 +224,9 @@ def _slowest(url: str, headers: dict[str, str]) -> float:
     return sorted(found)[len(found) * 99 // 100]
 
 
-def _post(service: str, headers: dict[str, str], stop: threading.Event) -> None:
-    number = 0
-    while not stop.wait(PAUSE):
-        number += 1
-        events: list[Any] = [canonical(each) for each in world.facts(BATCH, number, "posted")]
-        web.ask(service, "POST", "/api/v1/events/?workspace_id=1", headers, {"events": events})
+def _post(service: str, headers: dict[str, str], bodies: list[bytes], stop: threading.Event) -> None:
+    for body in bodies:
+        if stop.wait(PAUSE):
+            return
+        web.ask(service, "POST", "/api/v1/events/?workspace_id=1", headers, body)
+    raise AssertionError("too few were made")

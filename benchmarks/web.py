@@ -105,7 +105,7 @@ def ask(
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
     try:
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        connection.request(method, path, body if body is None or isinstance(body, bytes) else json.dumps(body), headers)
         response = connection.getresponse()
         text = response.read()
         assert response.status == 200, text
