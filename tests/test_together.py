@@ -178,7 +178,10 @@ def test_what_is_measured_includes_the_database(service: Service, url: str) -> N
         connection.execute("LOCK TABLE workspace_link IN ACCESS EXCLUSIVE MODE")
         parts = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
         parts.request("GET", f"{DASHBOARD}?workspace_id=23", headers={**key, "X-Request-ID": "slow-23"})
-        time.sleep(0.5)
+        waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        wait_for(lambda: connection.execute(waits).rowcount == 1)
+        began = time.monotonic()
+        wait_for(lambda: time.monotonic() - began > 0.4)
         connection.rollback()
     assert parts.getresponse().status == 200
     parts.close()
