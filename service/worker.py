@@ -113,6 +113,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if ahead is not None:
             self.together = Together(self, ahead, QUEUE_SECONDS)
 
+    def run(self) -> None:
+        """Answer until told to stop; the others know of this one before anybody has come to it."""
+        if self.load is not None:
+            self.load.tell(self.age, self.nr_conns)
+        super().run()
+
     def accept(self, listener: socket) -> None:
         """Take a new connection, unless a worker with fewer takes it; where there are too many, an idle one makes room.
 

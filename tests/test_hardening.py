@@ -292,16 +292,23 @@ def held(port: int, number: int, sent: bytes) -> Iterator[list[socket.socket]]:
 def test_connections_are_spread_over_the_processes(url: str) -> None:
     """Else the one that is awake would take all, and its one interpreter be busy while another has nothing to do."""
 
+    def workers() -> list[Path]:
+        """Return where the kernel tells of each worker process."""
+        found = descendants(running.process.pid)
+        return [Path(f"/proc/{e.pid}") for e in found if "gunicorn" in e.command and descendants(e.pid) == []]
+
+    def accepting() -> list[bool]:
+        """Return of each whether it waits for connections: what it polls is its own pipe and the socket."""
+        return [any(file.read_text().count("tfd:") >= 2 for file in (each / "fdinfo").iterdir()) for each in workers()]
+
     def sockets() -> list[int]:
-        """Return how many sockets each worker process has open."""
+        """Return how many sockets each has open."""
         return [
-            sum(str(file.readlink()).startswith("socket:") for file in Path(f"/proc/{each.pid}/fd").iterdir())
-            for each in descendants(running.process.pid)
-            if "gunicorn" in each.command and descendants(each.pid) == []
+            sum(str(file.readlink()).startswith("socket:") for file in (each / "fd").iterdir()) for each in workers()
         ]
 
     with serving(url, WEB_CONCURRENCY="2") as running:
-        wait_for(lambda: len(sockets()) == 2)
+        wait_for(lambda: accepting() == [True, True])
         before = sockets()
         with held(running.port, 20, b""):
             wait_for(lambda: sum(sockets()) >= sum(before) + 20)
