@@ -78,6 +78,6 @@ def _lowest(facts: Facts) -> Integers:
     """Return for each fact the lowest position of those that are alike; they stand together, the lowest first."""
     alike = np.ones(facts.facts.size, np.bool_)
     for column in (facts.journeys, facts.facts, facts.steps, facts.senders, facts.variants, facts.channels):
-        alike &= np.diff(column, prepend=-1) == 0
+        alike &= ~journey.is_first(column)
     firsts = np.maximum.accumulate(np.where(alike, 0, np.arange(alike.size)))
     return facts.positions[firsts]

@@ -97,7 +97,7 @@ class Gaining:
         """Add what facts contribute that were put behind those of their journeys, which are given as they are now."""
         facts = np.cumsum([len(each) // FACT_BYTES for each in stored], dtype=np.int64)
         pieces = np.arange(len(stored)) // _ADDED_AT_ONCE + facts // _FACTS_AT_ONCE
-        bounds = [*np.flatnonzero(np.diff(pieces, prepend=-1)).tolist(), len(stored)]
+        bounds = [*np.flatnonzero(journey.is_first(pieces)).tolist(), len(stored)]
         for first, end in pairwise(bounds):
             self._add(journeys.part(first, end), stored[first:end])
 

@@ -241,8 +241,9 @@ def _replay_at_once(database: Database, workspace_id: int, progress: Progress, t
         aside = set_aside.positions(database, workspace_id) - {taken_back}
         upto = max(old_position, head_of(database, workspace_id))
         log = ledger.read(database, workspace_id, after=0, upto=upto, limit=upto)
-        fold(database, rows, sort(log, aside), empty=True)
-        position = upto
+        gathered = sort(log, aside)
+        fold(database, rows, gathered, empty=True)
+        position = gathered.last
         generations.switch_at_once(database, rows, old_generation, position)
         if taken_back is not None:
             set_aside.remove(database, workspace_id, taken_back)

@@ -196,3 +196,16 @@ def test_a_replay_reads_a_log_that_was_never_projected(pool: Pool) -> None:
         ledger.record(database, 1, parsed(email_sent(99)))
     project_all(pool)
     assert shown(pool, 1)[0]["analytics"]["amount_of_emails_sent"] == 4
+
+
+def test_a_replay_of_a_log_that_has_lost_its_end_claims_no_more_than_is_there(pool: Pool) -> None:
+    """As after a failover to a standby that lagged: what comes at the lost positions is projected."""
+    record(pool, 1, email_sent(1), email_sent(2), email_sent(3))
+    project_all(pool)
+    execute(pool, "DELETE FROM stored_events WHERE position = 3")
+    execute(pool, "UPDATE log_head SET head = 2 WHERE workspace_id = 1")
+    replay.replay(pool, 1, ignore)
+    assert state(pool, 1).position == 2
+    record(pool, 1, email_sent(4))
+    project_all(pool)
+    assert shown(pool, 1) == reference.campaigns([email_sent(1), email_sent(2), email_sent(4)])
