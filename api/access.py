@@ -60,7 +60,7 @@ class Users:
     def on_put_current(self, request: falcon.Request, response: falcon.Response, user: str) -> None:
         """Make a linked workspace the current one."""
         by = self._admit(request, response, user)
-        body = json_object(request, MAX_BODY_BYTES, (_WORKSPACE_ID,))
+        body = json_object(request, self._parts.threads.loop, MAX_BODY_BYTES, (_WORKSPACE_ID,))
         workspace_id = body.get(_WORKSPACE_ID)
         if type(workspace_id) is not int or not 1 <= workspace_id <= MAX_ID:
             raise BadRequestError((_WORKSPACE_ID, _NUMBER))
@@ -73,7 +73,7 @@ class Users:
     def on_post_keys(self, request: falcon.Request, response: falcon.Response, user: str) -> None:
         """Issue an API key, and show the whole of it this once."""
         by = self._admit(request, response, user)
-        body = json_object(request, MAX_BODY_BYTES, ("name", "scopes", "expires_at"))
+        body = json_object(request, self._parts.threads.loop, MAX_BODY_BYTES, ("name", "scopes", "expires_at"))
         scopes, name = _scopes(body.get("scopes")), _name(body.get("name"))
         expires_at = self._expires_at(body.get("expires_at"))
         issued = self._users.issue_key(user, scopes=scopes, name=name, expires_at=expires_at, by=by)

@@ -1,15 +1,18 @@
 """The application: every route, and what happens around each request."""
 
 import re
+import secrets
 import time
-import uuid
+from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any
 
 import falcon
+import falcon.asgi
 
 from api import access_log, campaigns, numbers
 from api.access import Users
-from api.ahead import BEGAN, Ahead
+from api.bodies import RECEIVE
 from api.dashboard import CampaignAnalytics
 from api.documentation import Documentation, OpenAPI
 from api.errors import add_error_handlers
@@ -22,6 +25,7 @@ from api.packed import Packed
 from api.parts import Parts
 from api.reading import Reading, Resource
 from api.rejections import Rejections
+from api.threads import Threads
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 NO_ROUTE = "none"
@@ -29,54 +33,71 @@ NO_ROUTE = "none"
 _EXPOSED = ("ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Lag", "X-Position", REQUEST_ID)
 
 
-class App(falcon.App[Any, Any]):
-    """The routes, and what can be asked ahead of them."""
+class App(falcon.asgi.App[Any, Any]):
+    """Falcon's application, which reads nothing of a body by itself."""
 
-    ahead: Ahead
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # type: ignore[override]  # noqa: ANN401 (ASGI's)
+        """Answer a request; Falcon would wait for the first piece of its body before anything else."""
+        if scope["type"] == "http":
+            scope[RECEIVE] = receive
+            receive = _nothing_yet
+        await super().__call__(scope, receive, send)
+
+
+async def _nothing_yet() -> dict[str, object]:
+    return {"type": "http.request", "body": b"", "more_body": True}
+
+
+class _Routed:
+    """A resource as Falcon's router takes it: all its responders are coroutines."""
 
 
 def create_app(parts: Parts) -> App:
-    """Return the WSGI application made of these parts; paths are taken with and without a slash at the end."""
-    middleware: list[Any] = [_Around(parts.measurements), Packed()]
+    """Return the ASGI application made of these parts; paths are taken with and without a slash at the end."""
+    middleware: list[Any] = [_Around(parts.measurements), Packed(parts.threads)]
     if parts.reading_origins:
         middleware.append(_ReadingFromElsewhere(parts.reading_origins))
     app = App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     add_error_handlers(app)
     shared, dashboard = Reading(parts), "/api/v1/dashboard/campaign-analytics"
-    main_answer = CampaignAnalytics(shared)
-    app.ahead = main_answer.ahead
-    _add(app, dashboard, main_answer)
-    _add(app, f"{dashboard}/summary", Resource(shared, numbers.SUMMARY))
-    _add(app, f"{dashboard}/timeseries", Resource(shared, numbers.SERIES))
-    _add(app, f"{dashboard}/breakdown", Resource(shared, numbers.BREAKDOWN))
-    _add(app, f"{dashboard}/{{campaign_id}}/explain", Explain(shared))
-    _add(app, "/api/v1/campaigns", Resource(shared, campaigns.CAMPAIGNS))
-    _add(app, "/api/v1/events", Events(parts))
-    _add(app, "/api/v1/events/rejections", Rejections(parts))
+    add = partial(_add, app, parts.threads)
+    add(dashboard, CampaignAnalytics(shared))
+    add(f"{dashboard}/summary", Resource(shared, numbers.SUMMARY))
+    add(f"{dashboard}/timeseries", Resource(shared, numbers.SERIES))
+    add(f"{dashboard}/breakdown", Resource(shared, numbers.BREAKDOWN))
+    add(f"{dashboard}/{{campaign_id}}/explain", Explain(shared))
+    add("/api/v1/campaigns", Resource(shared, campaigns.CAMPAIGNS))
+    add("/api/v1/events", Events(parts))
+    add("/api/v1/events/rejections", Rejections(parts))
     users, of_user = Users(parts), "/api/v1/access/users/{user}"
-    _add(app, of_user, users)
-    _add(app, f"{of_user}/workspaces/{{workspace}}", users, suffix="workspace")
-    _add(app, f"{of_user}/current-workspace", users, suffix="current")
-    _add(app, f"{of_user}/keys", users, suffix="keys")
-    _add(app, f"{of_user}/keys/{{prefix}}", users, suffix="key")
-    _add(app, f"{of_user}/history", users, suffix="history")
+    add(of_user, users)
+    add(f"{of_user}/workspaces/{{workspace}}", users, suffix="workspace")
+    add(f"{of_user}/current-workspace", users, suffix="current")
+    add(f"{of_user}/keys", users, suffix="keys")
+    add(f"{of_user}/keys/{{prefix}}", users, suffix="key")
+    add(f"{of_user}/history", users, suffix="history")
     documentation = Documentation()
-    _add(app, "/openapi.json", OpenAPI())
-    _add(app, "/docs", documentation)
-    _add(app, "/docs/{name}", documentation, suffix="file")
-    _add(app, "/healthz", Healthz())
-    _add(app, "/readyz", Readyz(parts))
-    _add(app, "/metrics", Metrics(parts))
+    add("/openapi.json", OpenAPI())
+    add("/docs", documentation)
+    add("/docs/{name}", documentation, suffix="file")
+    add("/healthz", Healthz())
+    add("/readyz", Readyz(parts))
+    add("/metrics", Metrics(parts))
     return app
 
 
-def _add(app: falcon.App[Any, Any], path: str, resource: object, suffix: str | None = None) -> None:
-    """Add a route; what can be got can be asked for its head too."""
-    ending = f"_{suffix}" if suffix else ""
-    if hasattr(resource, f"on_get{ending}"):
-        setattr(resource, f"on_head{ending}", getattr(resource, f"on_get{ending}"))
-    app.add_route(path, resource, suffix=suffix)
+def _add(app: App, threads: Threads, path: str, resource: object, suffix: str | None = None) -> None:
+    """Add a route. A responder that is no coroutine works in a thread; what can be got can be asked for its head."""
+    ending, routed = f"_{suffix}" if suffix else "", _Routed()
+    for method in ("get", "post", "put", "delete"):
+        responder = getattr(resource, f"on_{method}{ending}", None)
+        if responder is not None:
+            on_loop = iscoroutinefunction(responder)
+            setattr(routed, f"on_{method}{ending}", responder if on_loop else threads.responder(responder))
+    if hasattr(routed, f"on_get{ending}"):
+        setattr(routed, f"on_head{ending}", getattr(routed, f"on_get{ending}"))
+    app.add_route(path, routed, suffix=suffix)
 
 
 class _Around:
@@ -85,15 +106,15 @@ class _Around:
     def __init__(self, measurements: Measurements) -> None:
         self._measurements = measurements
 
-    def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
+    async def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         given = request.get_header(REQUEST_ID) or ""
-        request_id = given if given and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+        request_id = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         request.context.request_id = request_id
-        request.context.started = request.env.get(BEGAN) or time.perf_counter()
+        request.context.started = time.perf_counter()
         response.set_headers(SECURITY)
         response.set_header(REQUEST_ID, request_id)
 
-    def process_response(self, request: falcon.Request, response: falcon.Response, _: object, __: object) -> None:
+    async def process_response(self, request: falcon.Request, response: falcon.Response, _: object, __: object) -> None:
         seconds = time.perf_counter() - request.context.started
         method = request.method if request.method in falcon.HTTP_METHODS else "other"
         route = request.uri_template or NO_ROUTE

@@ -29,6 +29,13 @@ class Authentication:
     last_use: LastUse
     rate_limit: RateLimit | None = None
 
+    def may_wait(self, request: falcon.Request) -> bool:
+        """Return whether `credentials` may have to wait for the platform's keys, so that it is left to a thread."""
+        if self.sessions is None or request.get_header(HEADER) is not None:
+            return False
+        cookies = request.get_cookie_values(COOKIE)
+        return cookies is not None and self.sessions.may_wait(cookies[0], self.clock())
+
     def credentials(self, request: falcon.Request) -> Credentials:
         """Return who the request says it comes from; an API key stands over a cookie, however bad it is.
 

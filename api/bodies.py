@@ -1,17 +1,20 @@
-"""Bodies of requests, chunked or not, packed or not: as they come, or whole within a limit."""
+"""Bodies of requests, chunked or not, packed or not: read by the event loop, as they come or whole within a limit."""
 
+import asyncio
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import falcon
 import msgspec
-from gunicorn.http.errors import ParseException
 
 from api.errors import BadRequestError, RequestTimeoutError, TooLargeError, UnsupportedTypeError
 from domain.events import shown
 
-MAX_SMALL_BYTES = 16 * 1024  # our server has read a body of so many bytes before the request takes a thread
+RECEIVE = "campaign_analytics.receive"  # in a request's scope: the server's own `receive`
+BODY_SECONDS = 10.0  # for each next piece of a body
+BODY_GRACE_SECONDS = 20.0  # a body may be waited for so long, and
+BODY_BYTES_PER_SECOND = 500  # a second more for each so many bytes of it
 _PIECE = 64 * 1024
 
 
@@ -23,73 +26,91 @@ def media_type(request: falcon.Request, allowed: Sequence[str]) -> str:
     return found
 
 
-def pieces(request: falcon.Request, too_large: str, packed_limit: int) -> Iterator[bytes]:
-    """Yield the body as it comes, unpacked where it is `gzip`; memory stays bounded whatever its length.
-
-    Raises UnsupportedTypeError for another Content-Encoding, BadRequestError where the body is cut short or does not
-    unpack, RequestTimeoutError where it does not come, TooLargeError with the given text where it unpacks to more than
-    `packed_limit` bytes.
-    """
+def is_packed(request: falcon.Request) -> bool:
+    """Return whether the body is packed by gzip; raise UnsupportedTypeError for any other Content-Encoding."""
     encoding = request.get_header("Content-Encoding", default="identity").lower()
     if encoding not in ("identity", "gzip", "x-gzip"):  # RFC 9110, section 8.4.1.3
         raise UnsupportedTypeError("Expected Content-Encoding: gzip, or none")
-    raw = _raw(request)
-    return raw if encoding == "identity" else _bounded(_unpacked(raw), packed_limit, too_large)
+    return encoding != "identity"
 
 
-def whole(request: falcon.Request, limit: int, too_large: str) -> bytes:
-    """Return the body; raise TooLargeError with this text where it has more bytes than `limit`, else as `pieces`."""
-    read = pieces(request, too_large, limit)
-    if (request.content_length or 0) > limit:
-        raise TooLargeError(too_large)
-    return b"".join(_bounded(read, limit, too_large))
+async def pieces(request: falcon.Request) -> AsyncIterator[bytes]:
+    """Yield the body as it comes.
 
-
-def _raw(request: falcon.Request) -> Iterator[bytes]:
-    missing = request.content_length
-    while missing != 0:
+    Raises BadRequestError where it is cut short, RequestTimeoutError where it does not come, or too slowly.
+    """
+    receive, missing, spare = request.scope[RECEIVE], request.content_length, BODY_GRACE_SECONDS  # type: ignore[attr-defined]
+    clock = asyncio.get_running_loop().time
+    more = missing != 0
+    while more:
+        began = clock()
         try:
-            # Falcon's bounded stream reads nothing of a chunked body, so this reads the server's own.
-            piece = bytes(request.stream.read(_PIECE if missing is None else min(_PIECE, missing)))
+            async with asyncio.timeout(min(BODY_SECONDS, spare)):
+                event = await receive()
         except TimeoutError as error:
             raise RequestTimeoutError from error
-        except (OSError, ParseException) as error:
-            raise BadRequestError(("body", "is cut short")) from error
-        if not piece:
-            if missing is not None:
-                raise BadRequestError(("body", "is cut short"))
-            return
+        piece = event.get("body", b"")
+        more = event["type"] == "http.request" and event.get("more_body", False)
+        if event["type"] != "http.request" or (not more and len(piece) < (missing or 0)):
+            raise BadRequestError(("body", "is cut short"))
         if missing is not None:
             missing -= len(piece)
-        yield piece
-
-
-def _unpacked(raw: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield what gzip packed: one member after another, as RFC 1952, section 2.2, has it."""
-    unpacker = None
-    for packed in raw:
-        piece, rest = b"", packed
-        while rest or len(piece) == _PIECE:  # a full piece may leave something behind
-            unpacker = unpacker or zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-            try:
-                piece = unpacker.decompress(rest, _PIECE)
-            except zlib.error as error:
-                raise BadRequestError(("body", "is not gzip")) from error
+        spare += len(piece) / BODY_BYTES_PER_SECOND - (clock() - began)
+        if piece:
             yield piece
-            rest = unpacker.unconsumed_tail
-            if unpacker.eof:
-                piece, rest, unpacker = b"", unpacker.unused_data, None
-    if unpacker is not None:
-        raise BadRequestError(("body", "is cut short"))
 
 
-def _bounded(given: Iterator[bytes], limit: int, too_large: str) -> Iterator[bytes]:
-    size = 0
-    for piece in given:
+async def whole(request: falcon.Request, limit: int, too_large: str) -> bytes:
+    """Return the body; raise TooLargeError with this text where it has more bytes than `limit`, else as `pieces`."""
+    if (request.content_length or 0) > limit:
+        raise TooLargeError(too_large)
+    found, size = [], 0
+    async for piece in pieces(request):
         size += len(piece)
         if size > limit:
             raise TooLargeError(too_large)
-        yield piece
+        found.append(piece)
+    return found[0] if len(found) == 1 else b"".join(found)
+
+
+class Unpacker:
+    """Unpacks what gzip packed as it comes: one member after another, as RFC 1952, section 2.2, has it."""
+
+    def __init__(self, limit: int, too_large: str) -> None:
+        """Take how many bytes it may unpack to, and what is said where there are more."""
+        self._left = limit
+        self._too_large = too_large
+        self._member: Any = None  # zlib's own type has no name
+
+    def feed(self, packed: bytes) -> Iterator[bytes]:
+        """Yield what comes out; raise BadRequestError for what is not gzip, TooLargeError for too much."""
+        piece, rest = b"", packed
+        while rest or len(piece) == _PIECE:  # a full piece may leave something behind
+            self._member = self._member or zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            try:
+                piece = self._member.decompress(rest, _PIECE)
+            except zlib.error as error:
+                raise BadRequestError(("body", "is not gzip")) from error
+            self._left -= len(piece)
+            if self._left < 0:
+                raise TooLargeError(self._too_large)
+            yield piece
+            rest = self._member.unconsumed_tail
+            if self._member.eof:
+                piece, rest, self._member = b"", self._member.unused_data, None
+
+    def finish(self) -> None:
+        """Raise BadRequestError where more should have come."""
+        if self._member is not None:
+            raise BadRequestError(("body", "is cut short"))
+
+
+def unpacked(packed: bytes, limit: int, too_large: str) -> bytes:
+    """Return a whole body unpacked; raises what `Unpacker` raises."""
+    unpacker = Unpacker(limit, too_large)
+    body = b"".join(unpacker.feed(packed))
+    unpacker.finish()
+    return body
 
 
 def decoded(body: bytes) -> Any:  # noqa: ANN401 (whatever JSON can say)
@@ -102,10 +123,15 @@ def decoded(body: bytes) -> Any:  # noqa: ANN401 (whatever JSON can say)
         raise BadRequestError(("body", "is nested too deep")) from error
 
 
-def json_object(request: falcon.Request, limit: int, fields: Sequence[str]) -> dict[str, Any]:
-    """Return a body that is an object with these fields at most; raise what the functions above raise."""
+def json_object(
+    request: falcon.Request, loop: asyncio.AbstractEventLoop, limit: int, fields: Sequence[str]
+) -> dict[str, Any]:
+    """Return, in a thread, a body that is an object with these fields at most; raise what the functions above raise."""
     media_type(request, (falcon.MEDIA_JSON,))
-    body = decoded(whole(request, limit, f"Expected at most {limit} bytes"))
+    too_large = f"Expected at most {limit} bytes"
+    packed = is_packed(request)
+    data = asyncio.run_coroutine_threadsafe(whole(request, limit, too_large), loop).result()
+    body = decoded(unpacked(data, limit, too_large) if packed else data)
     if not isinstance(body, dict):
         raise BadRequestError(("body", "expected an object"))
     unknown = [name for name in body if name not in fields]

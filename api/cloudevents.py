@@ -13,7 +13,7 @@ from domain.events import RejectedError
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 _VERSION = "1.0"
-_PREFIX = "CE-"  # of the headers that carry the context attributes in binary mode
+_PREFIX = "ce-"  # of the headers that carry the context attributes in binary mode
 _IN_THE_ENVELOPE = {"id": "id", "source": "source", "type": "type", "occurred_at": "time"}
 
 
@@ -25,9 +25,9 @@ def is_binary(request: falcon.Request) -> bool:
 def from_headers(request: falcon.Request, data: object) -> dict[str, Any]:
     """Return the event of a request in binary mode as the structured mode would have it."""
     attributes = {
-        name.removeprefix(_PREFIX).lower(): unquote(value)
+        name.lower().removeprefix(_PREFIX): unquote(value)
         for name, value in request.headers.items()
-        if name.startswith(_PREFIX)
+        if name.lower().startswith(_PREFIX)
     }
     return {**attributes, "data": data}
 

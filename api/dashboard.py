@@ -9,7 +9,6 @@ from functools import lru_cache
 import falcon
 
 from api import numbers
-from api.ahead import Ahead, is_plain, said
 from api.conditional import VARY_BY_FORM, unchanged
 from api.kept import Kept
 from api.question import Question
@@ -17,6 +16,9 @@ from api.reading import Reading, allowed, encode, say_how_fresh, tag_of
 from projections import campaign_analytics
 from projections.access import ALL, Asked, Credentials
 from projections.campaign_analytics import Answer, Held, Workspace
+
+MOST_WORKSPACES = 100  # of one answer on the event loop, and
+MOST_BYTES_ON_THE_LOOP = 200_000  # so many bytes of campaigns when it was rendered last: some hundred of them
 
 
 class CampaignAnalytics:
@@ -27,26 +29,24 @@ class CampaignAnalytics:
         self._shared = shared
         self._parts = shared.parts
         self._kept = Kept()
-        self.ahead = Ahead(shared.parts, self._kept)
 
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+    async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with the campaigns of the asked workspaces."""
-        credentials = self._parts.authentication.credentials(request)
-        with self._parts.known_first(request, response, credentials):
-            question = numbers.CAMPAIGNS.parse(request)
+        credentials = await self._parts.credentials(request)
+        question = await self._parts.parsed(request, response, credentials, numbers.CAMPAIGNS.parse)
         if not is_plain(question):
-            self._shared.answer_question(request, response, numbers.CAMPAIGNS, credentials, question)
+            await self._shared.answer_question(request, response, numbers.CAMPAIGNS, credentials, question)
             return
         wanted = question.asked
         request.context.workspace = ALL if wanted.every else wanted.workspace_id
-        answer, held = said(request, credentials, wanted) or self._read(credentials, wanted)
-        caller = self._parts.authentication.admit(request, response, credentials, answer.caller)
+        answer, held = await self._read(credentials, wanted)
+        caller = await self._parts.admit(request, response, credentials, answer.caller)
         workspaces = allowed(answer.workspaces, caller, question)
         if not wanted.every:
             request.context.workspace = workspaces[0].workspace_id
         if question.min_position is not None and workspaces[0].position < question.min_position:
-            self._shared.wait(workspaces[0].workspace_id, question.min_position)
-            answer, held = self._read(credentials, wanted)  # the link may have gone meanwhile, or the key
+            await self._parts.waiting.until(workspaces[0].workspace_id, question.min_position)
+            answer, held = await self._read(credentials, wanted)  # the link may have gone meanwhile, or the key
             caller = self._parts.authentication.identify(credentials, answer.caller)
             workspaces = allowed(answer.workspaces, caller, question)
         self._kept.saw((credentials, wanted), tuple(workspace.workspace_id for workspace in workspaces))
@@ -76,11 +76,37 @@ class CampaignAnalytics:
                 self._shared.bodies.keep(tagged, body)
         return body
 
-    def _read(self, credentials: Credentials, wanted: Asked) -> tuple[Answer, dict[Held, bytes]]:
-        """Return the answer, and the rendered campaigns of those workspaces that need not be read for it."""
-        held = self._kept.held_for(credentials, wanted)
+    async def _read(self, credentials: Credentials, wanted: Asked) -> tuple[Answer, dict[Held, bytes]]:
+        """Return the answer, and the rendered campaigns of those workspaces that were not read for it.
+
+        What is known to be small shares the event loop's connection with others; anything else takes a thread and a
+        connection of its own, so that nobody waits for it.
+        """
+        known = self._kept.known_to(credentials, wanted)
+        held = self._kept.held(known)
+        few = not wanted.every or 0 < len(known) == len(held) <= MOST_WORKSPACES
+        if few and sum(map(len, held.values())) <= MOST_BYTES_ON_THE_LOOP:
+            answer = await campaign_analytics.ask(self._parts.reads, credentials, wanted, held)
+            if answer is not None:
+                return answer, held
+        return await self._parts.threads.run(self._read_much, credentials, wanted, held)
+
+    def _read_much(
+        self, credentials: Credentials, wanted: Asked, held: dict[Held, bytes]
+    ) -> tuple[Answer, dict[Held, bytes]]:
+        """Return the same in a thread, where all campaigns are rendered too."""
         with self._parts.connection() as database:
-            return campaign_analytics.read(database, credentials, wanted, held), held
+            answer = campaign_analytics.read(database, credentials, wanted, held)
+        rendered = {
+            Held(each.workspace_id, each.generation, each.position): self._kept.rendered(each, held, _render)
+            for each in answer.workspaces
+        }
+        return Answer(answer.caller, [each._replace(campaigns=None) for each in answer.workspaces]), rendered
+
+
+def is_plain(question: Question) -> bool:
+    """Return whether a question is answered by the one statement: it has no filters, period or other form."""
+    return question == Question(question.asked, question.min_position, own=question.own)
 
 
 def _render(workspace: Workspace) -> bytes:

@@ -1,5 +1,6 @@
 """The service's own description: `/openapi.json`, and `/docs`, which shows it in a browser without asking elsewhere."""
 
+from functools import lru_cache
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class OpenAPI:
         """Make the document."""
         self._document = encode(document())
 
-    def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
+    async def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Answer with the document."""
         response.content_type = falcon.MEDIA_JSON
         response.data = self._document
@@ -48,22 +49,26 @@ class Documentation:
     def __init__(self) -> None:
         """Find the files."""
         found = distribution(_PACKAGE)
+        self._read = lru_cache(self._read_file)
         self._files = {name: Path(str(found.locate_file(f"{_PACKAGE}/{file}"))) for name, file in _FILES.items()}
 
-    def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
+    async def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Answer with the page."""
         response.content_type = falcon.MEDIA_HTML
         response.text = _PAGE
         response.set_header("Content-Security-Policy", _POLICY)
         response.set_header("Cache-Control", _CACHED)
 
-    def on_get_file(self, _: falcon.Request, response: falcon.Response, name: str) -> None:
+    async def on_get_file(self, _: falcon.Request, response: falcon.Response, name: str) -> None:
         """Answer with one of its files."""
         if name == _START:
             response.text = _SCRIPT
         elif name in self._files:
-            response.data = self._files[name].read_bytes()
+            response.data = self._read(name)
         else:
             raise falcon.HTTPNotFound
         response.content_type = _TYPES[Path(name).suffix]
         response.set_header("Cache-Control", _CACHED)
+
+    def _read_file(self, name: str) -> bytes:
+        return self._files[name].read_bytes()

@@ -5,9 +5,11 @@ from http import HTTPStatus
 from typing import Any
 
 import falcon
+import falcon.asgi
 import psycopg
 
 from domain.access import BadFieldError, BusyError
+from projections.pipeline import TooManySentError
 
 RETRY_AFTER_SECONDS = 1
 
@@ -94,7 +96,7 @@ class InterruptedBodyError(Exception):
         self.counts = counts
 
 
-def add_error_handlers(app: falcon.App[Any, Any]) -> None:
+def add_error_handlers(app: falcon.asgi.App[Any, Any]) -> None:
     """Teach the application the table."""
     for exception, status in _STATUS.items():
         app.add_error_handler(exception, _answer_with(status))
@@ -103,6 +105,7 @@ def add_error_handlers(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(BadFieldError, _bad_field)
     app.add_error_handler(RateLimitedError, _rate_limited)
     app.add_error_handler(falcon.HTTPError, _http_error)
+    app.add_error_handler(TooManySentError, _busy)
     for away in DATABASE_AWAY:
         app.add_error_handler(away, _database_away)
     app.add_error_handler(Exception, _internal_error)
@@ -123,37 +126,39 @@ _ALWAYS_SAID = {HTTPStatus.FORBIDDEN: "Access denied"}
 
 
 def _answer_with(status: HTTPStatus) -> Any:  # noqa: ANN401 (Falcon's own type of error handler)
-    def answer(_: falcon.Request, response: falcon.Response, error: Exception, __: object) -> None:
+    async def answer(_: falcon.Request, response: falcon.Response, error: Exception, __: object) -> None:
         _set(response, status, {"error": _ALWAYS_SAID.get(status) or str(error)})
 
     return answer
 
 
-def _bad_request(_: falcon.Request, response: falcon.Response, error: BadRequestError, __: object) -> None:
+async def _bad_request(_: falcon.Request, response: falcon.Response, error: BadRequestError, __: object) -> None:
     details = [{"field": field, "error": what} for field, what in error.faults]
     _set(response, HTTPStatus.BAD_REQUEST, {"error": str(error), "details": details})
 
 
-def _bad_field(request: falcon.Request, response: falcon.Response, error: BadFieldError, _: object) -> None:
-    _bad_request(request, response, BadRequestError((error.field, error.expected)), _)
+async def _bad_field(request: falcon.Request, response: falcon.Response, error: BadFieldError, _: object) -> None:
+    await _bad_request(request, response, BadRequestError((error.field, error.expected)), _)
 
 
-def _interrupted(request: falcon.Request, response: falcon.Response, error: InterruptedBodyError, _: object) -> None:
+async def _interrupted(
+    request: falcon.Request, response: falcon.Response, error: InterruptedBodyError, _: object
+) -> None:
     if isinstance(error.cause, BadRequestError):
-        _bad_request(request, response, error.cause, _)
+        await _bad_request(request, response, error.cause, _)
     elif isinstance(error.cause, DATABASE_AWAY):
-        _database_away(request, response, error.cause, _)
+        await _database_away(request, response, error.cause, _)
     else:
-        _answer_with(_STATUS[type(error.cause)])(request, response, error.cause, _)
+        await _answer_with(_STATUS[type(error.cause)])(request, response, error.cause, _)
     response.media = {**response.media, **error.counts}
 
 
-def _rate_limited(_: falcon.Request, response: falcon.Response, error: RateLimitedError, __: object) -> None:
+async def _rate_limited(_: falcon.Request, response: falcon.Response, error: RateLimitedError, __: object) -> None:
     _set(response, HTTPStatus.TOO_MANY_REQUESTS, {"error": str(error)})
     response.set_header("Retry-After", str(error.seconds))
 
 
-def _http_error(_: falcon.Request, response: falcon.Response, error: falcon.HTTPError, __: object) -> None:
+async def _http_error(_: falcon.Request, response: falcon.Response, error: falcon.HTTPError, __: object) -> None:
     status = HTTPStatus(error.status_code)
     body: dict[str, object] = {"error": status.phrase}
     if status == HTTPStatus.BAD_REQUEST:
@@ -163,12 +168,16 @@ def _http_error(_: falcon.Request, response: falcon.Response, error: falcon.HTTP
         response.set_headers(error.headers)
 
 
-def _database_away(request: falcon.Request, response: falcon.Response, error: Exception, _: object) -> None:
+async def _busy(_: falcon.Request, response: falcon.Response, __: Exception, ___: object) -> None:
+    _set(response, HTTPStatus.SERVICE_UNAVAILABLE, {"error": "Too many requests wait, please try again"})
+
+
+async def _database_away(request: falcon.Request, response: falcon.Response, error: Exception, _: object) -> None:
     logger.warning("the database did not answer: %s", error, extra={"request_id": request.context.request_id})
     _set(response, HTTPStatus.SERVICE_UNAVAILABLE, {"error": "The database does not answer, please try again"})
 
 
-def _internal_error(request: falcon.Request, response: falcon.Response, error: Exception, _: object) -> None:
+async def _internal_error(request: falcon.Request, response: falcon.Response, error: Exception, _: object) -> None:
     request_id = request.context.request_id
     logger.error("internal error", exc_info=error, extra={"request_id": request_id})
     _set(response, HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "Internal error", "request_id": request_id})

@@ -1,11 +1,14 @@
 """The one way in for facts: a worker's body is read, each event is checked, and what holds is put on disk."""
 
+from collections.abc import Iterable
+from itertools import chain
+
 import falcon
 import msgspec
 
-from api import feed, formats, intake
+from api import bodies, feed, formats, intake, ndjson
+from api.appending import QueueTimeoutError
 from api.authentication import require
-from api.bodies import MAX_SMALL_BYTES
 from api.errors import (
     BODY_FAULTS,
     INTERRUPTIONS,
@@ -18,12 +21,13 @@ from api.outcomes import Rejected, Tally
 from api.parameters import WORKSPACE, asked, query
 from api.parts import Parts
 from domain import ledger
-from domain.events import Event
-from domain.group_commit import QueueTimeoutError
 from domain.ledger import Outcome, Recorded
 from domain.recorder import ConditionError
 from projections import access, rejections
 from projections.access import Asked, Credentials
+
+MAX_SMALL_BYTES = 16 * 1024  # of a body that is parsed on the event loop: less than a millisecond of work
+STREAM_BYTES_AT_ONCE = 256 * 1024  # of a stream of lines that are handed to a thread together
 
 _encode = msgspec.json.Encoder().encode
 
@@ -36,25 +40,31 @@ class Events:
         self._parts = parts
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer with a stretch of the log."""
+        """Answer with a stretch of the log, in a thread."""
         feed.answer(self._parts, request, response)
 
-    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+    async def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Record the events of the body; when this answers, what was accepted is on disk."""
-        credentials = self._parts.authentication.credentials(request)
-        with self._parts.known_first(request, response, credentials):
-            wanted = asked(query(request, (WORKSPACE,)), every=False)
+        parts = self._parts
+        credentials = await parts.credentials(request)
+        wanted = await parts.parsed(request, response, credentials, _parse)
         request.context.workspace = wanted.workspace_id
-        sender = _Sender(self._parts, request, response, credentials, wanted)
-        if not sender.is_asked_by_the_append():
-            sender.check()
-        tally = Tally()
+        sender, tally = _Sender(parts, request, response, credentials, wanted), Tally()
+        small = sender.sends_little()
+        if not small:
+            await parts.threads.run(sender.check)
         try:
-            for part in formats.parts(request):
-                self._record(sender, tally, part)
+            if formats.is_stream(request):
+                await self._record_stream(sender, tally, request)
+            else:
+                body = await formats.body_of(request)
+                if small:
+                    await self._record_small(sender, tally, formats.part_of(request, body))
+                else:
+                    await parts.threads.run(self._record_body, sender, tally, request, body)
         except INTERRUPTIONS as error:
             if isinstance(error, BODY_FAULTS) and not sender.checked:
-                sender.check()  # what is wrong with a body is told only to somebody who may post it
+                await parts.threads.run(sender.check)  # what is wrong with a body is told only to who may post it
             if isinstance(error, UnsupportedTypeError) or not formats.is_stream(request):
                 raise
             raise InterruptedBodyError(error, msgspec.to_builtins(tally.result(sender.workspace_id))) from error
@@ -63,10 +73,71 @@ class Events:
         response.content_type = falcon.MEDIA_JSON
         response.data = _encode(result)
 
-    def _record(self, sender: "_Sender", tally: Tally, part: formats.Part) -> None:
-        """Record the events of one part in one transaction, and keep why those were refused that were."""
+    async def _record_stream(self, sender: "_Sender", tally: Tally, request: falcon.Request) -> None:
+        """Record lines as they come in; no thread waits for the next ones."""
+        stream = formats.Stream(packed=bodies.is_packed(request))
+        come, size = list[bytes](), 0
+        try:
+            async for piece in bodies.pieces(request):
+                come.append(piece)
+                size += len(piece)
+                if size >= STREAM_BYTES_AT_ONCE:
+                    data, come, size = b"".join(come), [], 0
+                    await self._parts.threads.run(self._record_parts, sender, tally, stream.feed(data))
+        except BODY_FAULTS:
+            await self._parts.threads.run(self._record_parts, sender, tally, stream.feed(b"".join(come)))
+            raise
+        rest = chain(stream.feed(b"".join(come)), stream.finish())
+        await self._parts.threads.run(self._record_parts, sender, tally, rest)
+
+    async def _record_small(self, sender: "_Sender", tally: Tally, part: formats.Part) -> None:
+        """Record a small body on the event loop, together with others that come at the same time."""
         taken = intake.take(part, tally.events, self._parts.clock())
-        recorded = self._append(sender, taken.facts)
+        if not taken.facts:
+            await self._parts.threads.run(self._finish, sender, tally, taken, None)
+            return
+        try:
+            recorded = await self._parts.appending.record(
+                sender.workspace_id, ledger.prepare(taken.facts), sender.credentials
+            )
+        except ConditionError as error:
+            await self._parts.threads.run(sender.check)  # says why not
+            raise _being_changed() from error
+        except QueueTimeoutError as error:
+            raise UnavailableError("Too many posts to this workspace wait, please try again") from error
+        sender.admitted()
+        if taken.refused or Outcome.CONFLICT in recorded.outcomes:
+            await self._parts.threads.run(self._finish, sender, tally, taken, recorded)
+        else:
+            self._finish(sender, tally, taken, recorded)
+
+    def _record_body(self, sender: "_Sender", tally: Tally, request: falcon.Request, body: bytes) -> None:
+        """Record a whole body in a thread."""
+        self._record_parts(sender, tally, [formats.part_of(request, body)])
+
+    def _record_parts(self, sender: "_Sender", tally: Tally, parts: Iterable[formats.Part]) -> None:
+        """Record each part in a transaction of its own, in a thread."""
+        for part in parts:
+            taken = intake.take(part, tally.events, self._parts.clock())
+            recorded = None
+            if taken.facts:
+                prepared = ledger.prepare(taken.facts)
+                condition = access.may_write([sender.credentials], self._parts.clock())
+                try:
+                    with self._parts.connection() as database:
+                        recorded = ledger.record_prepared(database, sender.workspace_id, prepared, condition)
+                except ConditionError as error:
+                    sender.check()
+                    raise _being_changed() from error
+                self._parts.appended()
+            self._finish(sender, tally, taken, recorded)
+
+    def _finish(self, sender: "_Sender", tally: Tally, taken: intake.Intake, recorded: Recorded | None) -> None:
+        """Keep why events of a part were refused, and count it; in a thread, unless nothing was refused."""
+        if recorded is None:  # there was nothing to append
+            sender.check()
+            with self._parts.connection() as database:
+                recorded = ledger.record(database, sender.workspace_id, [])
         refused = taken.with_conflicts(recorded.outcomes)
         if refused:
             with self._parts.connection() as database:
@@ -76,21 +147,13 @@ class Events:
         rejected = [Rejected(index, each.id, each.code, each.error) for index, each in refused]
         tally.add(accepted, duplicates, rejected, recorded.position)
 
-    def _append(self, sender: "_Sender", facts: list[Event]) -> Recorded:
-        """Put facts on disk, if the sender may do so now; the append's own statement asks that."""
-        if not facts:
-            sender.check()
-            with self._parts.connection() as database:
-                return ledger.record(database, sender.workspace_id, [])
-        try:
-            recorded = self._parts.log.record(sender.workspace_id, ledger.prepare(facts), sender.credentials)
-        except ConditionError as error:
-            sender.check()  # says why not
-            raise UnavailableError("Who may write here is being changed, please try again") from error
-        except QueueTimeoutError as error:
-            raise UnavailableError("Too many posts to this workspace wait, please try again") from error
-        sender.admitted()
-        return recorded
+
+def _parse(request: falcon.Request) -> Asked:
+    return asked(query(request, (WORKSPACE,)), every=False)
+
+
+def _being_changed() -> UnavailableError:
+    return UnavailableError("Who may write here is being changed, please try again")
 
 
 class _Sender:
@@ -112,11 +175,11 @@ class _Sender:
         self._response = response
         self._wanted = wanted
 
-    def is_asked_by_the_append(self) -> bool:
-        """Return whether it can be left to the append's statement to ask whether the sender may write.
+    def sends_little(self) -> bool:
+        """Return whether the body is small enough for the event loop, and the append can decide who may write.
 
-        So it can where nothing need be known before: a key that is not counted, a workspace that is named, and a body
-        that is here already, since nobody is to make us wait for one who may not post it.
+        So it can for a key that is not counted, with a workspace that is named. A body that is larger is read only
+        after the sender was checked.
         """
         length = self._request.content_length
         return (
@@ -126,6 +189,8 @@ class _Sender:
             and length is not None
             and length <= MAX_SMALL_BYTES
             and self._request.get_header("Expect") is None
+            and self._request.get_header("Content-Encoding") is None
+            and not (self._request.content_type or "").lower().startswith(ndjson.MEDIA_TYPE)
         )
 
     def check(self) -> None:

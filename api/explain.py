@@ -49,14 +49,14 @@ class Explain:
         """Take what it shares with the others that read."""
         self._shared = shared
 
-    def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: str) -> None:
+    async def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: str) -> None:
         """Answer with the contributions to a metric."""
 
         def parse_request(request: falcon.Request) -> Question:
             campaign = number("campaign_id", campaign_id, 1, f"expected a number from 1 to {MAX_ID}")
             return _parse(request)._replace(campaign_ids=(campaign,))
 
-        self._shared.answer(request, response, Endpoint(parse_request, _wanted, _body))
+        await self._shared.answer(request, response, Endpoint(parse_request, _wanted, _body))
 
 
 def _parse(request: falcon.Request) -> Question:

@@ -1,7 +1,6 @@
 """The formats that a post may have: each turned into JSON's own objects, which the one parser then takes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 import falcon
@@ -35,28 +34,57 @@ def is_stream(request: falcon.Request) -> bool:
     return bodies.media_type(request, _TYPES) == ndjson.MEDIA_TYPE
 
 
-def parts(request: falcon.Request) -> Iterator[Part]:
-    """Yield the events of a body, in at least one part, with none where there are none.
+class Stream:
+    """Lines that come in pieces, packed or not, and are recorded in parts."""
 
-    Raises UnsupportedTypeError, BadRequestError, TooLargeError and RequestTimeoutError where the body is at fault.
+    def __init__(self, *, packed: bool) -> None:
+        """Take whether gzip packed them."""
+        self._unpacker = bodies.Unpacker(MAX_UNPACKED_BYTES, _UNPACKS_TOO_LARGE) if packed else None
+        self._splitter = ndjson.Splitter()
+        self._batch: list[bytes | None] = []
+
+    def feed(self, piece: bytes) -> Iterator[Part]:
+        """Yield the parts that are full with this piece; raises what `bodies.Unpacker` raises."""
+        for unpacked in (piece,) if self._unpacker is None else self._unpacker.feed(piece):
+            for each in self._splitter.feed(unpacked):
+                self._batch.append(each)
+                if len(self._batch) == LINES_AT_ONCE:
+                    yield self._part()
+
+    def finish(self) -> Iterator[Part]:
+        """Yield the last part, which may be empty; raise BadRequestError where more should have come."""
+        if self._unpacker is not None:
+            self._unpacker.finish()
+        self._batch += self._splitter.finish()
+        yield self._part()
+
+    def _part(self) -> Part:
+        batch, self._batch = self._batch, []
+        return Part(batch, line)
+
+
+async def body_of(request: falcon.Request) -> bytes:
+    """Return the body of a post that is not a stream, as it was sent.
+
+    Raises BadRequestError, TooLargeError and RequestTimeoutError where the body is at fault.
     """
+    bodies.is_packed(request)  # raises where it is packed in another way
+    return await bodies.whole(request, MAX_BODY_BYTES, _TOO_LARGE)
+
+
+def part_of(request: falcon.Request, data: bytes) -> Part:
+    """Return the events of the body of a post that is not a stream; raise BadRequestError or TooLargeError."""
     kind = bodies.media_type(request, _TYPES)
-    if kind == ndjson.MEDIA_TYPE:
-        lines = ndjson.lines(bodies.pieces(request, _UNPACKS_TOO_LARGE, MAX_UNPACKED_BYTES))
-        batch = list(islice(lines, LINES_AT_ONCE))
-        yield Part(batch, line)
-        while batch := list(islice(lines, LINES_AT_ONCE)):
-            yield Part(batch, line)
-        return
-    body = bodies.decoded(bodies.whole(request, MAX_BODY_BYTES, _TOO_LARGE))
+    if bodies.is_packed(request):
+        data = bodies.unpacked(data, MAX_BODY_BYTES, _TOO_LARGE)
+    body = bodies.decoded(data)
     if kind == cloudevents.STRUCTURED:
-        yield Part([_object(body, "one event as an object")], cloudevents.fields)
-    elif kind == cloudevents.BATCH:
-        yield Part(_events(body, "body"), cloudevents.fields)
-    elif cloudevents.is_binary(request):
-        yield Part([cloudevents.from_headers(request, body)], cloudevents.fields)
-    else:
-        yield _plain(_object(body, 'one event as an object, or {"events": [...]}'))
+        return Part([_object(body, "one event as an object")], cloudevents.fields)
+    if kind == cloudevents.BATCH:
+        return Part(_events(body, "body"), cloudevents.fields)
+    if cloudevents.is_binary(request):
+        return Part([cloudevents.from_headers(request, body)], cloudevents.fields)
+    return _plain(_object(body, 'one event as an object, or {"events": [...]}'))
 
 
 def _plain(body: dict[str, Any]) -> Part:

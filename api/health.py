@@ -11,9 +11,9 @@ LAG_SECONDS = 60.0  # a projection that is further behind is told of
 
 
 class Healthz:
-    """`GET /healthz`: the process lives."""
+    """`GET /healthz`: the process lives; it takes no thread and asks nobody."""
 
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+    async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer."""
         query(request, ())
         response.media = {"status": "alive"}

@@ -70,10 +70,6 @@ class Kept:
                 self._pieces.move_to_end(piece.held.workspace_id)
         return dict(found)
 
-    def held_for(self, credentials: Credentials, asked: Asked) -> dict[Held, bytes]:
-        """Return what is kept of the workspaces that somebody asks for: those that they saw when they last asked so."""
-        return self.held(self.known_to(credentials, asked))
-
     def known_to(self, credentials: Credentials, asked: Asked) -> tuple[int, ...]:
         """Return the workspaces that somebody asks for, as far as that is known: those seen when last asked for."""
         return (asked.workspace_id,) if asked.workspace_id else self._seen.get((credentials, asked), ())

@@ -7,19 +7,35 @@ MAX_LINE_BYTES = 64 * 1024
 _BLANK = b" \t\r"
 
 
-def lines(pieces: Iterable[bytes]) -> Iterator[bytes | None]:
-    """Yield each line without its end; None for one of more than 64 KiB. Blank lines are skipped."""
-    begun = bytearray()  # of the line that is being read, two bytes more at most than it may have: CR and one too many
-    for piece in pieces:
+class Splitter:
+    """Splits what comes in pieces into lines."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._begun = bytearray()  # of the current line, two bytes more at most than it may have: CR and one too many
+
+    def feed(self, piece: bytes) -> Iterator[bytes | None]:
+        """Yield the lines that end in a piece, without their ends; None for one of more than 64 KiB, no blank ones."""
         first, *others = piece.split(b"\n")
-        begun += first[: MAX_LINE_BYTES + 2 - len(begun)]
+        self._begun += first[: MAX_LINE_BYTES + 2 - len(self._begun)]
         if not others:
-            continue
-        yield from _line(bytes(begun))
+            return
+        yield from _line(bytes(self._begun))
         for line in others[:-1]:
             yield from _line(line)
-        begun = bytearray(others[-1][: MAX_LINE_BYTES + 2])
-    yield from _line(bytes(begun))
+        self._begun = bytearray(others[-1][: MAX_LINE_BYTES + 2])
+
+    def finish(self) -> Iterator[bytes | None]:
+        """Yield a last line that has no end."""
+        yield from _line(bytes(self._begun))
+
+
+def lines(pieces: Iterable[bytes]) -> Iterator[bytes | None]:
+    """Yield the lines of all these pieces, as `Splitter` does."""
+    splitter = Splitter()
+    for piece in pieces:
+        yield from splitter.feed(piece)
+    yield from splitter.finish()
 
 
 def _line(line: bytes) -> Iterator[bytes | None]:

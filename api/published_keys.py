@@ -76,6 +76,11 @@ class PublishedKeys:
             raise UnavailableError("The keys for sessions are not to be had, please try again")
         return found
 
+    @property
+    def is_fresh(self) -> bool:
+        """Return whether the keys that are known need not be fetched anew yet."""
+        return self._clock() - self._known.fetched_at <= FRESH_SECONDS
+
     def preload(self) -> None:
         """Fetch the keys for the first time, for as long as a fetch may take; failing is no error yet."""
         began = self._begin()

@@ -6,9 +6,7 @@ a second one reads everything again in one snapshot: who asks, how far things ar
 
 import csv
 import io
-import time
 from collections.abc import Callable, Iterable, Sequence
-from threading import BoundedSemaphore
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import falcon
@@ -21,13 +19,11 @@ from api.kept import Bodies
 from api.parts import Parts
 from api.question import CAMPAIGN, CSV, Question
 from domain.recorder import Database
-from projections import campaign_analytics, reading
+from projections import reading
 from projections.access import ALL, Caller, Credentials
 from projections.metrics import FOLD_VERSION
 from projections.reading import MOST_FACTS, Campaign, Needs, Seen, Standing, Wanted
 
-WAIT_SECONDS = 5.0  # so long a reader waits for their own writes
-_POLL_SECONDS = 0.02
 _RISKY = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would take such text for a formula
 
 encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
@@ -82,22 +78,20 @@ class Endpoint(NamedTuple):
 
 
 class Reading:
-    """What the resources that read have in common: the parts, those who wait, and the bodies that are kept."""
+    """What the resources that read have in common: the parts, and the bodies that are kept."""
 
     def __init__(self, parts: Parts) -> None:
         """Take the parts."""
         self.parts = parts
-        self._waiting = BoundedSemaphore(parts.waiting_requests)
         self.bodies = Bodies()
 
-    def answer(self, request: falcon.Request, response: falcon.Response, endpoint: Endpoint) -> None:
-        """Answer a request."""
-        credentials = self.parts.authentication.credentials(request)
-        with self.parts.known_first(request, response, credentials):
-            question = endpoint.parse(request)
-        self.answer_question(request, response, endpoint, credentials, question)
+    async def answer(self, request: falcon.Request, response: falcon.Response, endpoint: Endpoint) -> None:
+        """Answer a request, in a thread."""
+        credentials = await self.parts.credentials(request)
+        question = await self.parts.parsed(request, response, credentials, endpoint.parse)
+        await self.answer_question(request, response, endpoint, credentials, question)
 
-    def answer_question(
+    async def answer_question(
         self,
         request: falcon.Request,
         response: falcon.Response,
@@ -105,20 +99,49 @@ class Reading:
         credentials: Credentials,
         question: Question,
     ) -> None:
-        """Answer a question that has been parsed."""
-        wanted = question.asked
+        """Answer a question that has been parsed, in a thread; none is held while the projection is waited for."""
+        run, wanted = self.parts.threads.run, question.asked
         request.context.workspace = ALL if wanted.every else wanted.workspace_id
+        if question.min_position is None:
+            await run(self._answer, request, response, endpoint, credentials, question)
+            return
+        standing = await run(self._standing, request, response, credentials, question)
+        if standing.position < question.min_position:
+            await self.parts.waiting.until(standing.workspace_id, question.min_position)
+        await run(self._answer, request, response, endpoint, credentials, question, admitted=True)
+
+    def _standing(
+        self, request: falcon.Request, response: falcon.Response, credentials: Credentials, question: Question
+    ) -> Standing:
+        """Return how far the one asked workspace is projected."""
+        with self.parts.connection() as database:
+            seen = reading.look(database, credentials, question.asked)
+        caller = self.parts.authentication.admit(request, response, credentials, seen.caller)
+        [standing] = allowed(seen.standings, caller, question)
+        request.context.workspace = standing.workspace_id
+        return standing
+
+    def _answer(  # noqa: PLR0913 (a request, who asks, and what)
+        self,
+        request: falcon.Request,
+        response: falcon.Response,
+        endpoint: Endpoint,
+        credentials: Credentials,
+        question: Question,
+        *,
+        admitted: bool = False,
+    ) -> None:
+        """Answer from what is kept, or from the rows."""
+        wanted, authentication = question.asked, self.parts.authentication
         with self.parts.connection() as database:
             seen = reading.look(database, credentials, wanted)
-        caller = self.parts.authentication.admit(request, response, credentials, seen.caller)
+        if admitted:  # it has been counted
+            caller = authentication.identify(credentials, seen.caller)
+        else:
+            caller = authentication.admit(request, response, credentials, seen.caller)
         standings = allowed(seen.standings, caller, question)
         if not wanted.every:
             request.context.workspace = standings[0].workspace_id
-        if question.min_position is not None and standings[0].position < question.min_position:
-            self.wait(standings[0].workspace_id, question.min_position)
-            with self.parts.connection() as database:
-                seen = reading.look(database, credentials, wanted)  # the link may have gone meanwhile, or the key
-            standings = allowed(seen.standings, self._identify(credentials, seen), question)
         vary = VARY if endpoint.table is None else VARY_BY_FORM
         tagged = tag_of(request, standings, question)
         body = self.bodies.get(tagged)
@@ -134,25 +157,6 @@ class Reading:
             response.content_type = f"{CSV}; charset=utf-8" if question.csv else falcon.MEDIA_JSON
             response.data = body
 
-    def wait(self, workspace_id: int, min_position: int) -> None:
-        """Wait until the projection of a workspace has come so far; no connection is held meanwhile."""
-        if not self._waiting.acquire(blocking=False):
-            raise UnavailableError("Too many requests wait for the projection, please try again")
-        try:
-            until = time.monotonic() + WAIT_SECONDS
-            while True:
-                with self.parts.connection() as database:
-                    reached, stuck = campaign_analytics.projected(database, workspace_id)
-                if reached >= min_position:
-                    return
-                if stuck:
-                    raise UnavailableError("The projection of this workspace is stuck")
-                if time.monotonic() >= until:
-                    raise UnavailableError("The projection has not come so far yet, please try again")
-                time.sleep(_POLL_SECONDS)
-        finally:
-            self._waiting.release()
-
     def _identify(self, credentials: Credentials, seen: Seen) -> Caller:
         return self.parts.authentication.identify(credentials, seen.caller)
 
@@ -165,9 +169,9 @@ class Resource:
         self._shared = shared
         self._endpoint = endpoint
 
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+    async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer."""
-        self._shared.answer(request, response, self._endpoint)
+        await self._shared.answer(request, response, self._endpoint)
 
 
 def allowed(standings: list[_S], caller: Caller, question: Question) -> list[_S]:

@@ -37,6 +37,11 @@ class Key(NamedTuple):
 class Keys(Protocol):
     """Where the keys come from."""
 
+    @property
+    def is_fresh(self) -> bool:
+        """Return whether `find` returns at once for a key that it has found before."""
+        ...
+
     def find(self, key_id: str | None) -> Key | None:
         """Return the key that now counts for a token with this `kid`, the same object as long as it does."""
         ...
@@ -44,6 +49,8 @@ class Keys(Protocol):
 
 class FixedKey:
     """The one key of a configuration; what a token says of its key changes nothing."""
+
+    is_fresh = True
 
     def __init__(self, key: Key, algorithm: str | None = None) -> None:
         """Take the key; raise BadKeyError where an algorithm is named that is not the key's."""
@@ -67,6 +74,13 @@ class Sessions:
         self._audience = audience
         self._leeway = leeway
         self._verified: dict[bytes, _Verified] = {}  # by the token's hash
+
+    def may_wait(self, token: str, now: int) -> bool:
+        """Return whether `user` may have to wait for keys, which are published elsewhere."""
+        if isinstance(self.keys, FixedKey):
+            return False
+        verified = self._verified.get(sha256(token.encode()).digest())
+        return verified is None or now >= verified.until or not self.keys.is_fresh
 
     def user(self, token: str, now: int) -> str:
         """Return the user whose session this is; raise UnauthenticatedError where it does not hold.

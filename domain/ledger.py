@@ -91,27 +91,35 @@ def record_prepared(
     """
     if not prepared.facts:
         return Recorded([], head_of(database, workspace_id))
-    distinct = _distinct(prepared)
+    distinct = without_repeats(prepared)
     try:
-        position = append(database, workspace_id, _rows(distinct), condition)
+        position = append(database, workspace_id, rows(distinct), condition)
     except UniqueViolation:
-        return _told_apart(database, workspace_id, prepared, distinct)
-    return _outcomes(prepared, distinct, set(distinct.keys), {}, position)
+        return record_carefully(database, workspace_id, prepared)
+    return all_new(prepared, distinct, position)
+
+
+def record_carefully(database: Database, workspace_id: int, prepared: Prepared) -> Recorded:
+    """Append facts of which some are known already: look which, and append the others."""
+    distinct = without_repeats(prepared)
+    known = append_new(database, workspace_id, rows(distinct))
+    differing = {key: _read_standing(*state) for key, state in known.differing.items()}
+    return _outcomes(prepared, distinct, known.new, differing, known.head)
 
 
 def record_in_bulk(database: Database, workspace_id: int, prepared: Prepared, *, repeated: bool) -> Recorded:
     """Append thousands of facts as `record_prepared` does, by COPY; what is probably `repeated`, carefully at once."""
     if not prepared.facts:
         return Recorded([], head_of(database, workspace_id))
-    distinct = _distinct(prepared)
     if not repeated:
+        distinct = without_repeats(prepared)
         try:
-            position = copy(database, workspace_id, _rows(distinct))
+            position = copy(database, workspace_id, rows(distinct))
         except UniqueViolation:
             pass  # told apart below
         else:
-            return _outcomes(prepared, distinct, set(distinct.keys), {}, position)
-    return _told_apart(database, workspace_id, prepared, distinct)
+            return all_new(prepared, distinct, position)
+    return record_carefully(database, workspace_id, prepared)
 
 
 def read(database: Database, workspace_id: int, *, after: int, upto: int, limit: int) -> list[LogRow]:
@@ -140,10 +148,9 @@ def scan(database: Database, workspace_id: int, *, after: int, upto: int) -> Ite
             yield from rows
 
 
-def _told_apart(database: Database, workspace_id: int, prepared: Prepared, distinct: Prepared) -> Recorded:
-    known = append_new(database, workspace_id, _rows(distinct))
-    differing = {key: _read_standing(*state) for key, state in known.differing.items()}
-    return _outcomes(prepared, distinct, known.new, differing, known.head)
+def all_new(prepared: Prepared, distinct: Prepared, position: int) -> Recorded:
+    """Return what became of facts of which the first try has stored each distinct one."""
+    return _outcomes(prepared, distinct, set(distinct.keys), {}, position)
 
 
 def _outcomes(
@@ -163,12 +170,13 @@ def _outcomes(
     return Recorded(outcomes, position)
 
 
-def _rows(distinct: Prepared) -> Rows:
+def rows(distinct: Prepared) -> Rows:
+    """Return distinct facts as they are stored."""
     topics = [TOPICS[type(fact)] for fact in distinct.facts]
     return Rows(distinct.keys, [1] * len(topics), topics, distinct.states)
 
 
-def _distinct(prepared: Prepared) -> Prepared:
+def without_repeats(prepared: Prepared) -> Prepared:
     """Return of each key the first fact, in the order given."""
     places: dict[bytes, int] = {}
     for place, key in enumerate(prepared.keys):

@@ -133,7 +133,7 @@ def append(database: Database, workspace_id: int, rows: Rows, condition: Conditi
     Raises ConditionError where the condition does not hold, and psycopg's UniqueViolation where one of the events, by
     originator and version, is stored already or given twice.
     """
-    row = database.execute(condition.append, {**_parameters(workspace_id, rows), **condition.parameters}).fetchone()
+    row = database.execute(condition.append, {**parameters(workspace_id, rows), **condition.parameters}).fetchone()
     if row is None:
         raise ConditionError
     return int(row[0])
@@ -170,7 +170,7 @@ def append_new(database: Database, workspace_id: int, rows: Rows) -> Known:
         assert row is not None  # the statement always answers with the head
         head = int(row[0])
         with database.transaction(force_rollback=True):
-            probed = database.execute(_PROBE, {**_parameters(workspace_id, rows), "head": head}).fetchall()
+            probed = database.execute(_PROBE, {**parameters(workspace_id, rows), "head": head}).fetchall()
         new = {id_.bytes for id_, _, _, is_new in probed if is_new}
         differing = {id_.bytes: (topic, state) for id_, topic, state, is_new in probed if not is_new}
         if new:
@@ -273,5 +273,6 @@ def _rows(events: Sequence[StoredEvent]) -> Rows:
     )
 
 
-def _parameters(workspace_id: int, rows: Rows) -> dict[str, object]:
+def parameters(workspace_id: int, rows: Rows) -> dict[str, object]:
+    """Return the parameters of `APPEND`, but for those of its condition."""
     return {"workspace_id": workspace_id, "count": len(rows.ids), **rows._asdict()}

@@ -7,6 +7,7 @@ from psycopg.sql import SQL
 
 from domain.access import User
 from domain.recorder import APPEND, Condition, Database
+from projections.pipeline import Statement
 
 ALL = "ALL"
 
@@ -55,6 +56,7 @@ _APPEND = APPEND.format(
         WHERE 'write' = ANY (k.scopes) AND (k.expires_at IS NULL OR k.expires_at > %(now)s)
     ) = %(writers)s""")
 )
+APPEND_IF_ALLOWED = Statement("append", _APPEND.as_bytes())
 
 
 class Credentials(NamedTuple):

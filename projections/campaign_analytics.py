@@ -8,7 +8,7 @@ from psycopg.sql import SQL, Literal
 from domain.recorder import Database
 from projections.access import SEEN, Asked, Caller, Credentials, parameters
 from projections.metrics import FOLD_VERSION, analytics, in_place
-from projections.round_trip import Repeated
+from projections.pipeline import Pipeline, Statement
 
 # One statement, so one snapshot: who is calling, what they may see, how far it is projected, and the rows.
 _ANSWER = SQL("""
@@ -28,15 +28,18 @@ LEFT JOIN LATERAL (
         WHERE workspace_id = p.workspace_id AND generation = p.generation AND (p.generation, p.position) NOT IN (
             SELECT * FROM unnest(%(generations)s::bigint[], %(positions)s::bigint[])
         )
-        ORDER BY campaign_id
+        ORDER BY campaign_id LIMIT %(most)s::bigint
     ) AS ordered
 ) AS r ON true
 ORDER BY s.workspace_id
 """)
 _READ = _ANSWER.format(seen=SEEN, version=Literal(FOLD_VERSION)).as_bytes()
-_REPEATED = Repeated("dashboard", _READ)
+_SENT = Statement("dashboard", _READ)
 _MEASURES = SQL("SELECT measures FROM fold_version WHERE version = %s")
-_PROJECTED = SQL("SELECT position, stuck_position FROM projection WHERE workspace_id = %s")
+_PROJECTED = Statement(
+    "projected", b"SELECT position, stuck_position FROM projection WHERE workspace_id = %(workspace_id)s"
+)
+MOST_ASKED = 200  # campaigns of a workspace that are read on the event loop's connection, which others share
 
 
 class Held(NamedTuple):
@@ -76,20 +79,30 @@ def read(database: Database, credentials: Credentials, asked: Asked, held: Colle
     return _answer(database, held, rows)
 
 
-def read_each(database: Database, requests: Sequence[tuple[Credentials, Asked, Collection[Held]]]) -> list[Answer]:
-    """Return what `read` returns for each of several requests: a statement for each, all in one round trip.
+async def ask(pipeline: Pipeline, credentials: Credentials, asked: Asked, held: Collection[Held] = ()) -> Answer | None:
+    """Return what `read` returns, by a connection of the event loop; raises what `Pipeline.rows` raises.
 
-    Raises psycopg's errors: where one fails, all have failed.
+    None where a workspace has more than `MOST_ASKED` campaigns to be read, or rows of another version of the fold.
     """
-    found = _REPEATED.rows_of_each(database, [_given(*each) for each in requests])
-    return [_answer(database, held, rows) for (_, _, held), rows in zip(requests, found, strict=True)]
+    rows = await pipeline.rows(_SENT, _given(credentials, asked, held, MOST_ASKED + 1))
+    if any(row[10] and (row[9] != FOLD_VERSION or len(row[10]) > MOST_ASKED) for row in rows):
+        return None
+    return _answer(None, held, rows)
 
 
-def _given(credentials: Credentials, asked: Asked, held: Collection[Held]) -> dict[str, object]:
-    return {**parameters(credentials, asked), **holding(held)}
+async def ask_how_far(pipeline: Pipeline, workspace_id: int) -> tuple[int, bool]:
+    """Return the position that the read models of a workspace include, and whether they are stuck there."""
+    rows = await pipeline.rows(_PROJECTED, {"workspace_id": workspace_id})
+    return (rows[0][0], rows[0][1] is not None) if rows else (0, False)
 
 
-def _answer(database: Database, held: Collection[Held], rows: Sequence[Sequence[Any]]) -> Answer:
+def _given(
+    credentials: Credentials, asked: Asked, held: Collection[Held], most: int | None = None
+) -> dict[str, object]:
+    return {**parameters(credentials, asked), **holding(held), "most": most}
+
+
+def _answer(database: Database | None, held: Collection[Held], rows: Sequence[Sequence[Any]]) -> Answer:
     if not rows:
         return Answer(None, [])
     workspaces = [_workspace(database, held, *row[4:]) for row in rows if row[4] is not None]
@@ -100,12 +113,6 @@ def holding(held: Collection[Held]) -> dict[str, object]:
     """Return the parameters that say what need not be read again; as PostgreSQL writes arrays, which is made faster."""
     generations, positions = (",".join(str(each[place]) for each in held) for place in (1, 2))
     return {"generations": f"{{{generations}}}", "positions": f"{{{positions}}}"}
-
-
-def projected(database: Database, workspace_id: int) -> tuple[int, bool]:
-    """Return the position that the read models of a workspace include, and whether they are stuck there."""
-    row = database.execute(_PROJECTED, (workspace_id,)).fetchone()
-    return (row[0], row[1] is not None) if row else (0, False)
 
 
 def totals_in_place(
@@ -140,7 +147,7 @@ def campaign(
 
 
 def _workspace(  # noqa: PLR0913 (a row of the statement)
-    database: Database,
+    database: Database | None,
     held: Collection[Held],
     workspace_id: int,
     head: int,
@@ -155,6 +162,7 @@ def _workspace(  # noqa: PLR0913 (a row of the statement)
 ) -> Workspace:
     told: Sequence[Sequence[int | None]] = totals
     if ids and fold_version != FOLD_VERSION:  # until they are rebuilt
+        assert database is not None  # the event loop leaves such rows to a thread
         told = totals_in_place(database, fold_version, totals)
     rows = list(zip(ids, names, statuses, map(tuple, told), strict=True)) if ids else []
     known = Held(workspace_id, generation, position) in held

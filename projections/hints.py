@@ -1,7 +1,7 @@
-"""Wakes projectors as soon as something was appended: a hint only, for who misses it finds the facts by looking.
+"""Hints that something was appended or projected; best effort: a listener that misses one polls anyway.
 
-A hint is sent by a thread of its own after the append has been answered for, and at most so many times a second: NOTIFY
-in the append's transaction would make all workspaces' commits wait for one another.
+A hint is sent by a thread of its own after the commit that it tells of, and at most so many times a second: NOTIFY in
+an append's transaction would make all workspaces' commits wait for one another.
 """
 
 import logging
@@ -13,63 +13,75 @@ import psycopg
 from psycopg.sql import SQL
 
 from domain.recorder import Pool
+from projections.pipeline import Statement
 
+APPENDED, PROJECTED = "appended", "projected"  # the channels; the payload is the workspaces' ids, none for any of them
 SPACING_SECONDS = 0.02  # between two hints
+MOST_NAMED = 300  # workspaces in one hint; a payload has less than 8,000 bytes
 
-_GIVE = SQL("SELECT set_config('synchronous_commit', 'off', true), pg_notify('appended', '')")
+_GIVE = SQL("SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)")
 _LISTEN = SQL("LISTEN appended")
 _UNLISTEN = SQL("UNLISTEN appended")
+LISTEN_PROJECTED = Statement("listen", b"LISTEN projected")
 
 logger = logging.getLogger(__name__)
 
 
 class Hints:
-    """Gives hints by a thread that begins with the first one."""
+    """Gives hints on one channel, by a thread that begins with the first one."""
 
-    def __init__(self, pool: Pool) -> None:
-        """Take the pool to borrow a connection from."""
+    def __init__(self, pool: Pool, channel: str = APPENDED) -> None:
+        """Take the pool to borrow a connection from, and the channel."""
         self._pool = pool
-        self._wanted = Event()
+        self._channel = channel
+        self._due = Event()
         self._closed = Event()
         self._lock = Lock()
         self._thread: Thread | None = None
+        self._workspaces: set[int] = set()
 
-    def give(self) -> None:
-        """Let projectors know that something was appended; this returns at once."""
-        if self._wanted.is_set():
+    def give(self, workspace_id: int | None = None) -> None:
+        """Let listeners know that something happened, to this workspace where one is named; this returns at once."""
+        if workspace_id is not None:
+            with self._lock:
+                self._workspaces.add(workspace_id)
+        if self._due.is_set():
             return
-        self._wanted.set()
+        self._due.set()
         if self._thread is None:
             with self._lock:
                 if self._thread is None and not self._closed.is_set():
-                    self._thread = Thread(target=self._run, name="hints", daemon=True)
+                    self._thread = Thread(target=self._run, name=f"hints-{self._channel}", daemon=True)
                     self._thread.start()
 
     def close(self) -> None:
         """End."""
         with self._lock:
             self._closed.set()
-        self._wanted.set()
+        self._due.set()
         if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
         while True:
-            self._wanted.wait()
+            self._due.wait()
             if self._closed.is_set():
                 return
-            self._wanted.clear()
+            self._due.clear()
+            with self._lock:
+                workspaces, self._workspaces = self._workspaces, set()
+            payload = ",".join(map(str, workspaces)) if len(workspaces) <= MOST_NAMED else ""
             try:
                 with self._pool.connection() as database:
-                    database.execute(_GIVE)
+                    database.execute(_GIVE, (self._channel, payload))
             except psycopg.Error as error:
-                logger.info("projectors find out by themselves, no hint can be given: %s", error)
+                logger.info("no hint can be given, listeners poll: %s", error)
             self._closed.wait(SPACING_SECONDS)
 
 
 @contextmanager
 def listening(pool: Pool) -> Iterator[Callable[[float], None]]:
-    """Give a function that waits for a hint, for so many seconds at most; raises psycopg's errors as it does."""
+    """Give a function that waits for an append, for so many seconds at most; raises psycopg's errors as it does."""
     with pool.connection() as database:
         database.execute(_LISTEN)
 

@@ -63,8 +63,12 @@ class _Ahead(NamedTuple):
 class Projector:
     """Folds what is new into the read models, until it is told to stop."""
 
-    def __init__(self, pool: Pool, *, batch: int = BATCH) -> None:
-        """Take the pool to borrow two connections from, and how many events to fold at once."""
+    def __init__(self, pool: Pool, *, batch: int = BATCH, moved: Callable[[int], None] = lambda _: None) -> None:
+        """Take the pool to borrow two connections from, how many events to fold at once, and whom to tell what moved.
+
+        `moved` is called with the workspace after the commit of each of its batches.
+        """
+        self._moved = moved
         self._pool = pool
         self._batch = batch
         self._ahead: _Ahead | None = None
@@ -97,12 +101,15 @@ class Projector:
     def _try(self, database: Database, workspace_id: int, *, alone: bool, new: bool) -> bool:
         """Project a workspace; what the database refuses there is said, tried again, and stops no other workspace."""
         try:
-            return self._project(database, workspace_id, alone=alone, new=new)
+            moved = self._project(database, workspace_id, alone=alone, new=new)
         except Error as error:
             if database.broken:
                 raise
             logger.warning("workspace %s could not be projected, and is tried again: %s", workspace_id, error)
             return False
+        if moved:
+            self._moved(workspace_id)
+        return moved
 
     def _taken(self, key: tuple[int, int, frozenset[int]]) -> tuple[list[LogRow], Gathered[Journeys] | None]:
         """Return the batch that was sorted ahead, where it is this one: of a workspace, behind a position."""

@@ -44,6 +44,7 @@ def conninfo(url: str, statement_timeout: str) -> str:
         # Of several hosts, the one that takes writes: a standby may lag behind a link that has gone.
         target_session_attrs=given.get("target_session_attrs") or "read-write",
         application_name="campaign-analytics",
+        client_encoding="utf8",  # whatever the database's or the environment's default is
         connect_timeout=2,
         keepalives_idle=10,
         keepalives_interval=5,

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from domain.recorder import Pool
 from projections import generations, replay, set_aside, status
 from projections.gathered import FoldError
+from projections.hints import PROJECTED, Hints
 from projections.projector import Projector
 from projections.replay import Failure
 from projections.set_aside import SetAsideError
@@ -69,14 +70,16 @@ def _project(_: argparse.Namespace, chosen: Settings) -> int:
     # No connection is tried first: the projector also waits for a database that is not there yet.
     with (
         chosen_database(chosen) as url,
-        database.open_pool(url, size=4, statement_timeout=database.BATCH_TIMEOUT) as pool,
+        database.open_pool(url, size=5, statement_timeout=database.BATCH_TIMEOUT) as pool,
         ThreadPoolExecutor(1, "keep-current") as beside,
     ):
+        moved = Hints(pool, PROJECTED)
         rebuilding = beside.submit(replay.keep_current, pool, stop)
         rebuilding.add_done_callback(lambda _: stop.set())  # neither goes on without the other
         try:
-            Projector(pool).run(stop)
+            Projector(pool, moved=moved.give).run(stop)
         finally:
+            moved.close()
             stop.set()
         rebuilding.result()
     return DONE

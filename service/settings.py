@@ -3,7 +3,9 @@
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +33,8 @@ class Settings:
     host: str
     port: int
     processes: int
-    threads: int
+    threads: int  # beside the event loop of each process
+    keep_alive: int  # seconds
     log_level: str
     log_format: Literal["text", "json"] | None
     sessions: Sessions | None
@@ -46,14 +49,27 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         home=Path(environment.get("CAMPAIGN_ANALYTICS_HOME") or "var"),
         host=environment.get("HOST") or "127.0.0.1",
         port=_number(environment, "PORT", 8000, 0, 65_535),
-        processes=_number(environment, "WEB_CONCURRENCY", os.cpu_count() or 1, 1, 1_000),
-        threads=_number(environment, "WEB_THREADS", 8, MIN_THREADS, 1_000),
+        processes=_number(environment, "WEB_CONCURRENCY", usable_cores(), 1, 1_000),
+        threads=_number(environment, "WEB_THREADS", 2, MIN_THREADS, 1_000),
+        keep_alive=_number(environment, "KEEP_ALIVE", 65, 1, 3_600),
         log_level=_one_of(environment, "LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical")),
         log_format=_log_format(environment),
         sessions=_sessions(environment),
         rate_limit=_number(environment, "RATE_LIMIT", 0, 0, 1_000_000),
         reading_origins=_origins(environment),
     )
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many cores this process may use: those of its affinity, and of its control group's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = None
+    with suppress(OSError, ValueError):  # no control groups, or no quota
+        quota, period = map(int, (cgroup / "cpu.max").read_text(encoding="ascii").split())  # version 2
+    with suppress(OSError, ValueError):
+        if quota is None:
+            quota, period = (int((cgroup / "cpu" / f"cpu.cfs_{each}_us").read_text()) for each in ("quota", "period"))
+    return max(1, min(cores, ceil(quota / period))) if quota and quota > 0 else cores
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

@@ -1,18 +1,18 @@
 """The web application as gunicorn runs it: the parts made from the environment, for one worker process."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from wsgiref.types import StartResponse, WSGIEnvironment
+from typing import Any
 
-from api.ahead import Ahead
-from api.app import create_app
+from api.app import App, create_app
 from api.authentication import Authentication
 from api.last_use import LastUse
 from api.measurements import Measurements, Projection
-from api.parts import Parts
+from api.parts import APPENDS, Parts
 from api.published_keys import PublishedKeys
 from api.rate_limit import RateLimit
+from api.threads import Threads
 from domain.access import Access
 from domain.recorder import Pool
 from projections import access
@@ -23,20 +23,20 @@ from service.clock import clock
 
 @dataclass(frozen=True)
 class Application:
-    """A WSGI application with something to ask ahead and to close."""
+    """An ASGI application with something to close."""
 
-    answer: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
-    ahead: Ahead | None  # None: nothing is asked ahead
+    answer: App
     parts: Parts
     hints: Hints
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI's)
         """Answer one request."""
-        return self.answer(environ, start_response)
+        await self.answer(scope, receive, send)
 
     def close(self) -> None:
         """Write what is still to be written, and close the connections to the database."""
         self.hints.close()
+        self.parts.close()
         self.parts.authentication.last_use.close()
         self.parts.pool.close()
 
@@ -48,13 +48,13 @@ def application() -> Application:
         message = "DATABASE_URL: is not set"
         raise settings.BadSettingError(message)
     logs.configure(chosen)
-    pool = database.open_pool(chosen.database_url, size=chosen.threads + 1)  # one for what runs beside the requests
+    size = chosen.threads + APPENDS + 3  # one for the loop's reads, two for hints and for the uses of keys
+    pool = database.open_pool(chosen.database_url, size=size)
     hints = Hints(pool)
     parts = replace(make_parts(pool, chosen, os.environ), appended=hints.give)
     if chosen.sessions is not None and isinstance(chosen.sessions.keys, PublishedKeys):
         chosen.sessions.keys.preload()
-    app = create_app(parts)
-    return Application(app, app.ahead, parts, hints)
+    return Application(create_app(parts), parts, hints)
 
 
 def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, str]) -> Parts:
@@ -62,6 +62,7 @@ def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, 
     measurements = Measurements(Projection(pool), environment)
     return Parts(
         pool=pool,
+        threads=Threads(chosen.threads),
         authentication=Authentication(
             chosen.sessions,
             clock,
@@ -72,6 +73,5 @@ def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, 
         clock=clock,
         measurements=measurements,
         schema_fault=database.schema_fault,
-        waiting_requests=max(1, chosen.threads // 4),
         reading_origins=chosen.reading_origins,
     )

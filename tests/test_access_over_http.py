@@ -1,11 +1,12 @@
 """Shows that the platform says over HTTP who may see what, with the rules and the effect of the command line."""
 
+import asyncio
 import json
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+import falcon
 import pytest
 from falcon import testing
 
@@ -325,9 +326,14 @@ def test_a_body_that_is_none_is_refused(platform: Platform, headers: dict[str, s
 
 def test_many_changes_of_a_user_at_once_all_succeed(platform: Platform) -> None:
     """Nobody is told of a conflict of versions."""
-    with ThreadPoolExecutor(8) as executor:
-        paths = [f"u-1/workspaces/{number}" for number in range(1, 25)]
-        assert set(executor.map(lambda path: platform.status("PUT", path), paths)) == {204}
+
+    async def change() -> set[int]:
+        async with testing.ASGIConductor(platform.client.app) as conductor:
+            paths = [f"/api/v1/access/users/u-1/workspaces/{number}" for number in range(1, 25)]
+            answers = await asyncio.gather(*(conductor.simulate_put(path, headers=platform.key) for path in paths))
+        return {answer.status_code for answer in answers}
+
+    assert falcon.async_to_sync(change) == {204}
     assert platform.ask("GET", "u-1").json["linked_workspaces"] == list(range(1, 25))
 
 

@@ -19,6 +19,7 @@ from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
 from projections import access
+from projections.pipeline import Pipeline, Statement
 from service import database, settings
 from service.web import make_parts
 from tests.conftest import new_database, project_all
@@ -278,7 +279,9 @@ def test_nothing_was_written_by_any_attempt(world: World, pool: Pool) -> None:
     assert [each["analytics"]["amount_of_emails_sent"] for each in answer.json["campaigns"]] == [1]
 
 
-def test_a_foreign_and_an_absent_workspace_run_the_same_queries(database_url: str) -> None:
+def test_a_foreign_and_an_absent_workspace_run_the_same_queries(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither the answer nor what the database is asked tells them apart."""
     asked: list[bytes] = []
 
@@ -287,8 +290,15 @@ def test_a_foreign_and_an_absent_workspace_run_the_same_queries(database_url: st
             asked.append(query.as_bytes() if hasattr(query, "as_bytes") else str(query).encode())
             return super().execute(query, *arguments, **options)
 
+    sent = Pipeline.rows
+
+    async def listening(self: Pipeline, statement: Statement, given: Any) -> Any:
+        asked.append(statement.name)
+        return await sent(self, statement, given)
+
+    monkeypatch.setattr(Pipeline, "rows", listening)
     kwargs = {"autocommit": True, "cursor_factory": Listening}
-    with ConnectionPool(database_url, kwargs=kwargs, min_size=1, max_size=1, open=True) as pool:
+    with ConnectionPool(database_url, kwargs=kwargs, min_size=1, max_size=4, open=True) as pool:
         users = Access(pool, access.project, lambda: NOW * 1_000)
         key = api_key(users, 340)
         users.link("u-2", 777, "cli:test")

@@ -1,5 +1,7 @@
 """Shows that a tag stands for what is answered: a 304 is never wrong, nor for somebody who may see nothing."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -26,10 +28,15 @@ from tests.test_replay import ignore
 REJECTIONS = "/api/v1/events/rejections/"
 
 
-def application(pool: Pool) -> testing.TestClient:
-    """Return the application as another worker process has it, which keeps nothing yet."""
+@contextmanager
+def application(pool: Pool) -> Iterator[testing.TestClient]:
+    """Give the application as another worker process has it, which keeps nothing yet."""
     chosen = settings.from_environment({"JWT_SECRET": JWT_SECRET, "DATABASE_URL": "postgresql://unused"})
-    return testing.TestClient(create_app(make_parts(pool, chosen, {})))
+    parts = make_parts(pool, chosen, {})
+    try:
+        yield testing.TestClient(create_app(parts))
+    finally:
+        parts.close()
 
 
 @pytest.fixture
@@ -80,7 +87,8 @@ def test_the_tag_changes_with_what_the_answer_is_made_of(
     tags.append(get(client, key, "workspace_id=ALL").headers["etag"])
     tags.append(get(client, key, "workspace_id=340").headers["etag"])
     assert len(set(tags)) == 5
-    assert get(application(pool), key, "workspace_id=340").headers["etag"] == tags[-1], "every process gives the same"
+    with application(pool) as another:
+        assert get(another, key, "workspace_id=340").headers["etag"] == tags[-1], "every process gives the same"
 
 
 def test_who_may_not_see_it_gets_no_304(
@@ -120,31 +128,33 @@ def test_what_is_kept_is_never_told_where_it_is_not_so_any_more(
     """Whatever happens between two reads, both answers are those of a process that keeps nothing."""
     two = (next(workspaces), next(workspaces))
     user = f"reader-{two[0]}"
-    keeping, tags = application(pool), dict[str, str]()
-    for number, (step, which, asked) in enumerate(steps):
-        workspace_id = two[which]
-        match step:
-            case "record":
-                record(pool, workspace_id, email_sent(number))
-            case "project":
-                project_all(pool)
-            case "replay":
-                replay.replay(pool, workspace_id, ignore)
-            case "link":
-                users.link(user, workspace_id, "cli:test")
-            case "unlink":
-                users.unlink(user, workspace_id, "cli:test")
-            case _:
-                query = {"one": f"workspace_id={workspace_id}", "ALL": "workspace_id=ALL", "current": ""}[asked]
-                fresh = get(application(pool), session(user), query)
-                found = get(keeping, session(user), query)
-                assert (found.status_code, found.content) == (fresh.status_code, fresh.content)
-                assert found.headers.get("etag") == fresh.headers.get("etag")
-                known = tags.get(query)
-                again = get(keeping, {**session(user), "If-None-Match": known or "none"}, query)
-                unchanged = fresh.status_code == 200 and known == fresh.headers["etag"]
-                assert again.status_code == (304 if unchanged else fresh.status_code)
-                tags[query] = fresh.headers.get("etag", "none")
+    tags = dict[str, str]()
+    with application(pool) as keeping:
+        for number, (step, which, asked) in enumerate(steps):
+            workspace_id = two[which]
+            match step:
+                case "record":
+                    record(pool, workspace_id, email_sent(number))
+                case "project":
+                    project_all(pool)
+                case "replay":
+                    replay.replay(pool, workspace_id, ignore)
+                case "link":
+                    users.link(user, workspace_id, "cli:test")
+                case "unlink":
+                    users.unlink(user, workspace_id, "cli:test")
+                case _:
+                    query = {"one": f"workspace_id={workspace_id}", "ALL": "workspace_id=ALL", "current": ""}[asked]
+                    with application(pool) as another:
+                        fresh = get(another, session(user), query)
+                    found = get(keeping, session(user), query)
+                    assert (found.status_code, found.content) == (fresh.status_code, fresh.content)
+                    assert found.headers.get("etag") == fresh.headers.get("etag")
+                    known = tags.get(query)
+                    again = get(keeping, {**session(user), "If-None-Match": known or "none"}, query)
+                    unchanged = fresh.status_code == 200 and known == fresh.headers["etag"]
+                    assert again.status_code == (304 if unchanged else fresh.status_code)
+                    tags[query] = fresh.headers.get("etag", "none")
 
 
 def test_what_is_kept_is_bounded() -> None:

@@ -245,7 +245,7 @@ def test_an_internal_error_tells_its_id_alone(pool: Pool, caplog: pytest.LogCapt
     app = create_app(make_parts(pool, chosen, {}))
 
     class Faulty:
-        def on_get(self, _: falcon.Request, __: falcon.Response) -> None:
+        async def on_get(self, _: falcon.Request, __: falcon.Response) -> None:
             raise RuntimeError("postgresql://user:password@host")
 
     app.add_route("/faulty", Faulty())

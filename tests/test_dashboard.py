@@ -1,17 +1,20 @@
 """Shows what the dashboard answers, to whom, and how fresh that is."""
 
-import threading
+import asyncio
 import time
 from typing import Any
 
+import falcon
 import pytest
 from falcon import testing
 
-import api.reading
+import api.waiting
+from api import dashboard
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
-from tests.conftest import project_all, wait_for
+from projections import campaign_analytics
+from tests.conftest import project_all
 from tests.facts import WORKED_EXAMPLE_ANALYTICS, api_key, email_sent, parsed, worked_example
 
 PATH = "/api/v1/dashboard/campaign-analytics/"
@@ -193,7 +196,7 @@ def test_a_position_not_reached_is_a_503(
     if stuck:
         stick(pool, 340)
     else:
-        monkeypatch.setattr(api.reading, "WAIT_SECONDS", 0.05)
+        monkeypatch.setattr(api.waiting, "WAIT_SECONDS", 0.05)
     began = time.monotonic()
     result = get(client, key, "min_position=2")
     assert (result.status_code, result.headers["retry-after"], list(result.json)) == (503, "1", ["error"])
@@ -202,17 +205,39 @@ def test_a_position_not_reached_is_a_503(
     assert get(client, key, "min_position=1").headers["x-position"] == "1"
 
 
-def test_a_writer_reads_their_own_writes(client: testing.TestClient, pool: Pool, key: dict[str, str]) -> None:
+def test_a_writer_reads_their_own_writes(
+    client: testing.TestClient, pool: Pool, key: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A reader that waits is answered as soon as the position is reached, and includes it; too many are sent away."""
-    results: list[testing.Result] = []
-    waiting = [threading.Thread(target=lambda: results.append(get(client, key, "min_position=1"))) for _ in range(3)]
-    for thread in waiting:
-        thread.start()
-    wait_for(lambda: len(results) == 1)
-    assert (results[0].status_code, results[0].headers["retry-after"]) == (503, "1")
-    assert "Too many requests" in results[0].json["error"]
-    record(pool, 340, email_sent(1))
+    monkeypatch.setattr(api.waiting, "MOST_WAITING", 2)
+
+    async def read() -> list[testing.Result]:
+        async with testing.ASGIConductor(client.app) as conductor:
+            query = "workspace_id=340&min_position=1"
+            asked = [
+                asyncio.ensure_future(conductor.simulate_get(PATH, headers=key, query_string=query)) for _ in range(3)
+            ]
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            record(pool, 340, email_sent(1))
+            project_all(pool)
+            answers = await asyncio.gather(*asked)
+        return sorted(answers, key=lambda answer: answer.status_code)
+
+    *answered, refused = falcon.async_to_sync(read)
+    assert [(each.status_code, len(each.json["campaigns"])) for each in answered] == [(200, 1)] * 2
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert "Too many requests" in refused.json["error"]
+
+
+def test_a_workspace_with_many_campaigns_is_answered_as_a_whole(
+    client: testing.TestClient, pool: Pool, key: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read on the event loop's connection is bounded; more than that takes a thread, and gives the same."""
+    record(pool, 340, *(email_sent(number, campaign_id=number) for number in range(1, 8)))
     project_all(pool)
-    for thread in waiting:
-        thread.join()
-    assert [(each.status_code, len(each.json["campaigns"])) for each in results[1:]] == [(200, 1)] * 2
+    monkeypatch.setattr(campaign_analytics, "MOST_ASKED", 3)
+    answer = get(client, key)
+    assert [each["id"] for each in answer.json["campaigns"]] == list(range(1, 8))
+    monkeypatch.setattr(dashboard, "MOST_BYTES_ON_THE_LOOP", 100)
+    again = get(client, key)
+    assert (again.content, again.headers["etag"]) == (answer.content, answer.headers["etag"])

@@ -212,13 +212,6 @@ def test_a_body_that_is_no_json_of_ours_is_refused_as_a_whole(
     assert log(pool) == []
 
 
-def test_a_body_that_is_cut_short_is_refused(client: testing.TestClient, pool: Pool, key: dict[str, str]) -> None:
-    """What is whole JSON but shorter than was told is a 400, and nothing is stored."""
-    result = client.simulate_post(PATH, headers={**JSON, **key}, body=RAW, extras={"CONTENT_LENGTH": str(len(RAW) + 1)})
-    assert (result.status_code, result.json["details"]) == (400, [{"field": "body", "error": "is cut short"}])
-    assert log(pool) == []
-
-
 @pytest.mark.parametrize("scopes", [("read",), ("admin",), ("read", "admin"), None])
 def test_only_a_key_with_the_scope_writes(
     client: testing.TestClient, pool: Pool, users: Access, scopes: tuple[str, ...] | None

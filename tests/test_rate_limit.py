@@ -1,8 +1,10 @@
 """Shows that a key makes only as many requests a minute as it may, over all processes, where that is switched on."""
 
+import asyncio
 import re
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 
+import falcon
 import pytest
 from falcon import testing
 
@@ -81,8 +83,14 @@ def test_a_request_that_waits_for_the_projection_counts_once(pool: Pool, users: 
 def test_requests_at_once_over_several_processes_are_counted_exactly(pool: Pool, users: Access) -> None:
     """Each process has its own application; what they share is the database."""
     key, processes = api_key(users, 340), [limited(pool, 30) for _ in range(3)]
-    with ThreadPoolExecutor(12) as executor:
-        answers = list(executor.map(lambda number: read(processes[number % 3], key).status_code, range(60)))
+
+    async def ask() -> list[int]:
+        async with AsyncExitStack() as stack:
+            apps = [await stack.enter_async_context(testing.ASGIConductor(each.app)) for each in processes]
+            asked = [apps[number % 3].simulate_get(DASHBOARD, headers=key) for number in range(60)]
+            return [answer.status_code for answer in await asyncio.gather(*asked)]
+
+    answers = falcon.async_to_sync(ask)
     assert sorted(answers) == [200] * 30 + [429] * 30
 
 

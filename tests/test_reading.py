@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from falcon import testing
 
-from api import packed, question, reading
+from api import packed, question, waiting
 from api.kept import Bodies
 from domain import ledger
 from domain.access import Access
@@ -315,7 +315,7 @@ def test_min_position_includes_ones_own_writes(
     first_touch: bool,  # noqa: FBT001
 ) -> None:
     """Whatever is asked; where the projection has not come so far it is a 503 that says when to come again."""
-    monkeypatch.setattr(reading, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "WAIT_SECONDS", 0.05)
     with pool.connection() as database:
         position = ledger.record(database, 340, parsed(email_sent(99, campaign_id=1))).position
     query = {"min_position": position, **({"dated": "first_touch"} if first_touch else {})}

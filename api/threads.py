@@ -1,0 +1,59 @@
+"""The few threads beside the event loop, for what takes more than about a millisecond or waits for the database."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from api.errors import UnavailableError
+
+WAIT_SECONDS = 5.0  # a request waits no longer for a thread
+MOST_WAITING = 1_000  # requests for a thread; the next one is refused at once
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_BUSY = "Too many requests wait, please try again"
+
+
+class Threads:
+    """So many threads; they begin with the first work."""
+
+    def __init__(self, number: int) -> None:
+        """Take how many."""
+        self._executor = ThreadPoolExecutor(number, "beside-the-loop")
+        self._waiting = 0
+        self.loop: asyncio.AbstractEventLoop  # that work was given from, for a thread that needs something of it
+
+    async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function in a thread, and return or raise what it does; UnavailableError where none is free in time.
+
+        Where the caller is cancelled, work that has begun goes on to its end.
+        """
+        if self._waiting >= MOST_WAITING:
+            raise UnavailableError(_BUSY)
+        loop = self.loop = asyncio.get_running_loop()
+        self._waiting += 1
+        begun = self._executor.submit(partial(work, *args, **kwargs))
+        overdue = loop.call_later(WAIT_SECONDS, begun.cancel)  # does nothing once the work has begun
+        try:
+            return await asyncio.wrap_future(begun)
+        except asyncio.CancelledError:
+            if begun.cancelled() and loop.time() >= overdue.when():
+                raise UnavailableError(_BUSY) from None
+            raise
+        finally:
+            overdue.cancel()
+            self._waiting -= 1
+
+    def responder(self, work: Callable[..., None]) -> Callable[..., Any]:
+        """Return a resource's synchronous responder as one that works in a thread."""
+
+        async def respond(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (Falcon's)
+            await self.run(work, *args, **kwargs)
+
+        return respond
+
+    def close(self) -> None:
+        """End; what has begun comes to its end."""
+        self._executor.shutdown(cancel_futures=True)

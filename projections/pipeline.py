@@ -1,0 +1,307 @@
+"""The event loop's connections to PostgreSQL: statements are sent without waiting for the answers to those before.
+
+libpq's pipeline mode carries them (PostgreSQL documentation, "Pipeline Mode"). Statements that come in one tick of the
+loop share a sync point, and so one system call on either side; each has a snapshot of its own. Where one of them fails,
+those behind it, which PostgreSQL skips, are sent again, each with a sync point of its own: an error is one caller's.
+"""
+
+import asyncio
+import os
+import re
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from struct import Struct
+from typing import NamedTuple
+
+from psycopg import DataError, OperationalError
+from psycopg.adapt import Transformer
+from psycopg.errors import InvalidSqlStatementName, LockNotAvailable, QueryCanceled, error_from_result
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq.abc import PGresult
+from psycopg.rows import TupleRow
+
+from domain.recorder import Database
+
+ANSWER_SECONDS = 6.0  # the server ends a statement that answers a request after 5; a server that doesn't is away
+MOST_SENT = 1_000  # statements without an answer on one connection; the next request is refused at once
+LOOK_SECONDS = 1.0  # between two looks at whether the oldest statement is overdue
+
+_PARAMETER = re.compile(rb"%\((\w+)\)([sb])")
+_ARRAY = Struct(">iiiii")  # dimensions, whether there are nulls, the elements' type, how many, the first one's index
+_TEXT, _BINARY = 0, 1
+_ALONE = 2  # entries of a batch with one statement: it, and its preparation
+_BYTEA_OID, _INT8_OID, _TEXT_OID = 17, 20, 25
+
+_OVERDUE = (QueryCanceled, LockNotAvailable)  # the server's own time-outs
+
+Borrow = Callable[[], Awaitable[Database]]
+
+
+class TooManySentError(Exception):
+    """More statements than `MOST_SENT` wait for their answers."""
+
+
+class Statement:
+    """A statement that each connection prepares once, under its name; `%(name)b` is sent in binary."""
+
+    def __init__(self, name: str, statement: bytes) -> None:
+        """Take the name, which no other statement has, and the statement."""
+        self.name = name.encode()
+        marked = {found[1].decode(): found[2] == b"b" for found in _PARAMETER.finditer(statement)}
+        self._parameters = list(marked)
+        self.formats = [_BINARY if binary else _TEXT for binary in marked.values()]
+        places = {each.encode(): b"$%d" % place for place, each in enumerate(marked, 1)}
+        self.text = _PARAMETER.sub(lambda found: places[found[1]], statement)
+
+    def values(self, given: Mapping[str, object]) -> list[bytes | None]:
+        """Return the parameters as PostgreSQL reads them; raise DataError for text that it can't hold."""
+        return [_value(given[name]) for name in self._parameters]
+
+
+class _Sent(NamedTuple):
+    """A statement and where its result goes; without the latter it is to be prepared."""
+
+    statement: Statement
+    values: list[bytes | None]
+    answer: asyncio.Future[PGresult] | None
+
+
+class _Batch(NamedTuple):
+    """Statements in front of one sync point, and their results as far as they have come."""
+
+    sent: list[_Sent]
+    results: list[PGresult]
+    at: float  # seconds of the loop's clock
+
+
+class Pipeline:
+    """One connection of the loop, opened with the first statement, and anew after it was lost."""
+
+    def __init__(self, borrow: Borrow, give_back: Callable[[Database], None]) -> None:
+        """Take where connections come from and go to; the latter is called on the loop with a closed connection."""
+        self._borrow = borrow
+        self._give_back = give_back
+        self._database: Database | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._prepared: set[bytes] = set()
+        self._queued: list[_Sent] = []  # to be sent at the end of this tick
+        self._sent: deque[_Batch] = deque()
+        self._waiting = 0
+        self._writing = False
+        self._descriptor = -1
+        self._loop: asyncio.AbstractEventLoop  # that it was opened on
+        self._watch: asyncio.TimerHandle | None = None
+        self.on_notify: Callable[[str], None] = lambda _: None  # called with the payload of each NOTIFY that comes
+
+    @property
+    def waiting(self) -> int:
+        """Return how many statements wait for their answers."""
+        return self._waiting
+
+    async def rows(self, statement: Statement, given: Mapping[str, object]) -> list[TupleRow]:
+        """Send a statement and return its rows.
+
+        Raises psycopg's errors, the statement's own ones or OperationalError where the connection is lost, and
+        TooManySentError. A caller that is cancelled breaks nobody else's answer.
+        """
+        if self._waiting >= MOST_SENT:
+            raise TooManySentError
+        values = statement.values(given)
+        self._waiting += 1
+        try:
+            if self._database is None:
+                await self._open()
+            loop = asyncio.get_running_loop()
+            answer: asyncio.Future[PGresult] = loop.create_future()
+            if not self._queued:
+                loop.call_soon(self._send_queued)
+            self._queued.append(_Sent(statement, values, answer))
+            result = await answer
+        finally:
+            self._waiting -= 1
+        if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+            error = error_from_result(result, encoding="utf-8")
+            if isinstance(error, _OVERDUE) and self._sent:
+                self._lose(error)  # the statements behind have waited as long, and would have to wait again
+            if isinstance(error, InvalidSqlStatementName):  # somebody has deallocated it, or it could not be prepared
+                self._prepared.clear()
+            raise error
+        transformer = Transformer()
+        transformer.set_pgresult(result)
+        return transformer.load_rows(0, result.ntuples, tuple)
+
+    def close(self) -> None:
+        """Close the connection; who still waits for an answer gets OperationalError."""
+        self._lose(OperationalError("the service is closing"))
+
+    async def _open(self) -> None:
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self._connect())
+            self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())  # all may give up
+        await asyncio.shield(self._opening)  # one caller that gives up does not take it from the others
+
+    async def _connect(self) -> None:
+        try:
+            database = await self._borrow()
+            connection = database.pgconn
+            connection.nonblocking = 1
+            connection.enter_pipeline_mode()
+            self._prepared = set()
+            self._database = database
+            # A descriptor of our own: libpq closes its one as soon as the server has gone, and the number may then name
+            # another file before the loop is told.
+            self._descriptor = os.dup(connection.socket)
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._descriptor, self._on_readable)
+        finally:
+            self._opening = None
+
+    def _send_queued(self) -> None:
+        """Send what has been queued in this tick, without those whose callers have given up."""
+        queued, self._queued = self._queued, []
+        wanted = [each for each in queued if each.answer is not None and not each.answer.done()]
+        if wanted:
+            self._send(wanted)
+
+    def _send(self, statements: list[_Sent]) -> None:
+        if self._database is None:  # lost in this very tick
+            self._fail(statements, OperationalError("the connection to the database is lost"))
+            return
+        connection, batch = self._database.pgconn, list[_Sent]()
+        self._sent.append(_Batch(batch, [], self._loop.time()))
+        try:
+            for each in statements:
+                statement = each.statement
+                if statement.name not in self._prepared:
+                    connection.send_prepare(statement.name, statement.text)
+                    self._prepared.add(statement.name)
+                    batch.append(_Sent(statement, [], None))
+                batch.append(each)
+                connection.send_query_prepared(
+                    statement.name, each.values, param_formats=statement.formats, result_format=_BINARY
+                )
+            connection.pipeline_sync()  # sends at once what the socket takes
+        except OperationalError as error:
+            self._fail(statements, error)
+            self._lose(error)
+            return
+        self._flush()
+        if self._watch is None:
+            self._watch = self._loop.call_later(LOOK_SECONDS, self._look)
+
+    def _flush(self) -> None:
+        """Send what the socket has not taken yet, as soon as it takes more."""
+        if self._database is None:
+            return
+        connection = self._database.pgconn
+        try:
+            left = connection.flush()
+        except OperationalError as error:
+            self._lose(error)
+            return
+        if left and not self._writing:
+            self._loop.add_writer(self._descriptor, self._flush)
+        elif self._writing and not left:
+            self._loop.remove_writer(self._descriptor)
+        self._writing = bool(left)
+
+    def _on_readable(self) -> None:
+        if self._database is None:
+            return
+        connection = self._database.pgconn
+        try:
+            connection.consume_input()
+            while self._sent and not connection.is_busy():
+                result = connection.get_result()
+                if result is None and connection.status == ConnStatus.BAD:
+                    break
+                self._take(result)
+            while (notification := connection.notifies()) is not None:
+                self.on_notify(notification.extra.decode())
+        except OperationalError as error:
+            self._lose(error)
+            return
+        if connection.status == ConnStatus.BAD:
+            self._lose(OperationalError(connection.get_error_message()))
+
+    def _take(self, result: PGresult | None) -> None:
+        """Keep results until their sync point, which is where the statements have come to their end."""
+        if result is None:
+            return
+        if result.status != ExecStatus.PIPELINE_SYNC:
+            self._sent[0].results.append(result)
+            return
+        batch = self._sent.popleft()
+        skipped = list[_Sent]()
+        for sent, each in zip(batch.sent, batch.results, strict=True):
+            if sent.answer is None:
+                if each.status != ExecStatus.COMMAND_OK:
+                    self._prepared.discard(sent.statement.name)
+            elif each.status == ExecStatus.PIPELINE_ABORTED and len(batch.sent) > _ALONE:
+                skipped.append(sent)
+            elif not sent.answer.done():
+                failed = next((r for r in batch.results if r.status == ExecStatus.FATAL_ERROR), each)
+                sent.answer.set_result(failed if each.status == ExecStatus.PIPELINE_ABORTED else each)
+        for sent in skipped:
+            if sent.answer is not None and not sent.answer.done():
+                self._send([sent])
+
+    def _look(self) -> None:
+        """Give up a connection whose oldest statement is overdue: the server is frozen, or the way to it is cut."""
+        self._watch = None
+        if not self._sent:
+            return
+        if self._loop.time() - self._sent[0].at > ANSWER_SECONDS:
+            self._lose(OperationalError("the database does not answer in time"))
+        else:
+            self._watch = self._loop.call_later(LOOK_SECONDS, self._look)
+
+    def _lose(self, error: OperationalError) -> None:
+        database, self._database = self._database, None
+        if database is None:
+            return
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._descriptor)
+            self._loop.remove_writer(self._descriptor)
+        os.close(self._descriptor)
+        self._writing = False
+        batches, self._sent = self._sent, deque()
+        for batch in batches:
+            self._fail(batch.sent, error)
+        database.close()
+        self._give_back(database)
+
+    def _fail(self, statements: list[_Sent], error: OperationalError) -> None:
+        for each in statements:
+            if each.answer is not None and not each.answer.done():
+                each.answer.set_exception(error)
+
+
+def _value(value: object) -> bytes | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return b"t" if value else b"f"
+    if isinstance(value, list):
+        return _array(value)
+    text = str(value).encode()
+    if b"\0" in text:  # PostgreSQL would leave out what follows it
+        raise DataError("PostgreSQL text can't hold NUL")
+    return text
+
+
+def _array(items: Sequence[bytes | str | int]) -> bytes:
+    """Return a list in the binary form of an array of bytea, text or bigint (PostgreSQL's `array_recv`)."""
+    kind = type(items[0]) if items else bytes
+    oid = _BYTEA_OID if kind is bytes else _TEXT_OID if kind is str else _INT8_OID
+    parts = [_ARRAY.pack(1, 0, oid, len(items), 1)]
+    for item in items:
+        data = (
+            item.encode()
+            if isinstance(item, str)
+            else item.to_bytes(8, "big", signed=True)
+            if isinstance(item, int)
+            else item
+        )
+        parts += (len(data).to_bytes(4, "big"), data)
+    return b"".join(parts)
