@@ -9,6 +9,8 @@ from typing import Any
 
 from service import lifeline, logs, settings, worker
 
+SWITCH_SECONDS = 0.0005  # the event loop gets the interpreter back from a busy thread; Python's 5 ms would add up
+
 try:
     _chosen = settings.from_environment(os.environ)
 except settings.BadSettingError as error:
@@ -20,6 +22,7 @@ asgi_loop = "uvloop"
 asgi_lifespan = "off"
 bind = os.environ.get("CAMPAIGN_ANALYTICS_BIND") or f"{_host}:{_chosen.port}"
 workers = _chosen.processes
+worker_connections = worker.most_connections()
 keepalive = _chosen.keep_alive
 worker_class = "service.worker.Worker"
 logger_class = "service.worker.ErrorLog"
@@ -56,6 +59,7 @@ def post_worker_init(_: Any) -> None:  # noqa: ANN401 (gunicorn's worker)
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def worker_exit(_: Any, worker: Any) -> None:  # noqa: ANN401 (gunicorn's worker)

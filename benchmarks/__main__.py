@@ -2,11 +2,12 @@
 
 import sys
 
-from benchmarks import append, bulk, posting, projection, questions, read, replay
+from benchmarks import append, bulk, connections, posting, projection, questions, read, replay
 
 BENCHMARKS = {
     "append": append.main,
     "bulk": bulk.main,
+    "connections": connections.main,
     "posting": posting.main,
     "projection": projection.main,
     "questions": questions.main,

@@ -1,15 +1,15 @@
 """The limit over HTTP: Falcon saying hello on the same gunicorn."""
 
-from collections.abc import Iterable
-from wsgiref.types import StartResponse, WSGIEnvironment
+from typing import Any
 
 import falcon
+import falcon.asgi
 
 
 class Hello:
     """Says hello."""
 
-    def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
+    async def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Say it."""
         response.media = {"hello": "world"}
 
@@ -17,16 +17,16 @@ class Hello:
 
 
 class Application:
-    """What our gunicorn configuration expects: a WSGI application with something to close."""
+    """What our gunicorn configuration expects: an ASGI application with something to close."""
 
     def __init__(self) -> None:
         """Make the application."""
-        self._app = falcon.App()
+        self._app: falcon.asgi.App[Any, Any] = falcon.asgi.App()
         self._app.add_route("/", Hello())
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI's)
         """Answer one request."""
-        return self._app(environ, start_response)
+        await self._app(scope, receive, send)
 
     def close(self) -> None:
         """Hold nothing."""

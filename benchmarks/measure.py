@@ -23,10 +23,27 @@ def compare(
 
 def report(what: str, pairs: list[tuple[float, float]], goal: float | None) -> None:
     """Print what `compare` prints of rates that were taken in turns, the limit's first."""
-    ratios = sorted(ours / theirs for theirs, ours in pairs)
     limits, products = (median(side) for side in zip(*pairs, strict=True))
     print(
-        f"{what:<50} {products:>10,.0f}/s  limit {limits:>10,.0f}/s  "
-        f"ratio {median(ratios):6.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})" + (f", goal {goal}" if goal else ""),
+        f"{what:<50} {products:>10,.0f}/s  limit {limits:>10,.0f}/s  ratio {_ratio(pairs)}"
+        + (f", goal {goal}" if goal else ""),
         flush=True,
     )
+
+
+def report_waits(what: str, pairs: list[tuple[float, float]], goal: float) -> None:
+    """Print the same of seconds that were waited in turns, the undisturbed first; less is better."""
+    limits, products = (1_000 * median(side) for side in zip(*pairs, strict=True))
+    print(
+        f"{what:<50} {products:>8,.1f} ms  undisturbed {limits:>6,.1f} ms  ratio {_ratio(pairs)}, goal at most {goal}",
+        flush=True,
+    )
+
+
+def spread(ratios: list[float]) -> str:
+    """Return the median, and in brackets the least and the greatest."""
+    return f"{median(ratios):6.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+
+
+def _ratio(pairs: list[tuple[float, float]]) -> str:
+    return spread([ours / theirs for theirs, ours in pairs])

@@ -1,9 +1,11 @@
 """Posting events over HTTP: single ones against an empty post to the same gunicorn, batches against raw binary COPY.
 
-Batches are also set against the event-sourcing library's own `insert_events`, called in process.
+Batches are also set against the event-sourcing library's own `insert_events`, called in process, and single posts
+against those of the commit that the environment variable BASELINE names.
 """
 
 import uuid
+from collections.abc import Mapping
 from contextlib import closing
 from itertools import count
 from uuid import UUID
@@ -59,21 +61,30 @@ def main() -> None:
         web.service(WORKSPACES) as (environment, pool, headers),
         web.gunicorn(environment, web.HELLO) as hello,
         web.gunicorn(environment) as service,
+        web.baseline(environment) as baseline,
         pool.connection() as database,
     ):
-        for workspaces, goal in ((1, 0.5), (WORKSPACES, 0.35)):
+        for workspaces, goal, times in ((1, 0.35, 2.5), (WORKSPACES, 0.25, 2)):
             measure.compare(
                 f"single posts to {workspaces} workspaces, against empty ones",
                 lambda: web.load(hello, headers, connections=CONNECTIONS, seconds=SECONDS, script=EMPTY),
-                lambda workspaces=workspaces: _post(service, headers, SINGLE, workspaces=workspaces),  # type: ignore[misc]
+                lambda workspaces=workspaces: post(service, headers, SINGLE, workspaces=workspaces),  # type: ignore[misc]
                 goal,
                 ROUNDS,
             )
+            if baseline is not None:
+                measure.compare(
+                    f"single posts to {workspaces} workspaces, against the baseline",
+                    lambda workspaces=workspaces: post(baseline, headers, SINGLE, workspaces=workspaces),  # type: ignore[misc]
+                    lambda workspaces=workspaces: post(service, headers, SINGLE, workspaces=workspaces),  # type: ignore[misc]
+                    times,
+                    ROUNDS,
+                )
         copied = append.Limit(database)
-        for size, goal in ((500, 0.5), (5_000, 0.65)):
+        for size, goal in ((500, 0.6), (5_000, 0.65)):
 
             def posted(size: int = size) -> float:
-                return size * _post(service, headers, BATCH, connections=4, size=size)
+                return size * post(service, headers, BATCH, connections=4, size=size)
 
             measure.compare(
                 f"batches of {size} over HTTP, against COPY",
@@ -112,6 +123,14 @@ class Library:
         return measure.rate(lambda: sum(len(self._recorder.insert_events(batch) or ()) for batch in batches))
 
 
-def _post(url: str, headers: dict[str, str], script: str, connections: int = CONNECTIONS, **values: int) -> float:
+def post(
+    url: str,
+    headers: Mapping[str, str],
+    script: str,
+    connections: int = CONNECTIONS,
+    seconds: int = SECONDS,
+    **values: int,
+) -> float:
+    """Return how many posts a second are answered, made by one of the scripts with these values."""
     script %= {"event": EVENT, "run": uuid.uuid4().hex, **values}
-    return web.load(url, headers, connections=connections, seconds=SECONDS, script=script)
+    return web.load(url, headers, connections=connections, seconds=seconds, script=script)

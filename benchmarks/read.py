@@ -1,10 +1,13 @@
-"""Reading the dashboard over HTTP, against Falcon's hello world on the same gunicorn; needs `wrk`."""
+"""Reading the dashboard over HTTP, against Falcon's hello world on the same gunicorn; needs `wrk`.
+
+Where the environment variable BASELINE names a commit, that one's reads are measured against too.
+"""
 
 import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from statistics import median, quantiles
 from urllib.parse import urlsplit
@@ -32,6 +35,7 @@ def main() -> None:
         web.gunicorn(environment, web.HELLO) as hello,
         web.gunicorn(environment, "benchmarks.bare:application()") as both,
         web.gunicorn(environment) as service,
+        web.baseline(environment) as baseline,
     ):
         for who, header in headers.items():
             measure.compare(
@@ -48,7 +52,10 @@ def main() -> None:
                 lambda: requests(f"{hello}/", web.ANYBODY),
                 lambda has=has: requests(f"{service}{PATH}", has),  # type: ignore[misc]
                 0.5,
+                ROUNDS,
             )
+            if baseline is not None:
+                _against(baseline, service, who, header)
             requests(f"{both}{PATH}", header)  # as many connections to the database as it will have
             asked = [(f"{hello}/", web.ANYBODY), (f"{both}{BARE}", web.ANYBODY), (f"{both}{PATH}", header)]
             shares = [(checked - unchecked) / said for said, unchecked, checked in _latencies(asked)]
@@ -59,6 +66,21 @@ def main() -> None:
             )
 
 
+def _against(baseline: str, service: str, who: str, header: dict[str, str]) -> None:
+    """Measure the same against an older commit; each has its own entity tags."""
+    for what, unchanged in ((f"read of 20 campaigns, {who}", False), (f"the same, 304, {who}", True)):
+        sent = {}
+        for url in (baseline, service):
+            tag = web.ask(url, "GET", PATH, header)[1]["ETag"]
+            sent[url] = {**header, "If-None-Match": tag} if unchanged else header
+        measure.compare(
+            f"{what}, against the baseline",
+            lambda sent=sent: requests(f"{baseline}{PATH}", sent[baseline]),  # type: ignore[misc]
+            lambda sent=sent: requests(f"{service}{PATH}", sent[service]),  # type: ignore[misc]
+            1.4,
+        )
+
+
 def _latencies(asked: list[tuple[str, dict[str, str]]]) -> Iterator[list[float]]:
     """Ask each in turn, one request at a time; yield the median seconds of each slice, which has new connections."""
     for _ in range(SLICES):
@@ -67,28 +89,33 @@ def _latencies(asked: list[tuple[str, dict[str, str]]]) -> Iterator[list[float]]
             for url, headers in asked:
                 parts = urlsplit(url)
                 connection = stack.enter_context(socket.create_connection((parts.hostname, parts.port)))
-                head = f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-                head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
-                connections.append((connection, head.encode()))
-            taken = [[_seconds(*connection) for connection in connections] for _ in range(TURNS)]
+                connections.append((connection, head(url, headers)))
+            taken = [[seconds(*connection) for connection in connections] for _ in range(TURNS)]
         yield [median(each) for each in zip(*taken, strict=True)]
 
 
-def _seconds(connection: socket.socket, request: bytes) -> float:
-    """Return how long an answer took."""
+def head(url: str, headers: Mapping[str, str]) -> bytes:
+    """Return the request for a URL as it is sent."""
+    parts = urlsplit(url)
+    text = f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+    return (text + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n").encode()
+
+
+def seconds(connection: socket.socket, request: bytes) -> float:
+    """Return how long an answer took; raise RuntimeError where it is not answered well."""
     started = time.perf_counter()
     connection.sendall(request)
     answer = connection.recv(65_536)
     if b"\r\n\r\n" not in answer:
         answer += connection.recv(65_536)
-    seconds = time.perf_counter() - started
-    head, _, body = answer.partition(b"\r\n\r\n")
-    missing = int(re.search(rb"(?i)content-length: (\d+)", head)[1]) - len(body)  # type: ignore[index]
+    taken = time.perf_counter() - started
+    told, _, body = answer.partition(b"\r\n\r\n")
+    missing = int(re.search(rb"(?i)content-length: (\d+)", told)[1]) - len(body)  # type: ignore[index]
     while missing > 0:
         missing -= len(connection.recv(65_536))
-    if b" 200 " not in head[:16]:
+    if b" 200 " not in told[:16]:
         raise RuntimeError(answer)
-    return seconds
+    return taken
 
 
 @contextmanager
@@ -106,6 +133,6 @@ def _twenty_campaigns() -> Iterator[tuple[dict[str, str], dict[str, dict[str, st
         yield environment, {"API key": {"X-API-Key": key}, "session": web.session("reader")}
 
 
-def requests(url: str, headers: dict[str, str]) -> float:
+def requests(url: str, headers: Mapping[str, str], connections: int = CONNECTIONS) -> float:
     """Return how many requests a second are answered."""
-    return web.load(url, headers, connections=CONNECTIONS, seconds=SECONDS)
+    return web.load(url, headers, connections=connections, seconds=SECONDS)

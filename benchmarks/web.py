@@ -28,6 +28,7 @@ from service.clock import clock
 SECRET = "a secret for measuring, long enough to be taken"
 ANYBODY = {"Accept": "*/*"}
 HELLO = "benchmarks.hello:Application()"
+HOME = supervisor.CONFIGURATION.parent
 
 
 def can_be_measured(what: str) -> bool:
@@ -41,17 +42,46 @@ def can_be_measured(what: str) -> bool:
 @contextmanager
 def gunicorn(environment: Mapping[str, str], *application: str) -> Iterator[str]:
     """Run gunicorn as the service does, with another application where one is named; give its URL."""
+    with running(environment, *application) as (url, _):
+        yield url
+
+
+@contextmanager
+def running(environment: Mapping[str, str], *application: str, home: Path = HOME) -> Iterator[tuple[str, int]]:
+    """Run gunicorn with the code that lies at `home`; give its URL, and the id of the process that has the workers."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    command = [sys.executable, "-m", "gunicorn", "--config", str(supervisor.CONFIGURATION), *application]
-    environment = {**environment, "CAMPAIGN_ANALYTICS_BIND": f"fd://{listener.fileno()}"}
-    process = subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()])
+    command = [sys.executable, "-m", "gunicorn", "--config", str(home / supervisor.CONFIGURATION.name), *application]
+    environment = {
+        **environment,
+        "CAMPAIGN_ANALYTICS_BIND": f"fd://{listener.fileno()}",
+        "PYTHONPATH": str(home),
+    }
+    process = subprocess.Popen(command, env=environment, cwd=home, pass_fds=[listener.fileno()])
     try:
         load(f"{supervisor.url_of(listener)}/healthz", ANYBODY, connections=16, seconds=1, warm_up=True)
-        yield supervisor.url_of(listener)
+        yield supervisor.url_of(listener), process.pid
     finally:
         process.terminate()
         process.wait()
         listener.close()
+
+
+@contextmanager
+def baseline(environment: Mapping[str, str]) -> Iterator[str | None]:
+    """Run gunicorn with the code of the commit that BASELINE names; give its URL, None where nothing is named."""
+    commit = os.environ.get("BASELINE")
+    if not commit:
+        yield None
+        return
+    git = ["git", "-C", str(HOME), "worktree"]
+    with tempfile.TemporaryDirectory() as directory:
+        tree = Path(directory) / "baseline"
+        subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
+        try:
+            with running(environment, home=tree) as (url, _):
+                yield url
+        finally:
+            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 
 
 def load(  # noqa: PLR0913 (wrk's own)

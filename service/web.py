@@ -36,9 +36,9 @@ class Application:
     def close(self) -> None:
         """Write what is still to be written, and close the connections to the database."""
         self.hints.close()
-        self.parts.close()
         self.parts.authentication.last_use.close()
         self.parts.pool.close()
+        self.parts.close()
 
 
 def application() -> Application:

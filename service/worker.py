@@ -8,6 +8,7 @@ import asyncio
 import logging
 import mmap
 import os
+import resource
 import time
 import uuid
 from http import HTTPStatus
@@ -27,9 +28,20 @@ SEND_BYTES_PER_SECOND = 4_096  # a second more for each so many bytes of it
 LINGER_SECONDS = 2.0  # for the client's end after the last answer (RFC 9112, section 9.6)
 TAKE_SECONDS = 0.02  # between two looks at whether the application has taken what has come of a body
 SWEEP_SECONDS = 0.5  # between two looks for connections whose time is up
+MOST_CONNECTIONS = 10_000  # of one process
+OTHER_DESCRIPTORS = 100  # that a process needs beside them
 SHARE_TRIES, SHARE_SECONDS = 5, 0.001  # a new connection is left to a worker with fewer so often, and so long each time
 
 logger = logging.getLogger(__name__)
+
+
+def most_connections() -> int:
+    """Return how many connections a process can hold; the limit of its file descriptors is raised as far as it may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + OTHER_DESCRIPTORS
+    soft = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
+    return max(1, soft - OTHER_DESCRIPTORS)
 
 
 class ErrorLog(Logger):  # type: ignore[misc]
@@ -72,6 +84,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         self._closed: bool
         super().connection_made(transport)
         self.worker.protocols[self] = None
+        self.worker.share()
         if self.worker.nr_conns > self.worker.worker_connections:
             idle = next((each for each in self.worker.protocols if not each.at_work and each is not self), self)
             idle.transport.abort()
@@ -80,6 +93,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         """Forget the connection."""
         self.worker.protocols.pop(self, None)
         super().connection_lost(exc)
+        self.worker.share()
 
     def data_received(self, data: bytes) -> None:
         """Take a piece of a request; a head has its time from its first byte on, and an ended connection drops it."""
@@ -195,6 +209,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]
         self._connecting: set[asyncio.Task[Any]] = set()
 
     async def _serve(self) -> None:
+        logger.info("ready for up to %s connections", self.worker_connections)
         for listener in self.sockets:
             listener.sock.settimeout(0)
             self.loop.add_reader(listener.sock.fileno(), self._accept, listener.sock)
@@ -213,7 +228,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]
 
     def _accept(self, listener: socket) -> None:
         """Take one connection, unless a worker with fewer takes it: whoever is awake would take all."""
-        if self.load is not None and self.nr_conns > self.load.least() and self._left_to_others < SHARE_TRIES:
+        if self.load is not None and self.share() > self.load.least() and self._left_to_others < SHARE_TRIES:
             self._left_to_others += 1
             self.loop.remove_reader(listener.fileno())
             self.loop.call_later(SHARE_SECONDS, self.loop.add_reader, listener.fileno(), self._accept, listener)
@@ -232,10 +247,17 @@ class Worker(ASGIWorker):  # type: ignore[misc]
         connecting = self.loop.create_task(self.loop.connect_accepted_socket(lambda: Protocol(self), client))
         self._connecting.add(connecting)
         connecting.add_done_callback(self._connecting.discard)
+        self.share()
+
+    def share(self) -> int:
+        """Let the other workers know how many connections this one has; return the number."""
+        connections = self.nr_conns + sum(not each.done() for each in self._connecting)
+        if self.load is not None:
+            self.load.set(self.age, connections)
+        return connections
 
     def _sweep(self) -> None:
-        if self.load is not None:
-            self.load.set(self.age, self.nr_conns)
+        self.share()
         now = time.monotonic()
         for each in [each for each in self.protocols if each.until is not None and each.until <= now]:
             each.expire()
