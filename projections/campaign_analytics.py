@@ -25,7 +25,8 @@ LEFT JOIN LATERAL (
         array_agg(totals) AS totals
     FROM (
         SELECT campaign_id, name, status, totals FROM campaign
-        WHERE workspace_id = p.workspace_id AND generation = p.generation AND p.generation || '.' || p.position <> ALL (%(held)s::text[])
+        WHERE workspace_id = p.workspace_id AND generation = p.generation
+            AND p.generation || '.' || p.position <> ALL (%(held)s::text[])
         ORDER BY campaign_id LIMIT %(most)s::bigint
     ) AS ordered
 ) AS r ON true

@@ -251,7 +251,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]
 
     def share(self) -> int:
         """Let the other workers know how many connections this one has; return the number."""
-        connections = self.nr_conns + sum(not each.done() for each in self._connecting)
+        connections: int = self.nr_conns + sum(not each.done() for each in self._connecting)
         if self.load is not None:
             self.load.set(self.age, connections)
         return connections
