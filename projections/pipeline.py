@@ -87,6 +87,7 @@ class Pipeline:
         self._queued: list[_Sent] = []  # to be sent at the end of this tick
         self._sent: deque[_Batch] = deque()
         self._waiting = 0
+        self._transformer = Transformer()  # kept, since it remembers how each type is read
         self._writing = False
         self._descriptor = -1
         self._loop: asyncio.AbstractEventLoop  # that it was opened on
@@ -126,9 +127,8 @@ class Pipeline:
             if isinstance(error, InvalidSqlStatementName):  # somebody has deallocated it, or it could not be prepared
                 self._prepared.clear()
             raise error
-        transformer = Transformer()
-        transformer.set_pgresult(result)
-        return transformer.load_rows(0, result.ntuples, tuple)
+        self._transformer.set_pgresult(result)
+        return self._transformer.load_rows(0, result.ntuples, tuple)
 
     def close(self) -> None:
         """Close the connection; who still waits for an answer gets OperationalError."""
