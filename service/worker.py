@@ -129,7 +129,9 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             self.at_work = self.broken = False
             if self.half_closed:  # only what has come already can follow
                 self.until = time.monotonic() + LINGER_SECONDS
-            self.worker.protocols[self] = self.worker.protocols.pop(self, None)  # idle since now, so the last to go
+            if self in self.worker.protocols:  # else its client has gone meanwhile
+                del self.worker.protocols[self]
+                self.worker.protocols[self] = None  # idle since now, so the last to make room
 
     def _will_close(self, request: Any, response_requires_close: bool) -> bool:  # noqa: ANN401, FBT001
         """Close after a body that was not read as a whole, without waiting for the rest of it."""

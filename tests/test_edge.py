@@ -8,6 +8,7 @@ import random
 import resource
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -29,6 +30,7 @@ from tests.test_hardening import held
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
 EVENTS = "/api/v1/events/"
 WORKSPACE = 340
+RESET = struct.pack("ii", 1, 0)  # closed so, a connection is reset, and the server knows at once
 
 
 @pytest.fixture(scope="module")
@@ -291,3 +293,26 @@ def test_idle_connections_do_not_delay_the_end(url: str) -> None:
                 assert b"".join(iter(lambda each=connection: each.recv(65_536), b"")) != b""  # type: ignore[misc]
             assert time.monotonic() - began < 3
         assert service.process.wait(20) == 0
+
+
+def test_clients_that_have_gone_before_their_answer_leave_nothing_behind(url: str, key: dict[str, str]) -> None:
+    """Idle connections still make room for new ones, since none of those that have gone is counted as idle."""
+    asked = (
+        f"GET {DASHBOARD}?workspace_id={WORKSPACE} HTTP/1.1\r\nHost: h\r\nX-API-Key: {key['X-API-Key']}\r\n".encode()
+    )
+    with serving(url, GUNICORN_CMD_ARGS="--worker-connections 20", LOG_FORMAT="json") as service:
+        assert service.dashboard(key, f"workspace_id={WORKSPACE}").status == 200
+        with psycopg.connect(url) as connection:
+            connection.execute("LOCK TABLE workspace_link IN ACCESS EXCLUSIVE MODE")
+            with held(service.port, 15, asked + b"X-Request-ID: gone\r\n\r\n") as going:
+                for each in going:
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+                wait_for(lambda: connection.execute(waits).rowcount >= 1)
+            connection.rollback()
+        wait_for(lambda: service.output.count('"gone"') == 15)
+        with held(service.port, 30, b"") as connections:
+            began = time.monotonic()
+            assert service.request("GET", "/healthz").status == 200
+            assert connections[0].recv(1) == b""
+            assert time.monotonic() - began < worker.HEAD_SECONDS / 2
