@@ -1,8 +1,8 @@
 """The application: every route, and what happens around each request."""
 
 import re
-import secrets
 import time
+import uuid
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
@@ -108,7 +108,7 @@ class _Around:
 
     async def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         given = request.get_header(REQUEST_ID) or ""
-        request_id = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        request_id = given if given and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
         request.context.request_id = request_id
         request.context.started = time.perf_counter()
         response.set_headers(SECURITY)
