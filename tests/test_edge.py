@@ -247,11 +247,20 @@ def test_connections_of_the_event_loop_that_are_terminated_are_opened_anew(
         over.set()
         assert reading.result() <= {200, 503}
         acknowledged = [each for one in posting for each in one.result()]
-    feed = service.request("GET", f"{EVENTS}?workspace_id={workspace}", key).json
-    ids = [each["id"] for each in feed["events"]]
+    ids = whole_log(service, key, workspace)
     assert len(ids) == len(set(ids))
     assert set(acknowledged) <= set(ids)
     assert len(acknowledged) > 10
+
+
+def whole_log(service: Service, key: dict[str, str], workspace: int) -> list[str]:
+    """Return the ids of all events of a log, page by page."""
+    ids, after, head = list[str](), 0, 1
+    while after < head:
+        page = service.request("GET", f"{EVENTS}?workspace_id={workspace}&after={after}", key).json
+        ids += [each["id"] for each in page["events"]]
+        after, head = page["position"], page["head"]
+    return ids
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets another process's limits")
