@@ -29,7 +29,6 @@ LOOK_SECONDS = 1.0  # between two looks at whether the oldest statement is overd
 _PARAMETER = re.compile(rb"%\((\w+)\)([sb])")
 _ARRAY = Struct(">iiiii")  # dimensions, whether there are nulls, the elements' type, how many, the first one's index
 _TEXT, _BINARY = 0, 1
-_ALONE = 2  # entries of a batch with one statement: it, and its preparation
 _BYTEA_OID, _INT8_OID, _TEXT_OID = 17, 20, 25
 
 _OVERDUE = (QueryCanceled, LockNotAvailable)  # the server's own time-outs
@@ -232,19 +231,21 @@ class Pipeline:
             self._sent[0].results.append(result)
             return
         batch = self._sent.popleft()
-        skipped = list[_Sent]()
+        again, failed_to_prepare = list[_Sent](), dict[bytes, PGresult]()
         for sent, each in zip(batch.sent, batch.results, strict=True):
             if sent.answer is None:
                 if each.status != ExecStatus.COMMAND_OK:
                     self._prepared.discard(sent.statement.name)
-            elif each.status == ExecStatus.PIPELINE_ABORTED and len(batch.sent) > _ALONE:
-                skipped.append(sent)
+                if each.status == ExecStatus.FATAL_ERROR:
+                    failed_to_prepare[sent.statement.name] = each
             elif not sent.answer.done():
-                failed = next((r for r in batch.results if r.status == ExecStatus.FATAL_ERROR), each)
-                sent.answer.set_result(failed if each.status == ExecStatus.PIPELINE_ABORTED else each)
-        for sent in skipped:
-            if sent.answer is not None and not sent.answer.done():
-                self._send([sent])
+                own = failed_to_prepare.get(sent.statement.name, each)
+                if own.status == ExecStatus.PIPELINE_ABORTED:
+                    again.append(sent)
+                else:
+                    sent.answer.set_result(own)
+        for sent in again:
+            self._send([sent])
 
     def _look(self) -> None:
         """Give up a connection whose oldest statement is overdue: the server is frozen, or the way to it is cut."""

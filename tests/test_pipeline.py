@@ -75,6 +75,38 @@ def test_each_statement_gives_its_own_rows_or_its_own_error(run: Any) -> None:
     run(test)
 
 
+@pytest.mark.parametrize("number", [2, 3])
+def test_statements_behind_a_failed_one_get_their_own_answers(run: Any, number: int) -> None:
+    """However few share its sync point, and however they were prepared before."""
+
+    async def test(made: Pipeline) -> None:
+        good: dict[str, object] = {"text": "x", "number": 1, "yes": True}
+        await made.rows(DIVIDED, good)
+        asked = [{**good, "number": 0}, *[good] * (number - 1)]
+        failed, *found = await asyncio.gather(*(made.rows(DIVIDED, each) for each in asked), return_exceptions=True)
+        assert isinstance(failed, psycopg.errors.DivisionByZero)
+        assert found == [[("x", 10, True, 1)]] * (number - 1)
+
+    run(test)
+
+
+def test_a_statement_that_cannot_be_prepared_fails_its_own_callers_alone(run: Any) -> None:
+    """Those of other statements in the same tick are answered, before and behind it."""
+    wrong = Statement("wrong", b"SELECT nothing_of_ours()")
+
+    async def test(made: Pipeline) -> None:
+        for _ in range(2):
+            found = await asyncio.gather(
+                *(made.rows(each, {"text": "x"}) for each in (LONG, wrong, LONG, wrong, PID)), return_exceptions=True
+            )
+            assert [isinstance(each, psycopg.errors.UndefinedFunction) for each in found] == [
+                False, True, False, True, False,
+            ]  # fmt: skip
+            assert found[0] == found[2] == [("x",)]
+
+    run(test)
+
+
 def test_arrays_are_sent_in_binary(run: Any) -> None:
     """Empty ones too."""
 
