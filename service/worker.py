@@ -214,7 +214,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]
         logger.info("ready for up to %s connections", self.worker_connections)
         for listener in self.sockets:
             listener.sock.settimeout(0)
-            self.loop.add_reader(listener.sock.fileno(), self._accept, listener.sock)
+            self._listen(listener.sock)
         while self.alive and self.ppid == os.getppid():
             self.notify()
             self._sweep()
@@ -228,12 +228,16 @@ class Worker(ASGIWorker):  # type: ignore[misc]
         await self._shutdown()
         sweeping.cancel()
 
+    def _listen(self, listener: socket) -> None:
+        if self.alive:  # else it was left to others just before the end
+            self.loop.add_reader(listener.fileno(), self._accept, listener)
+
     def _accept(self, listener: socket) -> None:
         """Take one connection, unless a worker with fewer takes it: whoever is awake would take all."""
         if self.load is not None and self.share() > self.load.least() and self._left_to_others < SHARE_TRIES:
             self._left_to_others += 1
             self.loop.remove_reader(listener.fileno())
-            self.loop.call_later(SHARE_SECONDS, self.loop.add_reader, listener.fileno(), self._accept, listener)
+            self.loop.call_later(SHARE_SECONDS, self._listen, listener)
             return
         self._left_to_others = 0
         try:
