@@ -114,12 +114,32 @@ class Reading:
         self, request: falcon.Request, response: falcon.Response, credentials: Credentials, question: Question
     ) -> Standing:
         """Return how far the one asked workspace is projected."""
+        [standing] = self._standings(request, response, credentials, question, admitted=False)
+        return standing
+
+    def _standings(
+        self,
+        request: falcon.Request,
+        response: falcon.Response,
+        credentials: Credentials,
+        question: Question,
+        *,
+        admitted: bool,
+    ) -> list[Standing]:
+        """Return how far the asked workspaces are projected; a request that was `admitted` before is not counted again.
+
+        Raises what `Authentication.admit` and `allowed` raise.
+        """
         with self.parts.connection() as database:
             seen = reading.look(database, credentials, question.asked)
-        caller = self.parts.authentication.admit(request, response, credentials, seen.caller)
-        [standing] = allowed(seen.standings, caller, question)
-        request.context.workspace = standing.workspace_id
-        return standing
+        if admitted:
+            caller = self._identify(credentials, seen)
+        else:
+            caller = self.parts.authentication.admit(request, response, credentials, seen.caller)
+        standings = allowed(seen.standings, caller, question)
+        if not question.asked.every:
+            request.context.workspace = standings[0].workspace_id
+        return standings
 
     def _answer(  # noqa: PLR0913 (a request, who asks, and what)
         self,
@@ -132,22 +152,13 @@ class Reading:
         admitted: bool = False,
     ) -> None:
         """Answer from what is kept, or from the rows."""
-        wanted, authentication = question.asked, self.parts.authentication
-        with self.parts.connection() as database:
-            seen = reading.look(database, credentials, wanted)
-        if admitted:  # it has been counted
-            caller = authentication.identify(credentials, seen.caller)
-        else:
-            caller = authentication.admit(request, response, credentials, seen.caller)
-        standings = allowed(seen.standings, caller, question)
-        if not wanted.every:
-            request.context.workspace = standings[0].workspace_id
+        standings = self._standings(request, response, credentials, question, admitted=admitted)
         vary = VARY if endpoint.table is None else VARY_BY_FORM
         tagged = tag_of(request, standings, question)
         body = self.bodies.get(tagged)
         if body is None and not has(request, tagged):
             with self.parts.connection() as database:
-                seen, campaigns = reading.read(database, credentials, wanted, endpoint.wanted(question))
+                seen, campaigns = reading.read(database, credentials, question.asked, endpoint.wanted(question))
                 standings = allowed(seen.standings, self._identify(credentials, seen), question)
                 body = _told(endpoint, Found(question, standings, campaigns, database), endpoint.wanted(question))
             tagged = tag_of(request, standings, question)

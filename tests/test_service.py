@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
-from service import cli, database
+from service import cli, database, settings
 from tests.conftest import new_database
 from tests.facts import JWT_SECRET, api_key, email_sent
 from tests.running import (
@@ -180,6 +181,7 @@ BAD = [
     ("PORT", {"PORT": "9" * 5_000}),
     ("WEB_THREADS", {"WEB_THREADS": "0"}),
     ("WEB_CONCURRENCY", {"WEB_CONCURRENCY": "many"}),
+    ("KEEP_ALIVE", {"KEEP_ALIVE": "0"}),
     ("LOG_LEVEL", {"LOG_LEVEL": "loud"}),
     ("LOG_FORMAT", {"LOG_FORMAT": "xml"}),
     ("DATABASE_URL", {"DATABASE_URL": f"mysql://u:{PASSWORD}@here/x"}),
@@ -269,3 +271,26 @@ def test_a_database_that_takes_no_writes_is_not_connected_to(database_url: str) 
         connection.execute(SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(Identifier(name)))
     with pytest.raises(psycopg.OperationalError, match="read-only"):
         psycopg.connect(database.conninfo(database_url, "5s"))
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000"}, 8),
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "10000 100000"}, 1),
+        ({"cpu.max": "9900000 100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+    ],
+)
+def test_only_the_cores_that_may_be_used_are_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str], cores: int
+) -> None:
+    """Those of the process's affinity, within its control group's quota, of version 2 or 1."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    assert settings.usable_cores(tmp_path) == cores
