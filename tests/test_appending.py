@@ -211,6 +211,7 @@ def test_nobody_waits_for_ever(run: Run, pool: Pool, monkeypatch: pytest.MonkeyP
                 await posts.record(email_sent(3))
             results = await asyncio.gather(first, second, return_exceptions=True)
         assert [isinstance(each, QueueTimeoutError) for each in results] == [True, True]
+        await until(lambda: posts.posts._queues == {})
         await posts.record(email_sent(4))
 
     run(test)
