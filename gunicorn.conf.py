@@ -7,7 +7,9 @@ import sys
 import tempfile
 from typing import Any
 
-from service import lifeline, logs, settings, worker
+from service import logs, settings
+from service.processes import lifeline
+from service.web import worker
 
 SWITCH_SECONDS = 0.0005  # the event loop gets the interpreter back from a busy thread; Python's 5 ms would add up
 
@@ -17,15 +19,15 @@ except settings.BadSettingError as error:
     sys.exit(str(error))
 
 _host = f"[{_chosen.host}]" if ":" in _chosen.host else _chosen.host
-wsgi_app = "service.web:application()"
+wsgi_app = "service.web.application:application()"
 asgi_loop = "uvloop"
 asgi_lifespan = "off"
 bind = os.environ.get("CAMPAIGN_ANALYTICS_BIND") or f"{_host}:{_chosen.port}"
 workers = _chosen.processes
 worker_connections = worker.most_connections()
 keepalive = _chosen.keep_alive
-worker_class = "service.worker.Worker"
-logger_class = "service.worker.ErrorLog"
+worker_class = "service.web.worker.Worker"
+logger_class = "service.web.worker.ErrorLog"
 forwarder_headers = ""  # no header may move the path
 secure_scheme_headers: dict[str, str] = {}
 limit_request_line = 8_190

@@ -10,22 +10,23 @@ from typing import Any
 import falcon
 import falcon.asgi
 
-from api import access_log, campaigns, numbers
-from api.access import Users
-from api.bodies import RECEIVE
-from api.dashboard import CampaignAnalytics
-from api.documentation import Documentation, OpenAPI
+from api import access_log
+from api.answers import analytics, campaigns
+from api.answers.answering import Reading, Resource
+from api.answers.dashboard import CampaignAnalytics
+from api.answers.explain import Explain
+from api.answers.rejections import Rejections
+from api.dependencies import Parts
 from api.errors import add_error_handlers
-from api.events import Events
-from api.explain import Explain
-from api.headers import REQUEST_ID, SECURITY
 from api.health import Healthz, Metrics, Readyz
-from api.measurements import Measurements
-from api.packed import Packed
-from api.parts import Parts
-from api.reading import Reading, Resource
-from api.rejections import Rejections
+from api.http.bodies import RECEIVE
+from api.http.compression import Packed
+from api.http.headers import REQUEST_ID, SECURITY
+from api.ingest.events import Events
+from api.openapi.page import Documentation, OpenAPI
+from api.telemetry import Measurements
 from api.threads import Threads
+from api.users import Users
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 NO_ROUTE = "none"
@@ -63,9 +64,9 @@ def create_app(parts: Parts) -> App:
     shared, dashboard = Reading(parts), "/api/v1/dashboard/campaign-analytics"
     add = partial(_add, app, parts.threads)
     add(dashboard, CampaignAnalytics(shared))
-    add(f"{dashboard}/summary", Resource(shared, numbers.SUMMARY))
-    add(f"{dashboard}/timeseries", Resource(shared, numbers.SERIES))
-    add(f"{dashboard}/breakdown", Resource(shared, numbers.BREAKDOWN))
+    add(f"{dashboard}/summary", Resource(shared, analytics.SUMMARY))
+    add(f"{dashboard}/timeseries", Resource(shared, analytics.SERIES))
+    add(f"{dashboard}/breakdown", Resource(shared, analytics.BREAKDOWN))
     add(f"{dashboard}/{{campaign_id}}/explain", Explain(shared))
     add("/api/v1/campaigns", Resource(shared, campaigns.CAMPAIGNS))
     add("/api/v1/events", Events(parts))

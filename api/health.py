@@ -2,10 +2,10 @@
 
 import falcon
 
+from api.dependencies import Parts
 from api.errors import UnavailableError
-from api.measurements import CONTENT_TYPE
-from api.parameters import query
-from api.parts import Parts
+from api.http.parameters import query
+from api.telemetry import CONTENT_TYPE
 
 LAG_SECONDS = 60.0  # a projection that is further behind is told of
 

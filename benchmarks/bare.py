@@ -3,15 +3,15 @@
 import falcon
 from psycopg.sql import SQL, Literal
 
-from api.dashboard import CampaignAnalytics
-from api.parameters import WORKSPACE, asked, query
-from api.question import Question
-from api.reading import Reading
-from projections import campaign_analytics
+from api.answers.answering import Reading
+from api.answers.dashboard import CampaignAnalytics
+from api.answers.question import Question
+from api.http.parameters import WORKSPACE, asked, query
 from projections.metrics import FOLD_VERSION
 from projections.pipeline import Statement
-from service import web
-from service.web import Application
+from projections.queries import dashboard
+from service.web import application as web
+from service.web.application import Application
 
 _EVERYBODY = SQL("""
 WITH caller AS (
@@ -20,7 +20,7 @@ WITH caller AS (
 """)
 _SENT = Statement(
     "bare",
-    campaign_analytics._ANSWER.format(seen=_EVERYBODY, version=Literal(FOLD_VERSION)).as_bytes(),  # noqa: SLF001
+    dashboard._ANSWER.format(seen=_EVERYBODY, version=Literal(FOLD_VERSION)).as_bytes(),  # noqa: SLF001
 )
 
 
@@ -31,9 +31,9 @@ class Bare(CampaignAnalytics):
         """Answer with the campaigns of a workspace."""
         wanted = asked(query(request, (WORKSPACE,)), every=False)
         held = self._kept.held((wanted.workspace_id or 0,))
-        given = {"workspace_id": wanted.workspace_id, **campaign_analytics.holding(held), "most": None}
+        given = {"workspace_id": wanted.workspace_id, **dashboard.holding(held), "most": None}
         rows = await self._parts.reads.rows(_SENT, given)
-        workspaces = [campaign_analytics._workspace(None, held, *row[4:]) for row in rows]  # noqa: SLF001
+        workspaces = [dashboard._workspace(None, held, *row[4:]) for row in rows]  # noqa: SLF001
         self._answer(request, response, workspaces, held, Question(wanted))
 
 

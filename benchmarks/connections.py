@@ -14,7 +14,7 @@ import msgspec
 from benchmarks import measure, processes, read, waits, web, world
 from benchmarks.crowd import crowd
 from domain.recorder import Pool
-from projections.projector import Projector
+from projections.building.projector import Projector
 
 SECONDS = 3
 ROUNDS = 5

@@ -23,8 +23,8 @@ from benchmarks import measure, web, world
 from domain import ledger
 from domain.events import canonical, decode, encode
 from domain.recorder import Pool
-from projections import generations
-from projections.projector import END_OF_LOG, Projector
+from projections.building import generations
+from projections.building.projector import END_OF_LOG, Projector
 
 LIVE_EVENTS = 200_000
 RUNNER_EVENTS = 2_000

@@ -18,9 +18,10 @@ from benchmarks import measure, read, web, world
 from domain.access import Access
 from domain.events import Event, canonical
 from domain.recorder import Pool
-from projections import access, replay
+from projections import access
+from projections.building import replay
 from service.clock import clock
-from service.hands import hands
+from service.processes.replay_workers import hands
 
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
 SIZES = (1_000, 100_000, 1_000_000)  # events, in workspaces of these numbers

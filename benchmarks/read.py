@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from benchmarks import measure, web, world
 from domain.access import Access
 from projections import access
-from projections.projector import Projector
+from projections.building.projector import Projector
 from service.clock import clock
 
 SECONDS = 1

@@ -17,7 +17,7 @@ from benchmarks import measure, web, world
 from benchmarks.projection import library_rate, scan_rate
 from domain.events import canonical, encode
 from domain.recorder import Pool
-from projections.projector import Projector
+from projections.building.projector import Projector
 
 LARGE = 1_000_000
 LARGER = 10_000_000

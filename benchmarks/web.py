@@ -22,8 +22,8 @@ from benchmarks import world
 from domain.access import Access
 from domain.recorder import Pool
 from projections import access
-from service import supervisor
 from service.clock import clock
+from service.processes import supervisor
 
 SECRET = "a secret for measuring, long enough to be taken"
 ANYBODY = {"Accept": "*/*"}

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 # The version of what the read models hold. Raise it with any change of what is summed, in which order, or how it is
-# stored: here, in `journey.py`, `gathered.py` or `cells.py`. Rows of an older version are rebuilt by themselves, and
+# stored: here, in in `journeys/` or in `building/batch.py`. Rows of an older version are rebuilt by themselves, and
 # read by the names of what they hold until then.
 FOLD_VERSION = 3
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name, and return the exit code."""
-    from service import commands  # noqa: PLC0415 (see above)
+    from service.commands import parser  # noqa: PLC0415 (see above)
 
-    return commands.main(arguments)
+    return parser.main(arguments)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from typing import Literal
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from api import sessions
-from api.published_keys import PublishedKeys
-from api.sessions import BadKeyError, FixedKey, Keys, Sessions
+from api.auth import sessions
+from api.auth.published_keys import PublishedKeys
+from api.auth.sessions import BadKeyError, FixedKey, Keys, Sessions
 
 MIN_THREADS = 1
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")  # RFC 6454, 6.1

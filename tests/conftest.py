@@ -15,10 +15,10 @@ from api.app import create_app
 from domain.access import Access
 from domain.recorder import Pool
 from projections import access
-from projections.projector import Projector
+from projections.building.projector import Projector
 from service import database, settings
 from service.clock import clock
-from service.web import make_parts
+from service.web.application import make_parts
 from tests.facts import JWT_SECRET
 from tests.servers import temporary_server, wait_for
 

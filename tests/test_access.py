@@ -9,7 +9,7 @@ from domain.access import Access, AccessError, NotLinkedError, UnknownKeyError, 
 from domain.api_keys import secret_sha256
 from domain.recorder import Pool
 from projections import access
-from projections.access import Asked, Credentials
+from projections.queries.caller import Asked, Credentials, check
 from service.clock import clock
 
 BY = "cli:test"
@@ -18,7 +18,7 @@ BY = "cli:test"
 def seen(pool: Pool, user: str, asked: Asked) -> list[int]:
     """Return the asked workspaces that the user may see, by the rows that requests are checked against."""
     with pool.connection() as database:
-        return sorted(access.check(database, Credentials(session_user=user), asked)[1])
+        return sorted(check(database, Credentials(session_user=user), asked)[1])
 
 
 def test_the_first_workspace_of_a_user_without_any_becomes_the_current_one(pool: Pool, users: Access) -> None:
@@ -89,7 +89,7 @@ def test_of_a_key_only_the_hash_is_stored(pool: Pool, users: Access) -> None:
     assert prefix == issued.about.prefix
     assert len(secret) >= 43, "32 random bytes"
     with pool.connection() as database:
-        caller, _ = access.check(database, Credentials(prefix=prefix), Asked())
+        caller, _ = check(database, Credentials(prefix=prefix), Asked())
         stored = database.execute("SELECT string_agg(state, '') FROM stored_events").fetchone()
     assert caller is not None
     assert (caller.user_id, caller.scopes, caller.expires_at) == ("u", ["read", "write"], 5)
@@ -97,7 +97,7 @@ def test_of_a_key_only_the_hash_is_stored(pool: Pool, users: Access) -> None:
     assert secret not in str(caller)
     users.revoke_key("u", prefix, BY)
     with pool.connection() as database:
-        assert access.check(database, Credentials(prefix=prefix), Asked()) == (None, [])
+        assert check(database, Credentials(prefix=prefix), Asked()) == (None, [])
         assert access.owner_of_key(database, prefix) is None
 
 
@@ -110,7 +110,7 @@ def test_a_known_prefix_with_another_secret_sees_no_workspace(pool: Pool, users:
         guessed = Credentials(prefix=prefix, secret_sha256=secret_sha256(given))
         with pool.connection() as database:
             for asked in (Asked(340), Asked(every=True), Asked()):
-                caller, workspaces = access.check(database, guessed, asked)
+                caller, workspaces = check(database, guessed, asked)
                 assert caller is not None
                 assert workspaces == seen
 

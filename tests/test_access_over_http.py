@@ -10,7 +10,7 @@ import falcon
 import pytest
 from falcon import testing
 
-from api import last_use
+from api.auth import last_use
 from domain.access import Access
 from domain.instants import format_instant
 from domain.recorder import Pool

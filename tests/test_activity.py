@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from service.activity import activity, example
+from service.demo.outreach import activity, example
 from tests.reference import Event, campaigns, instant
 
 UNTIL = datetime(2026, 11, 1, tzinfo=UTC)

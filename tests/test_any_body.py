@@ -8,7 +8,7 @@ from falcon import testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api import cloudevents, ndjson
+from api.ingest import cloudevents, ndjson
 from domain import ledger
 from domain.access import Access
 from domain.events import EVENTS, decode

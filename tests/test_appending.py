@@ -9,13 +9,13 @@ import psycopg
 import pytest
 from psycopg.sql import SQL
 
-from api import appending
-from api.appending import Appending, QueueTimeoutError
+from api.ingest import appending
+from api.ingest.appending import Appending, QueueTimeoutError
 from domain import ledger
 from domain.ledger import Outcome, Prepared, Recorded
 from domain.recorder import APPEND, ConditionError, Database, Pool
-from projections.access import Credentials
 from projections.pipeline import Pipeline, Statement
+from projections.queries.caller import Credentials
 from tests.facts import email_sent, parsed
 from tests.test_pipeline import connected, until
 from tests.test_posting import log

@@ -21,7 +21,7 @@ from domain.recorder import Pool
 from projections import access
 from projections.pipeline import Pipeline, Statement
 from service import database, settings
-from service.web import make_parts
+from service.web.application import make_parts
 from tests.conftest import new_database, project_all
 from tests.facts import JWT_SECRET, api_key, email_sent, parsed, session
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections import activity, cells
-from projections.cells import Cells
+from projections.journeys import quarter_hours, series
+from projections.journeys.quarter_hours import Cells
 from projections.metrics import MEASURES
 
 # Among the sums are those about which a digit more begins.
@@ -23,19 +23,19 @@ sums = st.lists(
 def made(of: list[tuple[int, int, int, int]]) -> Cells:
     """Return sums as columns, in order."""
     columns = np.array(of, np.int64).reshape(-1, 4).T
-    return cells.summed([cells.cells(*columns)])
+    return quarter_hours.summed([quarter_hours.cells(*columns)])
 
 
 @given(of=sums)
 def test_a_stored_day_is_read_as_it_was_written(of: list[tuple[int, int, int, int]]) -> None:
     """The quarter hours give the same again, and the sums of the day are theirs."""
-    stored = cells.packed(made(of))
-    again = cells.summed([cells.unpacked(stored.owners, stored.days, stored.quarters)])
+    stored = quarter_hours.packed(made(of))
+    again = quarter_hours.summed([quarter_hours.unpacked(stored.owners, stored.days, stored.quarters)])
     found = zip(
         again.owners.tolist(), again.quarters.tolist(), again.places.tolist(), again.values.tolist(), strict=True
     )
     assert list(found) == sorted(of)
-    rows, places, values = cells.entries(stored.sums)
+    rows, places, values = quarter_hours.entries(stored.sums)
     for row, (owner, day) in enumerate(zip(stored.owners, stored.days, strict=True)):
         for place in range(len(MEASURES)):
             expected = sum(each[3] for each in of if (each[0], each[1] // 96, each[2]) == (owner, day, place))
@@ -48,9 +48,9 @@ def test_any_stretches_have_the_sums_of_their_quarter_hours(
 ) -> None:
     """Wherever they begin and end: at a day, within one, or several within one."""
     *starts, end = sorted(cuts)
-    stored = cells.packed(made(of))
-    days = [activity.Day(*each) for each in zip(stored.days, stored.sums, stored.quarters, strict=True)]
-    found = activity.bucketed(days, starts, end)
+    stored = quarter_hours.packed(made(of))
+    days = [series.Day(*each) for each in zip(stored.days, stored.sums, stored.quarters, strict=True)]
+    found = series.bucketed(days, starts, end)
     for bucket, first, following in zip(found, starts, [*starts[1:], end], strict=True):
         for place, value in enumerate(bucket):
             assert value == sum(each[3] for each in of if first <= each[1] < following and each[2] == place)
@@ -58,16 +58,16 @@ def test_any_stretches_have_the_sums_of_their_quarter_hours(
 
 def test_what_is_added_and_taken_away_again_leaves_nothing() -> None:
     """Not even a zero."""
-    one, other = made([(0, 5, 1, 7), (0, 6, 1, 1)]), cells.cells(*np.array([[0, 5, 1, -7]]).T)
-    assert cells.summed([one, other]).keys.tolist() == made([(0, 6, 1, 1)]).keys.tolist()
+    one, other = made([(0, 5, 1, 7), (0, 6, 1, 1)]), quarter_hours.cells(*np.array([[0, 5, 1, -7]]).T)
+    assert quarter_hours.summed([one, other]).keys.tolist() == made([(0, 6, 1, 1)]).keys.tolist()
 
 
 def test_a_sum_that_cant_be_is_not_stored() -> None:
     """A negative one, or two that are too great together."""
     with pytest.raises(OverflowError):
-        cells.packed(made([(0, 0, 0, -1)]))
+        quarter_hours.packed(made([(0, 0, 0, -1)]))
     with pytest.raises(OverflowError):
-        cells.packed(made([(0, 0, 0, 1 << 62), (0, 1, 0, 1 << 62)]))
+        quarter_hours.packed(made([(0, 0, 0, 1 << 62), (0, 1, 0, 1 << 62)]))
 
 
 @pytest.mark.parametrize(
@@ -83,4 +83,4 @@ def test_a_sum_that_cant_be_is_not_stored() -> None:
 def test_damaged_sums_are_told(damage: bytes) -> None:
     """A piece of an entry, a measure or a quarter hour that is none, and more than an integer holds."""
     with pytest.raises(msgspec.DecodeError):
-        cells.entries([damage])
+        quarter_hours.entries([damage])

@@ -13,7 +13,7 @@ import pytest
 
 from domain import ledger
 from domain.recorder import Pool
-from projections import status
+from projections.building import status
 from service import cli
 from tests.conftest import new_database, project_all
 from tests.facts import email_sent, parsed

@@ -9,14 +9,14 @@ from falcon import testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import kept
+from api.answers import cache
 from api.app import create_app
 from domain.access import Access
 from domain.recorder import Pool
-from projections import replay
-from projections.campaign_analytics import Held, Workspace
+from projections.building import replay
+from projections.queries.dashboard import Held, Workspace
 from service import settings
-from service.web import make_parts
+from service.web.application import make_parts
 from tests.conftest import project_all
 from tests.facts import JWT_SECRET, api_key, email_sent, session, worked_example
 from tests.histories import workspaces
@@ -159,7 +159,7 @@ def test_what_is_kept_is_never_told_where_it_is_not_so_any_more(
 
 def test_what_is_kept_is_bounded() -> None:
     """The least used goes first, and what is too large for all of it is not kept at all."""
-    pieces = kept.Kept(most_bytes=100)
+    pieces = cache.Kept(most_bytes=100)
 
     def render(workspace_id: int, size: int) -> bytes:
         workspace = Workspace(workspace_id, 1, 7, 1, stuck=False, campaigns=[])

@@ -15,7 +15,7 @@ from api.app import create_app
 from domain.access import Access
 from domain.recorder import Pool
 from service import settings
-from service.web import make_parts
+from service.web.application import make_parts
 from tests.facts import JWT_SECRET, api_key, session
 from tests.servers import wait_for
 

@@ -8,12 +8,12 @@ import falcon
 import pytest
 from falcon import testing
 
-import api.waiting
-from api import dashboard
+import api.answers.waiting
+from api.answers import dashboard
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
-from projections import campaign_analytics
+from projections.queries import dashboard as dashboard_query
 from tests.conftest import project_all
 from tests.facts import WORKED_EXAMPLE_ANALYTICS, api_key, email_sent, parsed, worked_example
 
@@ -196,7 +196,7 @@ def test_a_position_not_reached_is_a_503(
     if stuck:
         stick(pool, 340)
     else:
-        monkeypatch.setattr(api.waiting, "WAIT_SECONDS", 0.05)
+        monkeypatch.setattr(api.answers.waiting, "WAIT_SECONDS", 0.05)
     began = time.monotonic()
     result = get(client, key, "min_position=2")
     assert (result.status_code, result.headers["retry-after"], list(result.json)) == (503, "1", ["error"])
@@ -209,7 +209,7 @@ def test_a_writer_reads_their_own_writes(
     client: testing.TestClient, pool: Pool, key: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader that waits is answered as soon as the position is reached, and includes it; too many are sent away."""
-    monkeypatch.setattr(api.waiting, "MOST_WAITING", 2)
+    monkeypatch.setattr(api.answers.waiting, "MOST_WAITING", 2)
 
     async def read() -> list[testing.Result]:
         async with testing.ASGIConductor(client.app) as conductor:
@@ -235,7 +235,7 @@ def test_a_workspace_with_many_campaigns_is_answered_as_a_whole(
     """What is read on the event loop's connection is bounded; more than that takes a thread, and gives the same."""
     record(pool, 340, *(email_sent(number, campaign_id=number) for number in range(1, 8)))
     project_all(pool)
-    monkeypatch.setattr(campaign_analytics, "MOST_ASKED", 3)
+    monkeypatch.setattr(dashboard_query, "MOST_ASKED", 3)
     answer = get(client, key)
     assert [each["id"] for each in answer.json["campaigns"]] == list(range(1, 8))
     monkeypatch.setattr(dashboard, "MOST_BYTES_ON_THE_LOOP", 100)

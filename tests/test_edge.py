@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from projections import pipeline
-from service import worker
+from service.web import worker
 from tests.conftest import new_database
 from tests.facts import api_key, email_sent
 from tests.running import Answer, Service, exchange, request, serving, users_of

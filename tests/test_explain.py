@@ -7,8 +7,8 @@ import pytest
 
 from domain import ledger
 from domain.recorder import Pool
-from projections import set_aside
-from projections.explanation import EXPLAINED
+from projections.building import set_aside
+from projections.journeys.explanation import EXPLAINED
 from service import cli
 from tests.conftest import project_all
 from tests.facts import WORKED_EXAMPLE_ANALYTICS, email_sent, parsed, worked_example

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from domain import ledger
 from domain.recorder import Database, Pool
-from projections import campaign_analytics, replay
-from projections.access import Asked, Credentials
-from projections.campaign import About, told
-from projections.projector import Projector
+from projections.building import replay
+from projections.building.projector import Projector
+from projections.journeys.campaign import About, told
+from projections.queries import dashboard
+from projections.queries.caller import Asked, Credentials
 from tests import reference
 from tests.conftest import project_all
 from tests.facts import WORKED_EXAMPLE_ANALYTICS, parsed, worked_example
@@ -27,8 +28,8 @@ def shown(pool: Pool, workspace_id: int) -> list[dict[str, Any]]:
         database.execute(
             "INSERT INTO workspace_link VALUES ('reader', %s, false) ON CONFLICT DO NOTHING", (workspace_id,)
         )
-        answer = campaign_analytics.read(database, Credentials(session_user="reader"), Asked(workspace_id))
-    campaigns: Any = campaign_analytics.body(answer.workspaces)["campaigns"]
+        answer = dashboard.read(database, Credentials(session_user="reader"), Asked(workspace_id))
+    campaigns: Any = dashboard.body(answer.workspaces)["campaigns"]
     assert all(campaign.pop("workspace_id") == workspace_id for campaign in campaigns)
     return list(campaigns)
 

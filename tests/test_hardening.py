@@ -17,8 +17,9 @@ from falcon import testing
 from api.app import create_app
 from domain.access import Access
 from domain.recorder import Pool
-from service import settings, worker
-from service.web import make_parts
+from service import settings
+from service.web import worker
+from service.web.application import make_parts
 from tests.conftest import new_database
 from tests.facts import JWT_SECRET, api_key, email_sent, session
 from tests.running import Service, descendants, exchange, serving, users_of, with_password

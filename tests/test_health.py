@@ -8,12 +8,12 @@ import pytest
 from falcon import testing
 
 from api.app import create_app
-from api.measurements import Projection
+from api.telemetry import Projection
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Database, Pool
 from service import settings
-from service.web import make_parts
+from service.web.application import make_parts
 from tests.conftest import project_all
 from tests.facts import JWT_SECRET, api_key, email_sent, parsed
 

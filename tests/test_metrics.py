@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.events import TOPICS, Event, encode
-from projections import cells, journey
-from projections.gathered import Journeys, sort
-from projections.journey import Facts, contributions
+from projections.building.batch import Journeys, sort
+from projections.journeys import columns, quarter_hours
+from projections.journeys.columns import Facts
+from projections.journeys.contributions import contributions
 from projections.metrics import FOLD_VERSION, MEASURES, analytics, reply_time_in_words
 from tests import reference
 from tests.facts import parsed
@@ -73,7 +74,7 @@ def test_the_answer_has_its_nine_keys_in_order() -> None:
 def facts_of(*events: Event) -> Facts:
     """Return the facts of journeys, in order; positions are those of the events given, from 1 on."""
     log = ((position, TOPICS[type(event)], encode(event)) for position, event in enumerate(events, 1))
-    return journey.unpack(stored_of(sort(log, ()).facts))
+    return columns.unpack(stored_of(sort(log, ()).facts))
 
 
 def stored_of(journeys: Journeys) -> list[tuple[bytes, bytes]]:
@@ -86,12 +87,14 @@ def test_the_fold_of_a_fixed_corpus_is_that_of_its_version() -> None:
     events = parsed(*json.loads(CORPUS.read_text(encoding="utf-8"))["events"])
     log = [(position, TOPICS[type(event)], encode(event)) for position, event in enumerate(events, 1)]
     journeys = stored_of(sort(log, ()).facts)
-    facts = journey.unpack(journeys)
+    facts = columns.unpack(journeys)
     kept = [column.tolist() for column in facts[:-1] if isinstance(column, np.ndarray)]
     places, values, dating = contributions(facts.journeys, facts.facts)
     contributed = sorted(zip(places.tolist(), values.tolist(), dating.tolist(), strict=True))
-    quarters = facts.instants[dating] // cells.QUARTER_MS
-    days = cells.packed(cells.summed([cells.cells(facts.journeys[dating], quarters, places, values)]))
+    quarters = facts.instants[dating] // quarter_hours.QUARTER_MS
+    days = quarter_hours.packed(
+        quarter_hours.summed([quarter_hours.cells(facts.journeys[dating], quarters, places, values)])
+    )
     digest = hashlib.sha256(repr((journeys, kept, facts.words, contributed, days)).encode()).hexdigest()
     assert (FOLD_VERSION, digest) == (3, "4bf88aeadc8c89184d650b2f41890b9d947cbe1978f3390a0be06d736b070ebf")
 

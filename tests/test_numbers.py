@@ -13,7 +13,8 @@ from domain import ledger
 from domain.access import Access
 from domain.instants import format_instant
 from domain.recorder import Pool
-from projections import metrics, replay
+from projections import metrics
+from projections.building import replay
 from tests import reference, reference_periods
 from tests.conftest import project_all
 from tests.facts import parsed, session

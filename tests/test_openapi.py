@@ -12,7 +12,7 @@ from schemathesis import Case
 from schemathesis.checks import CHECKS
 from schemathesis.generation import GenerationMode
 
-from api.openapi import document
+from api.openapi.document import document
 from tests.conftest import new_database
 from tests.facts import api_key, worked_example
 from tests.running import Service, serving, users_of

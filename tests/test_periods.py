@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.periods import Interval, bounds, bucket_of, buckets, day_begins, starts_at
+from projections.journeys.calendar import Interval, bounds, bucket_of, buckets, day_begins, starts_at
 
 ZONES = [
     ZoneInfo(name)

@@ -13,7 +13,7 @@ from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
 from service import settings
-from service.web import make_parts
+from service.web.application import make_parts
 from tests.facts import JWT_SECRET, api_key, email_sent, session
 
 PATH = "/api/v1/events/"

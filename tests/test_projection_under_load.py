@@ -22,13 +22,14 @@ from hypothesis import given
 from api.app import create_app
 from domain import ledger
 from domain.recorder import Pool
-from projections import campaign_analytics, fold, projector, replay, shuffle
-from projections.access import Asked, Credentials
-from projections.hints import Hints
-from projections.projector import Projector
+from projections.building import fold, projector, replay, replay_by_parts
+from projections.building.projector import Projector
+from projections.building.wakeup import Hints
+from projections.queries import dashboard
+from projections.queries.caller import Asked, Credentials
 from service import database, settings
-from service.hands import hands
-from service.web import make_parts
+from service.processes.replay_workers import hands
+from service.web.application import make_parts
 from tests import reference
 from tests.conftest import new_database, project_all, wait_for
 from tests.facts import JWT_SECRET, api_key, email_sent, parsed, worked_example
@@ -247,8 +248,8 @@ def test_kills_at_random_moments_leave_every_reader_a_state_of_the_log(pool: Poo
 
 def _a_state_of_the_log(pool: Pool, events: list[dict[str, Any]]) -> None:
     with pool.connection() as connection:
-        answer = campaign_analytics.read(connection, Credentials(session_user="reader"), Asked(1))
-    campaigns: Any = campaign_analytics.body(answer.workspaces)["campaigns"]
+        answer = dashboard.read(connection, Credentials(session_user="reader"), Asked(1))
+    campaigns: Any = dashboard.body(answer.workspaces)["campaigns"]
     expected = reference.campaigns(events[: answer.workspaces[0].position])
     assert campaigns == [{**campaign, "workspace_id": 1} for campaign in expected]
 
@@ -265,7 +266,7 @@ def test_workers_of_a_replay_that_is_killed_end_and_its_files_are_swept(
         killed.wait()
         wait_for(lambda: not _group(killed.pid))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with shuffle._directory() as own:
+    with replay_by_parts._directory() as own:
         assert [each.parent for each in tmp_path.glob("*/lock")] == [own]
 
 

@@ -9,12 +9,14 @@ import pytest
 
 from domain import ledger
 from domain.recorder import Pool
-from projections import campaign_analytics, journey, replay, set_aside, status
-from projections.access import Asked, Credentials
-from projections.gathered import FoldError
+from projections.building import replay, set_aside, status
+from projections.building.batch import FoldError
+from projections.building.projector import Projector
+from projections.building.status import WorkspaceStatus
+from projections.journeys import columns
 from projections.metrics import FOLD_VERSION
-from projections.projector import Projector
-from projections.status import WorkspaceStatus
+from projections.queries import dashboard
+from projections.queries.caller import Asked, Credentials
 from tests import reference
 from tests.conftest import project_all, wait_for
 from tests.facts import email_sent, parsed, worked_example
@@ -203,7 +205,7 @@ def test_a_journey_with_a_fact_of_no_known_kind_is_damaged(pool: Pool) -> None:
     """It is told as such, and a replay mends it."""
     record(pool, 1, email_sent(1, prospect_id="p"))
     project_all(pool)
-    execute(pool, "UPDATE journey SET facts = %s", (1 << journey.KIND_BITS | 31).to_bytes(8, "little"))
+    execute(pool, "UPDATE journey SET facts = %s", (1 << columns.KIND_BITS | 31).to_bytes(8, "little"))
     record(pool, 1, email_sent(2, prospect_id="p"))
     project_all(pool)
     assert progress(pool, 1) == (2, 1, 2)
@@ -302,6 +304,6 @@ def test_a_projector_goes_on_when_its_connections_are_cut(pool: Pool, database_u
         assert running.result() is None
     with psycopg.connect(database_url, autocommit=True) as observer:
         observer.execute("INSERT INTO workspace_link VALUES ('reader', 1, false)")
-        answer = campaign_analytics.read(observer, Credentials(session_user="reader"), Asked(1))
-    campaigns = campaign_analytics.body(answer.workspaces)["campaigns"]
+        answer = dashboard.read(observer, Credentials(session_user="reader"), Asked(1))
+    campaigns = dashboard.body(answer.workspaces)["campaigns"]
     assert campaigns == [{**campaign, "workspace_id": 1} for campaign in reference.campaigns(events)]

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from falcon import testing
 
-from api import packed, question, waiting
-from api.kept import Bodies
+from api.answers import question, waiting
+from api.answers.cache import Bodies
+from api.http import compression
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
-from projections import reading as rows
 from projections.metrics import MEASURES
+from projections.queries import campaigns as rows
 from tests.conftest import project_all
 from tests.facts import api_key, email_sent, parsed, session, worked_example
 
@@ -418,7 +419,7 @@ def test_a_long_answer_is_packed_for_whoever_takes_that(client: testing.TestClie
     ],
 )
 def test_gzip_is_taken_as_the_caller_says(accepted: str, takes: bool) -> None:  # noqa: FBT001
-    assert packed.takes_gzip(accepted) is takes
+    assert compression.takes_gzip(accepted) is takes
 
 
 @pytest.mark.parametrize("path", [*(BASE + kind for kind in KINDS), CAMPAIGNS, "/api/v1/events/"])

@@ -7,7 +7,7 @@ import pytest
 from falcon import testing
 
 from domain.access import Access
-from projections import rejections
+from projections.queries import rejections
 from tests.facts import api_key, email_sent, session
 
 PATH = "/api/v1/events/"

@@ -12,8 +12,8 @@ import pytest
 
 from domain import ledger
 from domain.recorder import Pool
-from projections import generations, replay, shuffle
-from projections.projector import Projector
+from projections.building import generations, replay, replay_by_parts
+from projections.building.projector import Projector
 from tests import reference
 from tests.conftest import project_all
 from tests.facts import email_sent, parsed, worked_example
@@ -23,8 +23,8 @@ from tests.test_projector import execute, record, state
 
 def in_small_pieces(monkeypatch: pytest.MonkeyPatch, chunk: int = 11, part: int = 30, nearly_there: int = 3) -> None:
     """Let a replay cut the log into many chunks and parts, and catch up in many steps."""
-    monkeypatch.setattr(shuffle, "EVENTS_A_CHUNK", chunk)
-    monkeypatch.setattr(shuffle, "EVENTS_A_PART", part)
+    monkeypatch.setattr(replay_by_parts, "EVENTS_A_CHUNK", chunk)
+    monkeypatch.setattr(replay_by_parts, "EVENTS_A_PART", part)
     monkeypatch.setattr(replay, "NEARLY_THERE", nearly_there)
     monkeypatch.setattr(replay, "CATCH_UP", 11)
 

@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from falcon import testing
 
-from api import published_keys
 from api.app import create_app
+from api.auth import published_keys
+from api.auth.published_keys import PublishedKeys
 from api.errors import UnavailableError
-from api.published_keys import PublishedKeys
 from domain.access import Access
 from domain.recorder import Pool
 from service import settings
-from service.web import make_parts
+from service.web.application import make_parts
 from tests.facts import JWT_SECRET
 from tests.published import Platform, Private, jwk, platform
 from tests.servers import wait_for

@@ -6,8 +6,8 @@ import pickle
 import pytest
 
 from domain.recorder import Pool
-from projections import generations, replay
-from projections.gathered import FoldError
+from projections.building import generations, replay
+from projections.building.batch import FoldError
 from tests import reference
 from tests.conftest import project_all
 from tests.facts import email_sent

@@ -12,14 +12,14 @@ from falcon import testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-import api.formats
-from api import ndjson
+import api.ingest.formats
 from api.app import create_app
+from api.ingest import ndjson
 from domain.access import Access
 from domain.recorder import Pool
 from service import settings
 from service.clock import clock
-from service.web import make_parts
+from service.web.application import make_parts
 from tests.facts import JWT_SECRET, api_key, email_sent
 from tests.running import exchange, serving, users_of
 from tests.test_posting import log
@@ -106,7 +106,7 @@ def test_a_long_stream_is_committed_in_parts_and_counted_as_one(
     client: testing.TestClient, pool: Pool, key: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any number of lines; the index goes on from part to part."""
-    monkeypatch.setattr(api.formats, "LINES_AT_ONCE", 7)
+    monkeypatch.setattr(api.ingest.formats, "LINES_AT_ONCE", 7)
     body = b"".join(line(number) for number in range(50)) + b"x\n" + line(50)
     answer = post(client, {**key, **LINES}, body)
     assert (answer.json["accepted"], [each["index"] for each in answer.json["rejected"]]) == (51, [50])
@@ -148,8 +148,8 @@ def test_what_unpacks_to_too_much_is_a_413(
     """A small body must not fill the memory; of lines, what is committed by then is counted."""
     bomb = gzip.compress(b" " * 50_000_000)
     assert post(client, {**key, **JSON, **PACKED}, bomb).status_code == 413
-    monkeypatch.setattr(api.formats, "MAX_UNPACKED_BYTES", 1_000_000)
-    monkeypatch.setattr(api.formats, "LINES_AT_ONCE", 5)
+    monkeypatch.setattr(api.ingest.formats, "MAX_UNPACKED_BYTES", 1_000_000)
+    monkeypatch.setattr(api.ingest.formats, "LINES_AT_ONCE", 5)
     stream = gzip.compress(b"".join(line(number) for number in range(7)) + b" " * 50_000_000)
     answer = post(client, {**key, **LINES, **PACKED}, stream)
     assert (answer.status_code, answer.json["accepted"], answer.json["position"]) == (413, 5, 5)
@@ -172,7 +172,7 @@ def test_a_stream_that_breaks_off_says_what_is_committed(database_url: str) -> N
             f"POST {PATH} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-API-Key: {key}\r\n"
             "Content-Type: application/x-ndjson\r\n"
         )
-        lines = b"".join(line(number) for number in range(api.formats.LINES_AT_ONCE + 1_000))
+        lines = b"".join(line(number) for number in range(api.ingest.formats.LINES_AT_ONCE + 1_000))
         by_length = f"{head}Content-Length: {len(lines) + 5}\r\n\r\n".encode() + lines
         in_chunks = f"{head}Transfer-Encoding: chunked\r\n\r\n{len(lines):x}\r\n".encode() + lines + b"\r\n5\r\n"
         for sent, accepted, duplicates in ((by_length, 5_000, 0), (in_chunks, 0, 5_000)):
@@ -190,7 +190,7 @@ def test_a_link_that_goes_meanwhile_ends_a_stream(
     monkeypatch: pytest.MonkeyPatch, pool: Pool, users: Access, key: dict[str, str]
 ) -> None:
     """What was committed before stays, and the answer counts it; nothing more is taken: each append asks again."""
-    monkeypatch.setattr(api.formats, "LINES_AT_ONCE", 2)
+    monkeypatch.setattr(api.ingest.formats, "LINES_AT_ONCE", 2)
     parts = make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET}), {})
     asked = count()
 
@@ -218,7 +218,7 @@ def test_a_database_that_goes_away_in_the_middle_of_a_stream_is_a_503_with_the_c
     monkeypatch: pytest.MonkeyPatch, pool: Pool, key: dict[str, str]
 ) -> None:
     """What was committed before is told, never a 200 over the rest; the same can be sent again."""
-    monkeypatch.setattr(api.formats, "LINES_AT_ONCE", 2)
+    monkeypatch.setattr(api.ingest.formats, "LINES_AT_ONCE", 2)
     parts = make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET}), {})
     asked = count()
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from falcon import testing
 
-import service.transfer
+import service.commands.transfer
 from domain.access import Access
 from domain.recorder import Pool
 from service import cli
@@ -41,7 +41,7 @@ def test_an_import_can_be_repeated(
     command: Command, pool: Pool, file: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     """What is there already is a duplicate; the order of the lines is that of the log."""
-    monkeypatch.setattr(service.transfer, "EVENTS_AT_ONCE", at_once)
+    monkeypatch.setattr(service.commands.transfer, "EVENTS_AT_ONCE", at_once)
     code, out, err = command("import", str(file), "--workspace", "340", "--json")
     counts = {"workspace_id": 340, "accepted": 100, "duplicates": 0, "rejected": 0, "position": 100}
     assert (code, json.loads(out)) == (0, counts)
@@ -129,7 +129,7 @@ def test_what_was_exported_can_be_imported(
 ) -> None:
     """In canonical form: in UTC with milliseconds, what is absent or as by default left out; the very same facts."""
     monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setattr(service.transfer, "_READ_AT_ONCE", 3)
+    monkeypatch.setattr(service.commands.transfer, "_READ_AT_ONCE", 3)
     given = [email_sent(number, step=number % 3) for number in range(7)]
     given.append(email_sent(7, source="", occurred_at="2026-10-01T10:00:00.1239+02:00", sender_id=None))
     record(pool, 1, *given)
@@ -181,7 +181,7 @@ def test_an_import_that_is_killed_goes_on_where_it_was(pool: Pool, database_url:
         wait_for(lambda: head(database) > 0)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert len(log(pool)) % service.transfer.EVENTS_AT_ONCE == 0
+    assert len(log(pool)) % service.commands.transfer.EVENTS_AT_ONCE == 0
     again = subprocess.run([*command, "--json"], env=environment, capture_output=True, check=True)
     counts = json.loads(again.stdout)
     assert counts["accepted"] + counts["duplicates"] == counts["position"] == 60_000

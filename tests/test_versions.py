@@ -14,9 +14,10 @@ import pytest
 from domain import events
 from domain.events import ProspectEvent, UndecodableError, decode
 from domain.recorder import Pool
-from projections import metrics, replay
+from projections import metrics
+from projections.building import replay
+from projections.building.projector import Projector
 from projections.metrics import FOLD_VERSION, METRICS, in_place
-from projections.projector import Projector
 from tests import reference
 from tests.conftest import project_all, wait_for
 from tests.facts import email_sent, worked_example

@@ -1,0 +1,96 @@
+"""Readers that wait for their own writes (`min_position`): no thread and no connection is held by any of them.
+
+One task a workspace looks how far its projection is, when a hint says that it has moved, and now and then without one.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import psycopg
+
+from api.errors import UnavailableError
+from projections.building.wakeup import LISTEN_PROJECTED
+from projections.pipeline import Pipeline, TooManySentError
+from projections.queries import dashboard
+
+WAIT_SECONDS = 5.0
+LOOK_SECONDS = 0.25  # between two looks without a hint
+MOST_WAITING = 5_000  # readers in one process; the next one is refused at once
+
+
+@dataclass
+class _Watch:
+    """The readers that wait for one workspace."""
+
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    readers: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)  # each with its position
+
+
+class Waiting:
+    """The readers that wait in one process."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        """Take the connection to look and to listen with."""
+        self._pipeline = pipeline
+        pipeline.on_notify = self._on_notify
+        self._watches: dict[int, _Watch] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._number = 0
+
+    async def until(self, workspace_id: int, min_position: int) -> None:
+        """Wait until the projection of a workspace has come so far.
+
+        Raises UnavailableError where that takes too long, the projection is stuck or too many readers wait, and
+        psycopg's errors.
+        """
+        if self._number >= MOST_WAITING:
+            raise UnavailableError("Too many requests wait for the projection, please try again")
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        watch = self._watches.get(workspace_id)
+        if watch is None:
+            watch = self._watches[workspace_id] = _Watch()
+            task = asyncio.ensure_future(self._follow(workspace_id, watch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        watch.readers.append((min_position, reached))
+        watch.moved.set()
+        self._number += 1
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await reached
+        except TimeoutError as error:
+            raise UnavailableError("The projection has not come so far yet, please try again") from error
+        finally:
+            self._number -= 1
+
+    def _on_notify(self, payload: str) -> None:
+        for named in payload.split(",") if payload else map(str, self._watches):
+            watch = self._watches.get(int(named))
+            if watch is not None:
+                watch.moved.set()
+
+    async def _follow(self, workspace_id: int, watch: _Watch) -> None:
+        """Look until no reader waits for the workspace any more."""
+        try:
+            await self._pipeline.rows(LISTEN_PROJECTED, {})
+            while watch.readers:
+                watch.moved.clear()
+                position, stuck = await dashboard.ask_how_far(self._pipeline, workspace_id)
+                for min_position, reader in watch.readers:
+                    if not reader.done() and position >= min_position:
+                        reader.set_result(None)
+                    elif not reader.done() and stuck:
+                        reader.set_exception(UnavailableError("The projection of this workspace is stuck"))
+                watch.readers = [each for each in watch.readers if not each[1].done()]
+                if watch.readers:
+                    try:
+                        async with asyncio.timeout(LOOK_SECONDS):
+                            await watch.moved.wait()
+                    except TimeoutError:
+                        pass  # a look without a hint
+        except (psycopg.Error, TooManySentError) as error:
+            for _, reader in watch.readers:
+                if not reader.done():
+                    reader.set_exception(error)
+        finally:
+            del self._watches[workspace_id]

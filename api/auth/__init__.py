@@ -1,0 +1,1 @@
+"""Who is calling: sessions, API keys, their limits and their last use."""

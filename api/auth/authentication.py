@@ -1,0 +1,96 @@
+"""Who is calling: a session cookie of the platform or an API key, and what happens once that is known."""
+
+import hmac
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import falcon
+
+from api.auth.last_use import LastUse
+from api.auth.rate_limit import RateLimit
+from api.auth.sessions import Sessions
+from api.errors import AccessDeniedError, UnauthenticatedError
+from domain.api_keys import Scope, secret_sha256
+from projections.queries.caller import Caller, Credentials
+
+COOKIE = "sessionid"
+HEADER = "X-API-Key"
+_PREFIX = re.compile(r"[A-Za-z0-9_]{1,64}")
+_NO_SUCH_SECRET = "0" * 64
+
+
+@dataclass(frozen=True)
+class Authentication:
+    """Reads a request's credentials, and compares them with what the database knows."""
+
+    sessions: Sessions | None  # None: no session holds
+    clock: Callable[[], int]  # ms, UTC
+    last_use: LastUse
+    rate_limit: RateLimit | None = None
+
+    def may_wait(self, request: falcon.Request) -> bool:
+        """Return whether `credentials` may have to wait for the platform's keys, so that it is left to a thread."""
+        if self.sessions is None or request.get_header(HEADER) is not None:
+            return False
+        cookies = request.get_cookie_values(COOKIE)
+        return cookies is not None and self.sessions.may_wait(cookies[0], self.clock())
+
+    def credentials(self, request: falcon.Request) -> Credentials:
+        """Return who the request says it comes from; an API key stands over a cookie, however bad it is.
+
+        Raises UnauthenticatedError where there is nothing, or nothing that could hold.
+        """
+        key = request.get_header(HEADER)
+        if key is not None:
+            prefix, dot, secret = key.partition(".")
+            if not dot or not secret or not _PREFIX.fullmatch(prefix):
+                raise UnauthenticatedError("Invalid API key")
+            return Credentials(prefix=prefix, secret_sha256=secret_sha256(secret))
+        cookies = request.get_cookie_values(COOKIE)
+        if cookies is None:
+            raise UnauthenticatedError("Authentication required")
+        if len(cookies) > 1 or self.sessions is None:
+            raise UnauthenticatedError("Invalid session")
+        user = self.sessions.user(cookies[0], self.clock())
+        request.context.user = user
+        return Credentials(session_user=user)
+
+    def identify(self, credentials: Credentials, caller: Caller | None) -> Caller:
+        """Return the caller once the key's secret has been compared; raise UnauthenticatedError where it differs."""
+        if credentials.prefix is not None:
+            stored = caller.secret_sha256 if caller and caller.secret_sha256 else _NO_SUCH_SECRET
+            same = hmac.compare_digest(stored, credentials.secret_sha256 or "")
+            if caller is None or not same or (caller.expires_at is not None and caller.expires_at <= self.clock()):
+                raise UnauthenticatedError("Invalid API key")
+        if caller is None:
+            raise UnauthenticatedError("Authentication required")
+        return caller
+
+    def admit(
+        self, request: falcon.Request, response: falcon.Response, credentials: Credentials, caller: Caller | None
+    ) -> Caller:
+        """Identify the caller of a request and note that it came.
+
+        Raises UnauthenticatedError, and RateLimitedError where the key has made too many requests.
+        """
+        caller = self.identify(credentials, caller)
+        self.note(request, response, credentials)
+        return caller
+
+    def note(self, request: falcon.Request, response: falcon.Response, credentials: Credentials) -> None:
+        """Note that a request came from somebody who is known: the use of a key, which counts against its limit.
+
+        Raises RateLimitedError.
+        """
+        if credentials.prefix is not None:
+            request.context.key = credentials.prefix
+            self.last_use.note(credentials.prefix)
+            if self.rate_limit is not None:
+                self.rate_limit.count(credentials.prefix, response)
+
+
+def require(caller: Caller, scope: Scope) -> None:
+    """Raise AccessDeniedError where the caller lacks the scope; a session may only read."""
+    if scope not in (["read"] if caller.scopes is None else caller.scopes):
+        raise AccessDeniedError

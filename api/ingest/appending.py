@@ -1,0 +1,167 @@
+"""Group commit: small posts to one workspace that arrive together share an append, since a commit waits for the disk.
+
+Posts queue by workspace. Each free connection takes one workspace's queue, up to a limit, and commits it in one
+statement; what arrives meanwhile is the next group. All of it runs on the event loop, so nothing is locked.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import psycopg
+from psycopg.errors import UniqueViolation
+
+from domain import ledger
+from domain.ledger import Prepared, Recorded
+from domain.recorder import ConditionError, parameters
+from projections.pipeline import Pipeline, Statement
+from projections.queries.caller import Credentials
+
+MAX_EVENTS = 10_000  # of one transaction
+MAX_BYTES = 5 * 1024 * 1024
+WAIT_SECONDS = 5.0  # a post waits no longer for others
+MOST_WAITING = 10_000  # posts in one process; the next one is refused at once
+
+
+class QueueTimeoutError(Exception):
+    """Other posts were in the way for too long; sending again helps, and does no harm."""
+
+
+@dataclass(eq=False)
+class _Post:
+    """A post that waits for its commit."""
+
+    prepared: Prepared
+    writer: Credentials
+    bytes: int
+    since: float  # seconds of the loop's clock
+    recorded: asyncio.Future[Recorded]
+
+
+class Appending:
+    """The posts that wait in one process, and the connections that commit them."""
+
+    def __init__(
+        self,
+        pipelines: Sequence[Pipeline],
+        statement: Statement,
+        condition: Callable[[Collection[Credentials]], Mapping[str, object]],
+        carefully: Callable[[int, Prepared], Awaitable[Recorded]],
+        appended: Callable[[], None],
+    ) -> None:
+        """Take what to append with.
+
+        `statement` is the append with a condition on the writers, whose parameters `condition` returns; `carefully`
+        records events of which some are known already; `appended` is called after each commit.
+        """
+        self._free = list(pipelines)
+        self._statement = statement
+        self._condition = condition
+        self._carefully = carefully
+        self._appended = appended
+        self._queues: dict[int, deque[_Post]] = {}  # of each workspace with posts, waiting or being committed
+        self._turns: deque[int] = deque()  # workspaces with posts that no connection is at work on
+        self._waiting = 0
+        self._scheduled = False
+        self._commits: set[asyncio.Task[None]] = set()
+
+    async def record(self, workspace_id: int, prepared: Prepared, writer: Credentials) -> Recorded:
+        """Record events as `ledger.record_prepared` does, where the writer may write to the workspace.
+
+        Raises ConditionError where the writer may not, QueueTimeoutError, and psycopg's errors. After
+        QueueTimeoutError and OperationalError the events may have been stored all the same.
+        """
+        loop = asyncio.get_running_loop()
+        queue = self._queues.get(workspace_id)
+        if queue is None:
+            queue = self._queues[workspace_id] = deque()
+            self._turns.append(workspace_id)
+        while queue and queue[0].recorded.done():  # its caller has given up
+            queue.popleft()
+            self._waiting -= 1
+        if self._waiting >= MOST_WAITING or (queue and loop.time() - queue[0].since > WAIT_SECONDS / 2):
+            raise QueueTimeoutError
+        post = _Post(prepared, writer, sum(map(len, prepared.states)), loop.time(), loop.create_future())
+        queue.append(post)
+        self._waiting += 1
+        if not self._scheduled:  # posts that came in the same tick of the loop go together
+            self._scheduled = True
+            loop.call_soon(self._begin)
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                return await post.recorded
+        except TimeoutError as error:
+            raise QueueTimeoutError from error
+
+    def _begin(self) -> None:
+        self._scheduled = False
+        while self._free and self._turns:
+            commit = asyncio.ensure_future(self._commit_next(self._free.pop(), self._turns.popleft()))
+            self._commits.add(commit)
+            commit.add_done_callback(self._commits.discard)
+
+    async def _commit_next(self, pipeline: Pipeline, workspace_id: int) -> None:
+        """Commit one group of a workspace; the next one is left to whichever connection is free then."""
+        try:
+            group = self._next_group(workspace_id)
+            if group:
+                await self._commit(pipeline, workspace_id, group)
+        finally:
+            if self._queues[workspace_id]:
+                self._turns.append(workspace_id)
+            else:
+                del self._queues[workspace_id]
+            self._free.append(pipeline)
+            self._begin()
+
+    def _next_group(self, workspace_id: int) -> list[_Post]:
+        """Take the posts that share the next transaction; who has given up meanwhile is not among them."""
+        queue, group, events, size = self._queues[workspace_id], list[_Post](), 0, 0
+        while queue:
+            events, size = events + len(queue[0].prepared.facts), size + queue[0].bytes
+            if group and (events > MAX_EVENTS or size > MAX_BYTES):
+                break
+            post = queue.popleft()
+            self._waiting -= 1
+            if not post.recorded.done():
+                group.append(post)
+        return group
+
+    async def _commit(self, pipeline: Pipeline, workspace_id: int, group: list[_Post]) -> None:
+        """Commit a group and answer its posts; a group that is refused is tried again post by post."""
+        together = group[0].prepared
+        if len(group) > 1:
+            columns = zip(*(each.prepared for each in group), strict=True)
+            together = Prepared(*(list(chain(*column)) for column in columns))
+        try:
+            recorded = await self._append(pipeline, workspace_id, together, {each.writer for each in group})
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is raised where the post is awaited)
+            if len(group) > 1 and not isinstance(error, psycopg.OperationalError):
+                for each in group:
+                    await self._commit(pipeline, workspace_id, [each])
+                return
+            for each in group:  # a lost connection, or a head that stays locked, is the same for all
+                if not each.recorded.done():
+                    each.recorded.set_exception(error)
+            return
+        rest = iter(recorded.outcomes)
+        for each in group:
+            outcomes = list(islice(rest, len(each.prepared.facts)))
+            if not each.recorded.done():
+                each.recorded.set_result(Recorded(outcomes, recorded.position))
+        self._appended()
+
+    async def _append(
+        self, pipeline: Pipeline, workspace_id: int, prepared: Prepared, writers: Collection[Credentials]
+    ) -> Recorded:
+        distinct = ledger.without_repeats(prepared)
+        given = {**parameters(workspace_id, ledger.rows(distinct)), **self._condition(writers)}
+        try:
+            found = await pipeline.rows(self._statement, given)
+        except UniqueViolation:
+            return await self._carefully(workspace_id, prepared)
+        if not found:
+            raise ConditionError
+        return ledger.all_new(prepared, distinct, int(found[0][0]))

@@ -1,0 +1,215 @@
+"""The one way in for facts: a worker's body is read, each event is checked, and what holds is put on disk."""
+
+from collections.abc import Iterable
+from itertools import chain
+
+import falcon
+import msgspec
+
+from api.answers import feed
+from api.auth.authentication import require
+from api.dependencies import Parts
+from api.errors import (
+    BODY_FAULTS,
+    INTERRUPTIONS,
+    AccessDeniedError,
+    InterruptedBodyError,
+    UnavailableError,
+    UnsupportedTypeError,
+)
+from api.http import bodies
+from api.http.parameters import WORKSPACE, asked, query
+from api.ingest import formats, intake, ndjson
+from api.ingest.appending import QueueTimeoutError
+from api.ingest.receipt import Rejected, Tally
+from domain import ledger
+from domain.ledger import Outcome, Recorded
+from domain.recorder import ConditionError
+from projections.queries import rejections
+from projections.queries.caller import Asked, Credentials, check, may_write
+
+MAX_SMALL_BYTES = 16 * 1024  # of a body that is parsed on the event loop: less than a millisecond of work
+STREAM_BYTES_AT_ONCE = 256 * 1024  # of a stream of lines that are handed to a thread together
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Events:
+    """`/api/v1/events/`: facts come in by POST, and the log of them is read by GET."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Take the parts."""
+        self._parts = parts
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answer with a stretch of the log, in a thread."""
+        feed.answer(self._parts, request, response)
+
+    async def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Record the events of the body; when this answers, what was accepted is on disk."""
+        parts = self._parts
+        credentials = await parts.credentials(request)
+        wanted = await parts.parsed(request, response, credentials, _parse)
+        request.context.workspace = wanted.workspace_id
+        sender, tally = _Sender(parts, request, response, credentials, wanted), Tally()
+        small = sender.sends_little()
+        if not small:
+            await parts.threads.run(sender.check)
+        try:
+            if formats.is_stream(request):
+                await self._record_stream(sender, tally, request)
+            else:
+                body = await formats.body_of(request)
+                if small:
+                    await self._record_small(sender, tally, formats.part_of(request, body))
+                else:
+                    await parts.threads.run(self._record_body, sender, tally, request, body)
+        except INTERRUPTIONS as error:
+            if isinstance(error, BODY_FAULTS) and not sender.checked:
+                await parts.threads.run(sender.check)  # what is wrong with a body is told only to who may post it
+            if isinstance(error, UnsupportedTypeError) or not formats.is_stream(request):
+                raise
+            raise InterruptedBodyError(error, msgspec.to_builtins(tally.result(sender.workspace_id))) from error
+        result = tally.result(sender.workspace_id)
+        response.status_code = result.status
+        response.content_type = falcon.MEDIA_JSON
+        response.data = _encode(result)
+
+    async def _record_stream(self, sender: "_Sender", tally: Tally, request: falcon.Request) -> None:
+        """Record lines as they come in; no thread waits for the next ones."""
+        stream = formats.Stream(packed=bodies.is_packed(request))
+        come, size = list[bytes](), 0
+        try:
+            async for piece in bodies.pieces(request):
+                come.append(piece)
+                size += len(piece)
+                if size >= STREAM_BYTES_AT_ONCE:
+                    data, come, size = b"".join(come), [], 0
+                    await self._parts.threads.run(self._record_parts, sender, tally, stream.feed(data))
+        except BODY_FAULTS:
+            await self._parts.threads.run(self._record_parts, sender, tally, stream.feed(b"".join(come)))
+            raise
+        rest = chain(stream.feed(b"".join(come)), stream.finish())
+        await self._parts.threads.run(self._record_parts, sender, tally, rest)
+
+    async def _record_small(self, sender: "_Sender", tally: Tally, part: formats.Part) -> None:
+        """Record a small body on the event loop, together with others that come at the same time."""
+        taken = intake.take(part, tally.events, self._parts.clock())
+        if not taken.facts:
+            await self._parts.threads.run(self._finish, sender, tally, taken, None)
+            return
+        try:
+            recorded = await self._parts.appending.record(
+                sender.workspace_id, ledger.prepare(taken.facts), sender.credentials
+            )
+        except ConditionError as error:
+            await self._parts.threads.run(sender.check)  # says why not
+            raise _being_changed() from error
+        except QueueTimeoutError as error:
+            raise UnavailableError("Too many posts to this workspace wait, please try again") from error
+        sender.admitted()
+        if taken.refused or Outcome.CONFLICT in recorded.outcomes:
+            await self._parts.threads.run(self._finish, sender, tally, taken, recorded)
+        else:
+            self._finish(sender, tally, taken, recorded)
+
+    def _record_body(self, sender: "_Sender", tally: Tally, request: falcon.Request, body: bytes) -> None:
+        """Record a whole body in a thread."""
+        self._record_parts(sender, tally, [formats.part_of(request, body)])
+
+    def _record_parts(self, sender: "_Sender", tally: Tally, parts: Iterable[formats.Part]) -> None:
+        """Record each part in a transaction of its own, in a thread."""
+        for part in parts:
+            taken = intake.take(part, tally.events, self._parts.clock())
+            recorded = None
+            if taken.facts:
+                prepared = ledger.prepare(taken.facts)
+                condition = may_write([sender.credentials], self._parts.clock())
+                try:
+                    with self._parts.connection() as database:
+                        recorded = ledger.record_prepared(database, sender.workspace_id, prepared, condition)
+                except ConditionError as error:
+                    sender.check()
+                    raise _being_changed() from error
+                self._parts.appended()
+            self._finish(sender, tally, taken, recorded)
+
+    def _finish(self, sender: "_Sender", tally: Tally, taken: intake.Intake, recorded: Recorded | None) -> None:
+        """Keep why events of a part were refused, and count it; in a thread, unless nothing was refused."""
+        if recorded is None:  # there was nothing to append
+            sender.check()
+            with self._parts.connection() as database:
+                recorded = ledger.record(database, sender.workspace_id, [])
+        refused = taken.with_conflicts(recorded.outcomes)
+        if refused:
+            with self._parts.connection() as database:
+                rejections.keep(database, sender.workspace_id, [rejection for _, rejection in refused])
+        accepted, duplicates = (recorded.outcomes.count(each) for each in (Outcome.ACCEPTED, Outcome.DUPLICATE))
+        self._parts.measurements.recorded(accepted, duplicates, len(refused))
+        rejected = [Rejected(index, each.id, each.code, each.error) for index, each in refused]
+        tally.add(accepted, duplicates, rejected, recorded.position)
+
+
+def _parse(request: falcon.Request) -> Asked:
+    return asked(query(request, (WORKSPACE,)), every=False)
+
+
+def _being_changed() -> UnavailableError:
+    return UnavailableError("Who may write here is being changed, please try again")
+
+
+class _Sender:
+    """Who sends a post, and to which workspace."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        request: falcon.Request,
+        response: falcon.Response,
+        credentials: Credentials,
+        wanted: Asked,
+    ) -> None:
+        self.credentials = credentials
+        self.workspace_id = wanted.workspace_id or 0
+        self.checked = False
+        self._parts = parts
+        self._request = request
+        self._response = response
+        self._wanted = wanted
+
+    def sends_little(self) -> bool:
+        """Return whether the body is small enough for the event loop, and the append can decide who may write.
+
+        So it can for a key that is not counted, with a workspace that is named. A body that is larger is read only
+        after the sender was checked.
+        """
+        length = self._request.content_length
+        return (
+            self.credentials.prefix is not None
+            and self._parts.authentication.rate_limit is None
+            and self._wanted.workspace_id is not None
+            and length is not None
+            and length <= MAX_SMALL_BYTES
+            and self._request.get_header("Expect") is None
+            and self._request.get_header("Content-Encoding") is None
+            and not (self._request.content_type or "").lower().startswith(ndjson.MEDIA_TYPE)
+        )
+
+    def check(self) -> None:
+        """Ask who is calling; raise UnauthenticatedError or AccessDeniedError where they may not write there now."""
+        authentication = self._parts.authentication
+        with self._parts.connection() as database:
+            found, workspaces = check(database, self.credentials, self._wanted)
+        caller = authentication.identify(self.credentials, found)
+        self.admitted()
+        require(caller, "write")
+        if not workspaces:
+            raise AccessDeniedError
+        self.workspace_id = self._request.context.workspace = workspaces[0]
+        self._wanted = Asked(self.workspace_id)
+
+    def admitted(self) -> None:
+        """Note, once, that the sender is who they say."""
+        if not self.checked:
+            self.checked = True
+            self._parts.authentication.note(self._request, self._response, self.credentials)

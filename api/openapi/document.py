@@ -1,0 +1,446 @@
+"""What the service answers, as OpenAPI 3.1 says it; events and metrics are taken from where they are declared."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any, get_args
+
+import msgspec
+
+from api.answers import analytics, explain, feed
+from api.answers.question import STATUSES
+from api.auth.authentication import COOKIE, HEADER
+from api.http.headers import REQUEST_ID
+from api.ingest import cloudevents, formats, ndjson
+from domain.api_keys import SCOPES
+from domain.events import EVENTS, MAX_ID, Code, ProspectEvent
+from projections.journeys.calendar import Interval
+from projections.journeys.explanation import EXPLAINED
+from projections.metrics import METRICS, Derived, Metric, Shown, reply_time_in_words
+from projections.queries.caller import ALL
+
+_Json = dict[str, Any]
+
+_ID: _Json = {"type": "integer", "minimum": 1, "maximum": MAX_ID}
+_COUNT: _Json = {"type": "integer", "minimum": 0}
+_TEXT: _Json = {"type": "string"}
+_WORD: _Json = {"type": "string", "minLength": 1}
+_INSTANT: _Json = {"type": "string", "format": "date-time"}
+_DAY: _Json = {
+    "type": "string",
+    "format": "date",
+    "pattern": "^(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$",
+}
+_USER: _Json = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^/\u0000-\u001f\u007f]+$"}
+_READING, _WRITING, _ACCESS = "Reading", "Writing", "Access"
+
+
+def _ref(name: str) -> _Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(properties: _Json, optional: Sequence[str] = (), **more: object) -> _Json:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required, **more}
+
+
+def _list(of: _Json, **more: object) -> _Json:
+    return {"type": "array", "items": of, **more}
+
+
+def _or_null(of: _Json) -> _Json:
+    return {"anyOf": [of, {"type": "null"}]}
+
+
+def _query(name: str, schema: _Json, text: str, *, required: bool = False) -> _Json:
+    return {"name": name, "in": "query", "description": text, "schema": schema, "required": required}
+
+
+def _one_of(words: Sequence[str], default: str | None = None) -> _Json:
+    return {"type": "string", "enum": list(words)} | ({"default": default} if default else {})
+
+
+_ONE_WORKSPACE = _query("workspace_id", _ID, "the workspace; without it, the user's current one")
+_WORKSPACE = _query(
+    "workspace_id",
+    {"anyOf": [_ID, {"const": ALL}]},
+    "the workspace, or ALL that the user is linked to; without it, the user's current one",
+)
+_MIN_POSITION = _query(
+    "min_position",
+    {"type": "integer", "minimum": 0, "maximum": MAX_ID},
+    "one workspace only: the answer includes every event up to this position of its log, or is a 503 after 5 s",
+)
+_PERIOD = [
+    _query("start_date", _DAY, "the first day of the period, in the time zone"),
+    _query("end_date", _DAY, "the last day of the period, included"),
+    _query("timezone", {**_WORD, "default": "UTC"}, "an IANA time zone, in exact case, such as Europe/Berlin"),
+    _query(
+        "dated",
+        _one_of(("event", "first_touch"), "event"),
+        "whether each contribution counts when it happened, or all of a journey's at its first outbound touch",
+    ),
+]
+_FILTERS = [
+    _query("campaign_id", _list(_ID, minItems=1), "only these campaigns; may be repeated"),
+    _query("status", _list(_one_of(STATUSES), minItems=1), "only campaigns of these statuses; may be repeated"),
+]
+_INCLUDE = _query("include", _one_of(("extended",)), "more metrics behind the nine")
+_FORMAT = _query("format", _one_of(("json", "csv")), "the form of the answer; stands over Accept")
+_QUESTION = [_WORKSPACE, _MIN_POSITION, *_FILTERS, *_PERIOD, _INCLUDE, _FORMAT]
+
+_FRESH = {
+    "X-Lag": {"description": "how many events the log holds that the answer does not include", "schema": _COUNT},
+    "X-Position": {"description": "the position up to which it includes them (one workspace)", "schema": _COUNT},
+}
+_TAG = {"ETag": {"description": "weak; with If-None-Match an unchanged answer is a 304", "schema": _TEXT}}
+_PROBLEMS = {
+    "400": "a parameter, a header or the body is malformed; names it and what is expected",
+    "401": "no credentials, an invalid or expired session, an invalid API key",
+    "403": "the workspace is not linked or does not exist, there is no current one, or the scope is missing",
+    "404": "there is no such thing",
+    "405": "not with this method",
+    "408": "the body does not come",
+    "409": "as things are, that can't be",
+    "413": "the body is too large",
+    "414": "the request line is too long",
+    "415": "the body is of a type that is not taken",
+    "429": "the key has made too many requests; Retry-After tells when it may go on",
+    "431": "the header fields are too large",
+    "500": "our fault; carries the request's id",
+    "503": "not now, but soon: Retry-After",
+}
+_ALWAYS = ("400", "401", "403", "405", "414", "429", "431", "500", "503")
+
+
+def _problems(*more: str) -> _Json:
+    return {
+        status: {"description": _PROBLEMS[status], "content": {"application/json": {"schema": _ref("Problem")}}}
+        for status in sorted({*_ALWAYS, *more})
+    }
+
+
+def _get(text: str, parameters: Sequence[_Json], schema: _Json, *more: str, table: bool = False) -> _Json:
+    content: _Json = {"application/json": {"schema": schema}}
+    if table:
+        content["text/csv"] = {"schema": _TEXT}
+    headers = {**_TAG, **(_FRESH if _MIN_POSITION in parameters else {})}
+    return {
+        "get": {
+            "tags": [_READING],
+            "summary": text,
+            "parameters": list(parameters),
+            "responses": {
+                "200": {"description": "the answer", "headers": headers, "content": content},
+                "304": {"description": "unchanged since the answer with this tag"},
+                **_problems(*more),
+            },
+        }
+    }
+
+
+def _change(text: str, parameters: Sequence[_Json], body: _Json | None, done: _Json, *more: str) -> _Json:
+    change: _Json = {
+        "tags": [_ACCESS],
+        "summary": text,
+        "parameters": list(parameters),
+        "responses": {**done, **_problems(*more)},
+    }
+    if body is not None:
+        change["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    return change
+
+
+_NO_CONTENT = {"204": {"description": "done, also where it already was so"}}
+
+
+def _metric(metric: Metric) -> _Json:
+    if not isinstance(metric.rule, Derived):
+        return _or_null(_COUNT)
+    return _or_null(_TEXT if metric.rule.function is reply_time_in_words else {"type": "number", "minimum": 0})
+
+
+def _schemas() -> _Json:
+    _, events = msgspec.json.schema_components(EVENTS, ref_template="#/components/schemas/{name}")
+    for event in EVENTS:
+        schema = events[event.__name__]
+        schema["properties"] = {
+            "id": schema["properties"].pop("id"),
+            "type": {"const": event.__name__},
+            **schema["properties"],
+            "occurred_at": {**_INSTANT, "description": "RFC 3339 with an offset; digits behind milliseconds are cut"},
+        }
+        schema["required"] = ["type", *schema["required"]]
+        if issubclass(event, ProspectEvent):
+            schema["properties"]["prospect_id"] = {"anyOf": [schema["properties"]["prospect_id"], {"type": "integer"}]}
+    shown = {metric.name: _metric(metric) for metric in METRICS if metric.shown != Shown.NEVER}
+    extended = [metric.name for metric in METRICS if metric.shown == Shown.EXTENDED]
+    campaign = {"id": _ID, "name": _WORD, "status": _one_of(STATUSES), "workspace_id": _ID}
+    row = _object({"start": _INSTANT, "analytics": _ref("Analytics")})
+    return {
+        **events,
+        "Event": {"oneOf": [_ref(event.__name__) for event in EVENTS]},
+        "Analytics": _object(shown, extended, additionalProperties=False),
+        "Campaign": _object({**campaign, "analytics": _ref("Analytics")}),
+        "CampaignSeries": _object({**campaign, "series": _list(row)}),
+        "Bucket": row,
+        "Problem": _object(
+            {
+                "error": _TEXT,
+                "details": _list(_object({"field": _TEXT, "error": _TEXT})),
+                "request_id": _TEXT,
+                "workspace_id": _or_null(_ID),
+                "accepted": _COUNT,
+                "duplicates": _COUNT,
+                "rejected": _list(_ref("Rejected")),
+                "rejected_total": _COUNT,
+                "position": _COUNT,
+            },
+            (
+                "details",
+                "request_id",
+                "workspace_id",
+                "accepted",
+                "duplicates",
+                "rejected",
+                "rejected_total",
+                "position",
+            ),
+        ),
+        "Rejected": _object({"index": _COUNT, "id": _or_null(_TEXT), "code": _one_of(get_args(Code)), "error": _TEXT}),
+        "Recorded": _object(
+            {
+                "workspace_id": _ID,
+                "accepted": _COUNT,
+                "duplicates": _COUNT,
+                "rejected": _list(_ref("Rejected")),
+                "rejected_total": _COUNT,
+                "position": _COUNT,
+            },
+            ("rejected_total",),
+        ),
+        "Key": _object(
+            {
+                "prefix": _WORD,
+                "name": _TEXT,
+                "scopes": _list(_one_of(SCOPES)),
+                "created_at": _INSTANT,
+                "expires_at": _or_null(_INSTANT),
+                "last_used_at": _or_null(_INSTANT),
+            }
+        ),
+    }
+
+
+def _reading() -> _Json:
+    dashboard = "/api/v1/dashboard/campaign-analytics/"
+    explained = {"id": _TEXT, "source": _TEXT, "type": _WORD, "occurred_at": _INSTANT, "position": _ID}
+    series = {"interval": _one_of(get_args(Interval)), "timezone": _WORD}
+    values = {"step": _or_null(_COUNT), **{name: _or_null(_WORD) for name in ("variant", "sender", "channel")}}
+    about = {"timezone": _or_null(_WORD), "language": _or_null(_WORD)}
+    about |= {"created_at": _or_null(_INSTANT), "updated_at": _or_null(_INSTANT), "prospect_count": _or_null(_COUNT)}
+    campaign = {"id": _ID, "name": _WORD, "status": _one_of(STATUSES), "workspace_id": _ID}
+    fact = {"position": _ID, "recorded_at": _INSTANT, "error": _TEXT}
+    rejection = {"at": _INSTANT, "id": _or_null(_TEXT), "source": _or_null(_TEXT)}
+    rejection |= {"code": _one_of(get_args(Code)), "error": _TEXT}
+    limit = {"type": "integer", "minimum": 1, "maximum": feed.MOST}
+    return {
+        dashboard: _get(
+            "Each campaign with its numbers",
+            _QUESTION,
+            _object({"campaigns": _list(_ref("Campaign"))}),
+            table=True,
+        ),
+        f"{dashboard}summary/": _get(
+            "All matching campaigns as one",
+            _QUESTION,
+            _object({"workspaces": _COUNT, "campaigns": _COUNT, "analytics": _ref("Analytics")}),
+            table=True,
+        ),
+        f"{dashboard}timeseries/": _get(
+            "The numbers by hour, day, week or month",
+            [
+                *_QUESTION,
+                _query("interval", _one_of(get_args(Interval), "day"), "how long a bucket is"),
+                _query("per", _one_of(("campaign",)), "a series for each campaign, instead of one for all"),
+            ],
+            {
+                "oneOf": [
+                    _object({**series, "series": _list(_ref("Bucket"))}),
+                    _object({**series, "campaigns": _list(_ref("CampaignSeries"))}),
+                ]
+            },
+            table=True,
+        ),
+        f"{dashboard}breakdown/": _get(
+            "The numbers by what they belong to",
+            [*_QUESTION, _query("by", _one_of(list(analytics.BREAKDOWNS), "step"), "the values that make a row")],
+            _object(
+                {
+                    "by": _list(_one_of(list(values))),
+                    "rows": _list(_object({**values, "analytics": _ref("Analytics")}, list(values))),
+                }
+            ),
+            table=True,
+        ),
+        f"{dashboard}{{campaign_id}}/explain/": _get(
+            "Why a number is what it is",
+            [
+                {"name": "campaign_id", "in": "path", "required": True, "schema": _ID},
+                _ONE_WORKSPACE,
+                _MIN_POSITION,
+                *_PERIOD,
+                _query("metric", _one_of(list(EXPLAINED)), "the number", required=True),
+                _query("limit", {**limit, "maximum": explain.MOST, "default": explain.USUAL}, "so many at a time"),
+                _query("cursor", _WORD, "what the last page said is next"),
+            ],
+            _object(
+                {
+                    "metric": _one_of(list(EXPLAINED)),
+                    "value": _COUNT,
+                    "contributions": _list(
+                        _object(
+                            {
+                                "prospect_id": _WORD,
+                                "at": _INSTANT,
+                                "value": _COUNT,
+                                "events": _list(_object(explained)),
+                            }
+                        )
+                    ),
+                    "next": _or_null(_WORD),
+                }
+            ),
+            "404",
+        ),
+        "/api/v1/campaigns/": _get(
+            "The campaigns themselves",
+            [_WORKSPACE, _MIN_POSITION, *_FILTERS, _FORMAT],
+            _object({"campaigns": _list(_object({**campaign, **about}))}),
+            table=True,
+        ),
+        "/api/v1/events/": _get(
+            "The log itself: keep `position` and give it as `after`, and nothing is missed or seen twice",
+            [
+                _ONE_WORKSPACE,
+                _query(
+                    "after", {"type": "integer", "minimum": 0, "maximum": MAX_ID, "default": 0}, "the last position"
+                ),
+                _query("limit", {**limit, "default": feed.MOST}, "so many at a time"),
+            ],
+            _object({"events": _list(_object(fact, ("error",))), "position": _COUNT, "head": _COUNT}),
+        ),
+        "/api/v1/events/rejections/": _get(
+            "The latest events that were refused, newest first",
+            [_ONE_WORKSPACE],
+            _object({"rejections": _list(_object(rejection))}),
+        ),
+    }
+
+
+def _writing() -> _Json:
+    recorded = {"application/json": {"schema": _ref("Recorded")}}
+    events = _object({"events": _list(_ref("Event"), maxItems=formats.MAX_EVENTS)}, additionalProperties=False)
+    return {
+        "tags": [_WRITING],
+        "summary": "Tell what has happened, each fact once whatever is sent how often",
+        "parameters": [_ONE_WORKSPACE],
+        "requestBody": {
+            "required": True,
+            "description": "at most 10,000 events and 5 MiB, but for lines; may come with Content-Encoding: gzip",
+            "content": {
+                "application/json": {"schema": {"oneOf": [_ref("Event"), events]}},
+                ndjson.MEDIA_TYPE: {"schema": {**_TEXT, "description": "one event a line, any number"}},
+                cloudevents.STRUCTURED: {"schema": {"type": "object", "description": "CloudEvents 1.0"}},
+                cloudevents.BATCH: {"schema": _list({"type": "object"}, description="CloudEvents 1.0")},
+            },
+        },
+        "responses": {
+            "200": {"description": "all are on disk", "content": recorded},
+            "207": {"description": "some were rejected, the others are on disk", "content": recorded},
+            **_problems("408", "413", "415"),
+            "422": {"description": "all were rejected", "content": recorded},
+        },
+    }
+
+
+def _access() -> _Json:
+    user = {"name": "user", "in": "path", "required": True, "schema": _USER}
+    workspace = {"name": "workspace", "in": "path", "required": True, "schema": _ID}
+    prefix = {"name": "prefix", "in": "path", "required": True, "schema": {**_WORD, "pattern": "^[^/]+$"}}
+    scopes = _list(_one_of([scope for scope in SCOPES if scope != "admin"]), minItems=1)
+    wanted = {"name": {**_TEXT, "maxLength": 256}, "scopes": scopes, "expires_at": _or_null(_INSTANT)}
+    known = {"user": _USER, "linked_workspaces": _list(_ID), "current_workspace": _or_null(_ID)}
+    issued = {"allOf": [_ref("Key"), _object({"key": _WORD})]}
+    path = "/api/v1/access/users/{user}/"
+
+    def shown(text: str, schema: _Json) -> _Json:
+        content = {"application/json": {"schema": schema}}
+        return {"get": _change(text, [user], None, {"200": {"description": "the answer", "content": content}})}
+
+    return {
+        path: shown("Who a user is", _object({**known, "keys": _list(_ref("Key"))})),
+        f"{path}workspaces/{{workspace}}/": {
+            "put": _change("Link a workspace", [user, workspace], None, _NO_CONTENT),
+            "delete": _change("Unlink a workspace", [user, workspace], None, _NO_CONTENT),
+        },
+        f"{path}current-workspace/": {
+            "put": _change(
+                "Choose the current workspace",
+                [user],
+                _object({"workspace_id": _ID}, additionalProperties=False),
+                _NO_CONTENT,
+                *("408", "409", "413", "415"),
+            )
+        },
+        f"{path}keys/": {
+            "post": _change(
+                "Issue an API key, which is shown this once",
+                [user],
+                _object(wanted, list(wanted), additionalProperties=False),
+                {"201": {"description": "the key", "content": {"application/json": {"schema": issued}}}},
+                *("408", "413", "415"),
+            )
+        },
+        f"{path}keys/{{prefix}}/": {"delete": _change("Revoke a key", [user, prefix], None, _NO_CONTENT, "404")},
+        f"{path}history/": shown(
+            "Who could see what, since when", _object({"user": _USER, "history": _list({"type": "object"})})
+        ),
+    }
+
+
+def _health() -> _Json:
+    def open_to_all(text: str, content: _Json, problem: _Json | None = None) -> _Json:
+        responses: _Json = {"200": {"description": text, "content": content}, **(problem or {})}
+        return {"get": {"tags": ["Health"], "summary": text, "security": [], "responses": responses}}
+
+    json = {"application/json": {"schema": {"type": "object"}}}
+    away = {"503": {"description": "the database does not answer, or is of another version", "content": json}}
+    return {
+        "/healthz": open_to_all("the process lives", json),
+        "/readyz": open_to_all("the database answers, and is of this version", json, away),
+        "/metrics": open_to_all("measurements for Prometheus", {"text/plain": {"schema": _TEXT}}),
+    }
+
+
+def document() -> _Json:
+    """Return the OpenAPI document; its paths are also taken without the slash at the end."""
+    paths = _reading() | _access() | _health()
+    paths["/api/v1/events/"]["post"] = _writing()
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "campaign-analytics",
+            "version": version("campaign-analytics"),
+            "description": "Tells a sales team, exactly and at once, how its outreach is doing. "
+            f"Every answer carries {REQUEST_ID}. An unknown parameter is a 400 that names it.",
+        },
+        "security": [{"key": []}, {"session": []}],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": HEADER, "description": "`<prefix>.<secret>`"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "a session; only reads"},
+            },
+        },
+    }

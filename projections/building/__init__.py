@@ -1,0 +1,1 @@
+"""How read models come about: logs are folded into rows, live by the projector and anew by a replay."""

@@ -1,0 +1,147 @@
+"""Generations of read rows: which one is live, which are being built under a lease, and which are swept away.
+
+Whoever builds a generation holds a lease of it. Once the lease has run out it can't be had again, so a sweep may
+delete the rows, and a builder that slept for too long finds out before it puts half of them in the live ones' place.
+"""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from psycopg.sql import SQL, Literal
+
+from domain.recorder import Database, Pool
+from projections.building.fold import Rows
+from projections.metrics import FOLD_VERSION, MEASURES
+
+LEASE = "10 minutes"
+_DELETED_AT_ONCE = 20_000  # rows
+_TABLES = ("journey", "campaign_activity", "campaign")
+
+_DECLARE = SQL("INSERT INTO fold_version (version, measures) VALUES (%s, %s) ON CONFLICT (version) DO NOTHING")
+_BEGIN = SQL("""
+INSERT INTO projection (workspace_id, generation, position, fold_version, projected_at)
+VALUES (%s, %s, 0, {version}, '-infinity') ON CONFLICT (workspace_id) DO NOTHING
+""").format(version=Literal(FOLD_VERSION))
+_SWITCH = SQL("""
+UPDATE projection SET generation = %(generation)s, position = %(position)s, fold_version = {version},
+    projected_at = clock_timestamp(), replayed_at = clock_timestamp(),
+    stuck_position = NULL, stuck_topic = NULL, stuck_reason = NULL
+WHERE workspace_id = %(workspace_id)s
+""").format(version=Literal(FOLD_VERSION))
+# Rows and position are lost together or not at all, so nothing needs to wait for the disk here.
+NO_WAIT_FOR_DISK = SQL("SET LOCAL synchronous_commit = off")
+
+_REGISTER = SQL("""
+INSERT INTO spare_generation (workspace_id, generation, leased_until)
+VALUES (%s, %s, clock_timestamp() + {lease}::interval)
+""").format(lease=Literal(LEASE))
+_LEASED = SQL("workspace_id = %(workspace_id)s AND generation = %(generation)s AND leased_until > clock_timestamp()")
+_EXTEND = SQL("""
+UPDATE spare_generation SET leased_until = clock_timestamp() + {lease}::interval, folded = %(folded)s, upto = %(upto)s
+WHERE {leased}
+""").format(lease=Literal(LEASE), leased=_LEASED)
+# Holders don't exclude one another, nor an extension; a sweep skips what is held.
+_HOLD = SQL("SELECT FROM spare_generation WHERE {leased} FOR KEY SHARE").format(leased=_LEASED)
+_TAKE = SQL("DELETE FROM spare_generation WHERE {leased}").format(leased=_LEASED)
+_EXPIRE = SQL("""
+UPDATE spare_generation SET leased_until = '-infinity' WHERE workspace_id = %s AND generation = %s
+""")
+_RETIRE = SQL("INSERT INTO spare_generation (workspace_id, generation, leased_until) VALUES (%s, %s, '-infinity')")
+_CLAIM_EXPIRED = SQL("""
+UPDATE spare_generation AS s SET leased_until = '-infinity'
+FROM (
+    SELECT workspace_id, generation FROM spare_generation
+    WHERE leased_until < clock_timestamp() FOR UPDATE SKIP LOCKED
+) AS e
+WHERE s.workspace_id = e.workspace_id AND s.generation = e.generation
+RETURNING s.workspace_id, s.generation
+""")
+_UNREGISTER = SQL("DELETE FROM spare_generation WHERE workspace_id = %s AND generation = %s")
+_DELETE_SOME = {
+    table: SQL("""
+DELETE FROM {table} WHERE ctid IN (
+    SELECT ctid FROM {table} WHERE workspace_id = %(workspace_id)s AND generation = %(generation)s LIMIT {limit}
+) AND workspace_id = %(workspace_id)s
+""").format(table=SQL(table), limit=Literal(_DELETED_AT_ONCE))
+    for table in _TABLES
+}
+_SWITCH_AT_ONCE = SQL("WITH {deleted} {switch}").format(
+    deleted=SQL(", ").join(
+        SQL("{name} AS (DELETE FROM {table} WHERE workspace_id = %(workspace_id)s AND generation = %(old)s)").format(
+            name=SQL(f"old_{table}"), table=SQL(table)
+        )
+        for table in _TABLES
+    ),
+    switch=_SWITCH,
+)
+
+
+class SupersededError(Exception):
+    """The lease ran out, or what is set aside changed: the live rows were not touched, and it can be begun again."""
+
+    def __str__(self) -> str:
+        """Say so."""
+        return str(self.__doc__)
+
+
+def new_generation() -> int:
+    """Return a random number that names a generation of read rows; it fits a bigint."""
+    return secrets.randbits(63)
+
+
+def declare(database: Database) -> None:
+    """Make known what this version of the fold sums, before it writes any rows."""
+    database.execute(_DECLARE, (FOLD_VERSION, [measure.name for measure in MEASURES]))
+
+
+def begin(database: Database, workspace_id: int) -> None:
+    """Let a workspace have a projection, of nothing yet, where it has none."""
+    database.execute(_BEGIN, (workspace_id, new_generation()))
+
+
+@contextmanager
+def spare_rows(database: Database, workspace_id: int) -> Iterator[Rows]:
+    """Lend a generation that nobody reads; whatever of it is not live at the end may be swept away."""
+    rows = Rows(workspace_id, new_generation())
+    database.execute(_REGISTER, rows)
+    try:
+        yield rows
+    finally:
+        if not database.broken:
+            database.execute(_EXPIRE, rows)
+
+
+def extend(database: Database, rows: Rows, folded: int, upto: int) -> None:
+    """Extend the lease of a generation, and tell how many events of how many are in it; raise SupersededError."""
+    if database.execute(_EXTEND, {**rows._asdict(), "folded": folded, "upto": upto}).rowcount != 1:
+        raise SupersededError
+
+
+def hold(database: Database, rows: Rows) -> None:
+    """Keep a generation from being swept until the end of the transaction; raise SupersededError."""
+    if database.execute(_HOLD, rows._asdict()).rowcount != 1:
+        raise SupersededError
+
+
+def switch(database: Database, rows: Rows, old_generation: int, position: int) -> None:
+    """Make a leased generation the live one, in a transaction that has locked the projection; raise SupersededError."""
+    if database.execute(_TAKE, rows._asdict()).rowcount != 1:
+        raise SupersededError
+    database.execute(_RETIRE, (rows.workspace_id, old_generation))
+    database.execute(_SWITCH, {**rows._asdict(), "position": position})
+
+
+def switch_at_once(database: Database, rows: Rows, old_generation: int, position: int) -> None:
+    """Make a generation that was written in this same transaction the live one, and delete the old one's few rows."""
+    database.execute(_SWITCH_AT_ONCE, {**rows._asdict(), "position": position, "old": old_generation})
+
+
+def sweep(pool: Pool) -> None:
+    """Delete, in small steps, the read rows of generations that nobody reads or builds any more."""
+    with pool.connection() as database:
+        for workspace_id, generation in database.execute(_CLAIM_EXPIRED).fetchall():
+            for delete in _DELETE_SOME.values():
+                while database.execute(delete, {"workspace_id": workspace_id, "generation": generation}).rowcount:
+                    pass
+            database.execute(_UNREGISTER, (workspace_id, generation))

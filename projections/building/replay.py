@@ -1,0 +1,323 @@
+"""Rebuild a workspace's read models from its log beside the live ones, and put them in their place at one stroke.
+
+Readers see the old rows until that commit and the new ones after it, writers never wait, and a replay that is
+interrupted anywhere leaves the old rows alive; what it has left behind is deleted by the next one.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from threading import Event
+from typing import NamedTuple
+
+from psycopg import IsolationLevel, OperationalError
+from psycopg.sql import SQL, Literal
+from psycopg_pool import PoolClosed
+
+from domain import ledger
+from domain.recorder import Database, Pool, head_of
+from projections.building import generations, replay_by_parts, set_aside
+from projections.building.batch import FoldError, sort
+from projections.building.fold import Rows, fold
+from projections.building.generations import SupersededError
+from projections.building.replay_by_parts import Building, Hands
+from projections.metrics import FOLD_VERSION, MEASURES
+
+NEARLY_THERE = 2_000  # events that the last step, which holds the projector up, may have to fold
+CATCH_UP = 20_000  # events folded at once of what has come meanwhile
+TOGETHER = 50_000  # events of small workspaces that are one piece of work
+LOOK_SECONDS = 5.0  # for workspaces that an older version has folded, and for rows to be swept
+RETRY_SECONDS = 60.0  # a workspace that can't be rebuilt is tried again
+
+logger = logging.getLogger(__name__)
+
+_WORKSPACES = SQL("SELECT workspace_id, head FROM log_head WHERE workspace_id > 0 AND head > 0 ORDER BY workspace_id")
+_LOCK = SQL("SELECT generation, position FROM projection WHERE workspace_id = %s FOR UPDATE")
+_OLDER = SQL("""
+SELECT p.workspace_id FROM projection AS p JOIN log_head AS h USING (workspace_id)
+WHERE p.fold_version < {version} AND p.workspace_id <> ALL(%s::bigint[]) AND NOT EXISTS (
+    SELECT FROM spare_generation AS s WHERE s.workspace_id = p.workspace_id AND s.leased_until > clock_timestamp()
+)
+ORDER BY h.head LIMIT 1
+""").format(version=Literal(FOLD_VERSION))
+_LIVE = SQL("SELECT generation, position, fold_version FROM projection WHERE workspace_id = %s")
+# Both in one snapshot, and either way round, so a row too many is seen as well as a row too few.
+_DIFFERENT_CAMPAIGNS = SQL("""
+SELECT coalesce(a.campaign_id, b.campaign_id), a.name, a.status, a.totals, b.name, b.status, b.totals
+FROM (SELECT * FROM campaign WHERE workspace_id = %(workspace_id)s AND generation = %(live)s) AS a
+FULL JOIN (SELECT * FROM campaign WHERE workspace_id = %(workspace_id)s AND generation = %(rebuilt)s) AS b
+    USING (workspace_id, campaign_id)
+WHERE (a.about, a.name, a.status, a.totals, a.facts) IS DISTINCT FROM (b.about, b.name, b.status, b.totals, b.facts)
+ORDER BY 1
+""")
+_DIFFERENT_DAYS = SQL("""
+SELECT coalesce(a.campaign_id, b.campaign_id), date '1970-01-01' + coalesce(a.day, b.day)
+FROM (SELECT * FROM campaign_activity WHERE workspace_id = %(workspace_id)s AND generation = %(live)s) AS a
+FULL JOIN (SELECT * FROM campaign_activity WHERE workspace_id = %(workspace_id)s AND generation = %(rebuilt)s) AS b
+    USING (workspace_id, campaign_id, day)
+WHERE (a.sums, a.quarters) IS DISTINCT FROM (b.sums, b.quarters)
+ORDER BY 1, 2
+""")
+_DIFFERENT_JOURNEYS = SQL("""
+SELECT coalesce(a.campaign_id, b.campaign_id), coalesce(a.prospect_id, b.prospect_id)
+FROM (SELECT * FROM journey WHERE workspace_id = %(workspace_id)s AND generation = %(live)s) AS a
+FULL JOIN (SELECT * FROM journey WHERE workspace_id = %(workspace_id)s AND generation = %(rebuilt)s) AS b
+    USING (workspace_id, campaign_id, prospect_id)
+WHERE (a.facts, a.details) IS DISTINCT FROM (b.facts, b.details)
+ORDER BY 1, 2
+""")
+
+Progress = Callable[[int], object]  # told of so many more events folded
+_Connect = Callable[[], AbstractContextManager[Database]]
+
+
+class Failure(NamedTuple):
+    """A workspace that keeps its old rows, and the fact that can't be folded."""
+
+    workspace_id: int
+    position: int
+    reason: str
+
+
+def workspaces(pool: Pool) -> list[tuple[int, int]]:
+    """Return each workspace that has a log, with the log's head."""
+    with pool.connection() as database:
+        return [(workspace_id, head) for workspace_id, head in database.execute(_WORKSPACES)]
+
+
+def replay_all(pool: Pool, heads: Iterable[tuple[int, int]], progress: Progress, hands: Hands) -> Iterator[Failure]:
+    """Replay workspaces, given with their heads, and yield those that can't be; small ones many at a time."""
+    small: list[list[tuple[int, int]]] = []
+    large = []
+    gathered = TOGETHER
+    for workspace_id, head in heads:
+        if head > NEARLY_THERE:
+            large.append(workspace_id)
+            continue
+        if gathered >= TOGETHER:
+            small.append([])
+            gathered = 0
+        small[-1].append((workspace_id, head))
+        gathered += max(head, TOGETHER // 500)
+    for events, failures in hands.map(_replay_group, [(hands.connect, group) for group in small]):
+        progress(events)
+        yield from failures
+    for workspace_id in large:
+        try:
+            replay(pool, workspace_id, progress, hands)
+        except FoldError as error:
+            yield Failure(workspace_id, error.position, error.reason)
+
+
+def replay(
+    pool: Pool, workspace_id: int, progress: Progress, hands: Hands | None = None, *, taken_back: int | None = None
+) -> int:
+    """Rebuild a workspace's read models from its log; return the position that they include.
+
+    With `taken_back` the fact at that position is no longer set aside. Raises FoldError, the old rows still alive,
+    where a fact can't be folded, and SupersededError.
+    """
+    with pool.connection() as database:
+        generations.declare(database)
+        if head_of(database, workspace_id) <= NEARLY_THERE:
+            return _replay_at_once(database, workspace_id, progress, taken_back)
+        aside = set_aside.positions(database, workspace_id)
+        with generations.spare_rows(database, workspace_id) as rows:
+            building = Building(database, rows, aside - {taken_back}, progress)
+            position = _build(hands or Hands(pool.connection), building)
+            with database.transaction():
+                old_generation, old_position = _locked(database, workspace_id)
+                if set_aside.positions(database, workspace_id) != aside:
+                    raise SupersededError
+                upto = max(old_position, head_of(database, workspace_id))
+                position = _catch_up(building, position, upto)
+                generations.switch(database, rows, old_generation, position)
+                if taken_back is not None:
+                    set_aside.remove(database, workspace_id, taken_back)
+    return position
+
+
+def verify(pool: Pool, workspace_id: int, progress: Progress, hands: Hands | None = None) -> list[str]:
+    """Rebuild a workspace's read models, compare them with the live ones, and return the differences as lines.
+
+    Changes nothing. Raises FoldError where a fact can't be folded, and SupersededError.
+    """
+    with pool.connection() as database, generations.spare_rows(database, workspace_id) as rows:
+        _, upto, _ = _live(database, workspace_id)
+        aside = set_aside.positions(database, workspace_id)
+        building = Building(database, rows, aside, progress)
+        position = _build(hands or Hands(pool.connection), building, upto)
+        with one_snapshot(database):
+            live, upto, version = _live(database, workspace_id)
+            if version != FOLD_VERSION:
+                return [f"workspace {workspace_id}: its rows are of version {version}, this is {FOLD_VERSION}"]
+            if set_aside.positions(database, workspace_id) != aside:
+                raise SupersededError
+            _catch_up(building, position, upto)
+            compared = {"workspace_id": workspace_id, "live": live, "rebuilt": rows.generation}
+            return [
+                *(_campaign_difference(workspace_id, *row) for row in database.execute(_DIFFERENT_CAMPAIGNS, compared)),
+                *(
+                    f"workspace {workspace_id} campaign {campaign_id} day {day}: the activity differs"
+                    for campaign_id, day in database.execute(_DIFFERENT_DAYS, compared)
+                ),
+                *(
+                    f"workspace {workspace_id} campaign {campaign_id} prospect {prospect_id}: the journey differs"
+                    for campaign_id, prospect_id in database.execute(_DIFFERENT_JOURNEYS, compared)
+                ),
+            ]
+
+
+def keep_current(pool: Pool, stop: Event) -> None:
+    """Rebuild workspaces that an older version has folded, the smallest first, and sweep, until `stop` is set.
+
+    Those of a newer version are left alone. A database that is away is waited for, all else is raised.
+    """
+    failed: list[int] = []
+    waited = 0.0
+    while not stop.is_set():
+        try:
+            with pool.connection() as database:
+                older = database.execute(_OLDER, (failed,)).fetchone()
+            if older is None:
+                generations.sweep(pool)
+            else:
+                _rebuild(pool, older[0], failed, stop)
+                continue
+        except PoolClosed:
+            raise
+        except OperationalError as error:
+            logger.warning("rebuilding waits for the database: %s", error)
+        stop.wait(LOOK_SECONDS)
+        waited += LOOK_SECONDS
+        if waited >= RETRY_SECONDS:
+            failed, waited = [], 0.0
+
+
+class _StoppedError(Exception):
+    """The program is to end."""
+
+
+def _rebuild(pool: Pool, workspace_id: int, failed: list[int], stop: Event) -> None:
+    def go_on(_: int) -> None:
+        if stop.is_set():
+            raise _StoppedError
+
+    try:
+        position = replay(pool, workspace_id, go_on)
+    except _StoppedError:
+        logger.info("rebuilding workspace %s was interrupted; it is begun again at the next start", workspace_id)
+    except FoldError as error:
+        logger.error(  # noqa: TRY400 (it is no bug of ours, and the fact is named)
+            "workspace %s stays at an older version of the fold: %s", workspace_id, error
+        )
+        failed.append(workspace_id)
+    except SupersededError as error:
+        logger.warning("workspace %s is to be rebuilt again: %s", workspace_id, error)
+    else:
+        logger.info("workspace %s was rebuilt up to position %s", workspace_id, position)
+
+
+def _replay_group(work: tuple[_Connect, list[tuple[int, int]]]) -> tuple[int, list[Failure]]:
+    """Replay small workspaces; return how many events they have, and which of them can't be."""
+    connect, group = work
+    failures = []
+    with connect() as database:
+        generations.declare(database)
+        for workspace_id, _ in group:
+            try:
+                _replay_at_once(database, workspace_id, lambda _: None)
+            except FoldError as error:
+                failures.append(Failure(workspace_id, error.position, error.reason))
+    return sum(head for _, head in group), failures
+
+
+def _replay_at_once(database: Database, workspace_id: int, progress: Progress, taken_back: int | None = None) -> int:
+    """Rebuild a small workspace in one transaction, for which its projector waits."""
+    rows = Rows(workspace_id, generations.new_generation())
+    with database.transaction():
+        database.execute(generations.NO_WAIT_FOR_DISK)
+        old_generation, old_position = _locked(database, workspace_id)
+        aside = set_aside.positions(database, workspace_id) - {taken_back}
+        upto = max(old_position, head_of(database, workspace_id))
+        log = ledger.read(database, workspace_id, after=0, upto=upto, limit=upto)
+        gathered = sort(log, aside)
+        fold(database, rows, gathered, empty=True)
+        position = gathered.last
+        generations.switch_at_once(database, rows, old_generation, position)
+        if taken_back is not None:
+            set_aside.remove(database, workspace_id, taken_back)
+    progress(position)
+    return position
+
+
+def _locked(database: Database, workspace_id: int) -> tuple[int, int]:
+    """Lock a workspace's projection, made here where there is none; return the live generation and its position."""
+    row = database.execute(_LOCK, (workspace_id,)).fetchone()
+    if row is None:
+        generations.begin(database, workspace_id)
+        row = database.execute(_LOCK, (workspace_id,)).fetchone()
+    assert row is not None  # it is never deleted
+    return row[0], row[1]
+
+
+def _live(database: Database, workspace_id: int) -> tuple[int, int, int]:
+    """Return the live generation, its position and its fold version; a workspace not yet projected has no rows."""
+    row = database.execute(_LIVE, (workspace_id,)).fetchone()
+    return row or (0, 0, FOLD_VERSION)
+
+
+def _build(hands: Hands, building: Building, upto: int | None = None) -> int:
+    """Fold the log into the spare rows, with no lock held, until little of it is left; return the position reached."""
+    database, workspace_id = building.database, building.rows.workspace_id
+    position = head_of(database, workspace_id) if upto is None else upto
+    replay_by_parts.rebuild(hands, building, position)
+    if upto is None:
+        while (end := head_of(database, workspace_id)) - position > NEARLY_THERE:
+            position = _catch_up(building, position, end)
+    return position
+
+
+def _catch_up(building: Building, position: int, upto: int) -> int:
+    database, rows, aside, progress = building
+    while position < upto:
+        end = min(upto, position + CATCH_UP)
+        generations.extend(database, rows, position, upto)
+        with database.transaction():
+            database.execute(generations.NO_WAIT_FOR_DISK)
+            generations.hold(database, rows)
+            log = ledger.read(database, rows.workspace_id, after=position, upto=end, limit=CATCH_UP)
+            fold(database, rows, sort(log, aside))
+        progress(end - position)
+        position = end
+    return position
+
+
+@contextmanager
+def one_snapshot(database: Database) -> Iterator[None]:
+    """Let all statements meanwhile see the same."""
+    database.isolation_level = IsolationLevel.REPEATABLE_READ
+    try:
+        with database.transaction():
+            yield
+    finally:
+        database.isolation_level = None
+
+
+def _campaign_difference(  # noqa: PLR0913 (two rows side by side)
+    workspace_id: int,
+    campaign_id: int,
+    live_name: str | None,
+    live_status: str | None,
+    live_totals: list[int] | None,
+    name: str | None,
+    status: str | None,
+    totals: list[int] | None,
+) -> str:
+    where = f"workspace {workspace_id} campaign {campaign_id}"
+    if live_totals is None or totals is None:
+        return f"{where}: is only {'in the log' if live_totals is None else 'live'}"
+    pairs = [("name", live_name, name), ("status", live_status, status)]
+    pairs += [(m.name, one, other) for m, one, other in zip(MEASURES, live_totals, totals, strict=False)]  # type: ignore[misc]
+    differing = [f"{what} is {live}, rebuilt {rebuilt}" for what, live, rebuilt in pairs if live != rebuilt]
+    return f"{where}: {'; '.join(differing) or 'what is known of it differs'}"

@@ -1,0 +1,1 @@
+"""What the numbers mean, as pure functions of events: no database, no clock."""

@@ -1,0 +1,80 @@
+"""What happened when: the sums of each campaign by quarter hours of UTC, a row a day, and how they are added up.
+
+Nearly every time zone on earth begins its days at a quarter hour, so any period of any zone is a sum of these.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import starmap
+from operator import attrgetter
+from typing import NamedTuple
+
+import numpy as np
+
+from projections.journeys import quarter_hours
+from projections.journeys.columns import Integers
+from projections.journeys.quarter_hours import QUARTERS_A_DAY, Cells
+from projections.metrics import MEASURES
+
+
+class Day(NamedTuple):
+    """A day of a campaign as it is stored; the quarter hours may be left out where only the whole day is needed."""
+
+    day: int
+    sums: bytes
+    quarters: bytes | None
+
+
+def bucketed(days: Sequence[Day], starts: Sequence[int], end: int) -> list[list[int]]:
+    """Return the sums of each stretch from one of `starts` up to the next, the last up to `end` (quarter hours).
+
+    Of each stretch they are in order of `MEASURES`. A day's quarter hours are needed only where a stretch begins or
+    ends within it.
+    """
+    bounds = np.array([*starts, end])
+    shape = (len(bounds) + 1, len(MEASURES))  # the first and the last row are what lies outside
+
+    def bucket(quarters: Integers) -> Integers:
+        return np.searchsorted(bounds, quarters, "right")
+
+    begins = np.array([each.day for each in days], np.int64) * QUARTERS_A_DAY
+    # A day's sums go to the stretch of its noon: but for what belongs to others, which is taken from there again.
+    mostly = bucket(begins + QUARTERS_A_DAY // 2)
+    rows, places, values = quarter_hours.entries([each.sums for each in days])
+    found = quarter_hours.added(shape, mostly[rows], places, values)
+    first = np.clip(np.insert(bounds, 0, begins.min(initial=0))[mostly] - begins, 0, QUARTERS_A_DAY)
+    last = np.clip(np.append(bounds, begins.max(initial=0) + QUARTERS_A_DAY)[mostly] - begins, 0, QUARTERS_A_DAY)
+    cut = np.flatnonzero((first > 0) | (last < QUARTERS_A_DAY))
+    if cut.size:
+        quarters = [_quarters(days[place]) for place in cut.tolist()]
+        others = quarter_hours.unpacked(cut, begins[cut] // QUARTERS_A_DAY, quarters, (first[cut], last[cut]))
+        found += quarter_hours.added(shape, bucket(others.quarters), others.places, others.values)
+        found -= quarter_hours.added(shape, mostly[others.owners], others.places, others.values)
+    listed: list[list[int]] = found[1:-1].tolist()
+    return listed
+
+
+def extent(days: Iterable[Day]) -> tuple[int, int] | None:
+    """Return the first and the last quarter hour in which anything happened; None where nothing has.
+
+    Where a day is given without its quarter hours, all of it counts.
+    """
+    rows = sorted(days, key=attrgetter("day"))
+    return (min(_happened(rows[0])), max(_happened(rows[-1]))) if rows else None
+
+
+def by_day(of: Cells) -> list[Day]:
+    """Return sums that are all of one owner as days."""
+    return list(starmap(Day, zip(*quarter_hours.packed(of)[1:], strict=True)))
+
+
+def _happened(day: Day) -> Iterable[int]:
+    first = day.day * QUARTERS_A_DAY
+    if day.quarters is None:
+        return range(first, first + QUARTERS_A_DAY)
+    found: list[int] = quarter_hours.unpacked([0], [day.day], [day.quarters]).quarters.tolist()
+    return found
+
+
+def _quarters(day: Day) -> bytes:
+    assert day.quarters is not None
+    return day.quarters

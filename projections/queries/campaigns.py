@@ -1,0 +1,218 @@
+"""What a dashboard asks for beyond the main answer: one statement, so one snapshot, whatever the question needs.
+
+It says who is calling, what they may see, how far that is projected, and gives the matching campaigns with the rows of
+their activity or their journeys.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from psycopg.sql import SQL, Literal
+
+from domain.recorder import Database
+from projections.journeys import columns, series
+from projections.journeys.attribution import by_first_touch
+from projections.journeys.columns import Facts
+from projections.journeys.quarter_hours import QUARTERS_A_DAY
+from projections.journeys.series import Day
+from projections.metrics import FOLD_VERSION
+from projections.queries.caller import SEEN, Asked, Caller, Credentials, parameters
+from projections.queries.dashboard import totals_in_place
+
+MOST_FACTS = 500_000  # of journeys that one question may be about
+_UNKNOWN = "UNKNOWN"
+_EARLIEST, _LATEST = -(2**31), 2**31 - 1  # PostgreSQL's integers
+
+_ASKED = SQL("""
+{seen}, asked AS (
+    SELECT s.workspace_id, coalesce(h.head, 0) AS head, coalesce(p.generation, 0) AS generation,
+        coalesce(p.position, 0) AS position, p.stuck_position IS NOT NULL AS stuck,
+        coalesce(p.fold_version, {version}) AS fold_version
+    FROM seen AS s
+    LEFT JOIN log_head AS h ON h.workspace_id = s.workspace_id
+    LEFT JOIN projection AS p ON p.workspace_id = s.workspace_id
+)
+""").format(seen=SEEN, version=Literal(FOLD_VERSION))
+_CALLER = SQL("w.user_id, w.secret_sha256, w.scopes, w.expires_at")
+_STANDING = SQL("a.workspace_id, a.head, a.generation, a.position, a.stuck, a.fold_version")
+_LOOK = (
+    SQL("""
+{asked}
+SELECT {caller}, {standing} FROM caller AS w LEFT JOIN asked AS a ON true ORDER BY a.workspace_id
+""")
+    .format(asked=_ASKED, caller=_CALLER, standing=_STANDING)
+    .as_bytes()
+)
+_ANSWER = SQL("""
+{asked}, matching AS (
+    SELECT c.* FROM asked AS a JOIN campaign AS c USING (workspace_id, generation)
+    WHERE (%(campaign_ids)b::bigint[] IS NULL OR c.campaign_id = ANY (%(campaign_ids)b))
+        AND (%(statuses)b::text[] IS NULL OR coalesce(c.status, {unknown}) = ANY (%(statuses)b))
+)
+SELECT {caller}, {standing}, m.campaign_id, m.name, m.status, m.about, m.totals, m.facts, r.*
+FROM caller AS w
+LEFT JOIN asked AS a ON true
+LEFT JOIN matching AS m USING (workspace_id)
+LEFT JOIN LATERAL ({rows}) AS r ON true
+ORDER BY a.workspace_id, m.campaign_id
+""")
+_OF_CAMPAIGN = SQL("workspace_id = m.workspace_id AND generation = m.generation AND campaign_id = m.campaign_id")
+
+
+class Needs(Enum):
+    """Which rows a question needs of each campaign."""
+
+    TOTALS = SQL("SELECT NULL, NULL, NULL")
+    DAYS = SQL("""
+    SELECT array_agg(day), array_agg(sums),
+        array_agg(CASE WHEN %(split)s OR day = %(first_day)s OR day = %(last_day)s THEN quarters END)
+    FROM campaign_activity WHERE {campaign} AND day BETWEEN %(first_day)s AND %(last_day)s
+    """).format(campaign=_OF_CAMPAIGN)
+    JOURNEYS = SQL("""
+    SELECT array_agg(prospect_id), array_agg(facts), array_agg(details)
+    FROM journey WHERE {campaign} AND (SELECT sum(facts) FROM matching) <= {most}
+    """).format(campaign=_OF_CAMPAIGN, most=Literal(MOST_FACTS))
+
+
+_STATEMENTS = {
+    needs: _ANSWER.format(asked=_ASKED, caller=_CALLER, standing=_STANDING, unknown=Literal(_UNKNOWN), rows=needs.value)
+    for needs in Needs
+}
+
+
+class Wanted(NamedTuple):
+    """Which campaigns (None: all), which of their rows, and of which stretch of time (quarter hours; None: all)."""
+
+    needs: Needs
+    campaign_ids: Sequence[int] | None = None
+    statuses: Sequence[str] | None = None
+    first: int | None = None
+    end: int | None = None
+    split: bool = True  # whether more days than the first and the last are needed by quarter hours
+
+
+class Standing(NamedTuple):
+    """How far a workspace is projected, and by which version of the fold."""
+
+    workspace_id: int
+    head: int
+    generation: int
+    position: int
+    stuck: bool
+    fold_version: int
+
+
+class Journey(NamedTuple):
+    """A journey as it is stored."""
+
+    prospect_id: str
+    columns: tuple[bytes, bytes]  # facts and details
+
+
+class Campaign(NamedTuple):
+    """A matching campaign, and of its rows those that were asked for; totals are None where they are not known yet."""
+
+    workspace_id: int
+    campaign_id: int
+    name: str
+    status: str
+    about: bytes
+    totals: Sequence[int | None]
+    facts: int
+    days: list[Day]
+    journeys: list[Journey]
+
+    def unpacked(self) -> Facts:
+        """Return the facts of its journeys. Raises msgspec.DecodeError where a row is damaged."""
+        return columns.unpack([each.columns for each in self.journeys])
+
+    def at_first_touch(self) -> list[Day]:
+        """Return what its journeys contribute, all of each at its first touch, by day."""
+        return series.by_day(by_first_touch(self.unpacked()))
+
+
+class Seen(NamedTuple):
+    """Who is calling (None: no such key), and how far the asked workspaces that they may see are projected."""
+
+    caller: Caller | None
+    standings: list[Standing]
+
+
+def look(database: Database, credentials: Credentials, asked: Asked) -> Seen:
+    """Return who is calling and how far what they asked for is projected, by one small statement.
+
+    The caller of this function must compare the key's secret before it uses or shows anything else of the answer.
+    """
+    with database.cursor(binary=True) as cursor:
+        rows = cursor.execute(_LOOK, parameters(credentials, asked)).fetchall()
+    return _seen(rows)
+
+
+def read(database: Database, credentials: Credentials, asked: Asked, wanted: Wanted) -> tuple[Seen, list[Campaign]]:
+    """Return the same with the matching campaigns, sorted by workspace and id, and their rows; all of one snapshot.
+
+    No journeys are given where the matching campaigns have more than `MOST_FACTS` facts. The caller of this function
+    must compare the key's secret before it uses or shows anything else of the answer.
+    """
+    given = {
+        **parameters(credentials, asked),
+        "campaign_ids": None if wanted.campaign_ids is None else list(wanted.campaign_ids),
+        "statuses": None if wanted.statuses is None else list(wanted.statuses),
+        "split": wanted.split,
+        "first_day": _EARLIEST if wanted.first is None else wanted.first // QUARTERS_A_DAY,
+        "last_day": _LATEST if wanted.end is None else (wanted.end - 1) // QUARTERS_A_DAY,
+    }
+    with database.cursor(binary=True) as cursor:
+        rows = cursor.execute(_STATEMENTS[wanted.needs], given).fetchall()
+    seen = _seen(rows)
+    versions = {standing.workspace_id: standing.fold_version for standing in seen.standings}
+    found = [_campaign(wanted.needs, row[4], *row[10:]) for row in rows if row[10] is not None]
+    for version in set(versions.values()) - {FOLD_VERSION}:
+        older = [place for place, each in enumerate(found) if versions[each.workspace_id] == version]
+        told = totals_in_place(database, version, [found[place].totals for place in older])
+        for place, totals in zip(older, told, strict=True):
+            found[place] = found[place]._replace(totals=totals)
+    return seen, found
+
+
+def as_one(totals: Iterable[Sequence[int | None]], nothing: Sequence[int]) -> list[int | None]:
+    """Return the sums of several campaigns as those of one; None where one of them is not known."""
+    columns = zip(nothing, *totals, strict=True)
+    return [None if None in column else sum(column) for column in columns]
+
+
+def _seen(rows: Collection[Sequence[object]]) -> Seen:
+    if not rows:
+        return Seen(None, [])
+    first = next(iter(rows))
+    standings = {row[4]: Standing(*row[4:10]) for row in rows if row[4] is not None}  # type: ignore[arg-type]
+    return Seen(Caller(*first[:4]), list(standings.values()))  # type: ignore[arg-type]
+
+
+def _campaign(  # noqa: PLR0913 (a row of the statement)
+    needs: Needs,
+    workspace_id: int,
+    campaign_id: int,
+    name: str | None,
+    status: str | None,
+    about: bytes,
+    totals: list[int],
+    facts: int,
+    keys: list[int] | list[str] | None,
+    values: list[bytes] | None,
+    more: list[bytes | None] | None,
+) -> Campaign:
+    days = list(map(Day, keys, values, more)) if needs is Needs.DAYS and keys else []  # type: ignore[arg-type]
+    journeys = list(map(Journey, keys, zip(values, more, strict=True))) if needs is Needs.JOURNEYS and keys else []  # type: ignore[arg-type]
+    return Campaign(
+        workspace_id,
+        campaign_id,
+        name or f"Campaign {campaign_id}",
+        status or _UNKNOWN,
+        about,
+        totals,
+        facts,
+        days,
+        journeys,
+    )

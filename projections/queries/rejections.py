@@ -1,0 +1,70 @@
+"""The latest events of a workspace that were refused, kept by the way in and shown to whoever may read there."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from psycopg.sql import SQL
+
+from domain.recorder import Database
+from projections.queries.caller import SEEN, Asked, Caller, Credentials, parameters
+
+KEPT = 1_000  # of each workspace
+
+_KEEP = SQL("""
+INSERT INTO rejected_event (workspace_id, at, id, source, code, error)
+SELECT %(workspace_id)s, %(at)s, r.id, r.source, r.code, r.error
+FROM unnest(%(ids)s::text[], %(sources)s::text[], %(codes)s::text[], %(errors)s::text[])
+    WITH ORDINALITY AS r (id, source, code, error, place)
+ORDER BY r.place
+""")
+_FORGET = SQL("""
+DELETE FROM rejected_event WHERE workspace_id = %(workspace_id)s AND number <= (
+    SELECT number FROM rejected_event WHERE workspace_id = %(workspace_id)s ORDER BY number DESC OFFSET %(kept)s LIMIT 1
+)
+""")
+_LATEST = SQL("""
+{seen}
+SELECT c.user_id, c.secret_sha256, c.scopes, c.expires_at, s.workspace_id, r.at, r.id, r.source, r.code, r.error
+FROM caller AS c
+LEFT JOIN seen AS s ON true
+LEFT JOIN LATERAL (
+    SELECT number, at, id, source, code, error FROM rejected_event WHERE workspace_id = s.workspace_id
+    ORDER BY number DESC LIMIT %(kept)s
+) AS r ON true
+ORDER BY r.number DESC
+""").format(seen=SEEN)
+
+
+class Rejection(NamedTuple):
+    """An event that was refused: when (ms, UTC), its `id` and `source` as far as they are valid themselves, and why."""
+
+    at: int
+    id: str | None
+    source: str | None
+    code: str
+    error: str
+
+
+def keep(database: Database, workspace_id: int, rejections: Sequence[Rejection]) -> None:
+    """Keep what was refused at one time, given in its order, and forget what is no longer among the latest."""
+    latest = rejections[-KEPT:]
+    if not latest:
+        return
+    at, ids, sources, codes, errors = zip(*latest, strict=True)
+    columns = {"ids": list(ids), "sources": list(sources), "codes": list(codes), "errors": list(errors)}
+    with database.transaction():
+        database.execute(_KEEP, {"workspace_id": workspace_id, "at": at[0], **columns})
+        database.execute(_FORGET, {"workspace_id": workspace_id, "kept": KEPT})
+
+
+def latest(
+    database: Database, credentials: Credentials, asked: Asked
+) -> tuple[Caller | None, int | None, list[Rejection]]:
+    """Return who is calling, the asked workspace where they may see it, and its latest rejections, newest first.
+
+    The caller of this function must compare the key's secret before it uses or shows anything else of the answer.
+    """
+    rows = database.execute(_LATEST, {**parameters(credentials, asked), "kept": KEPT}).fetchall()
+    if not rows:
+        return None, None, []
+    return Caller(*rows[0][:4]), rows[0][4], [Rejection(*row[5:]) for row in rows if row[5] is not None]

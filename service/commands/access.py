@@ -1,0 +1,132 @@
+"""The commands `campaign-analytics access …`: who may see what, said and shown by an operator."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from api.users import history_json, user_json
+from domain.access import Access
+from domain.api_keys import SCOPES
+from domain.recorder import Pool
+from projections import access
+from service.clock import clock
+from service.commands.terminal import DONE, FAILED, Command, by_operator, print_json, print_table, say, workspace
+from service.connect import chosen_pool
+from service.settings import Settings
+
+_UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Teach the parser of `access` its commands."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, text: str, *arguments: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(command=command)
+        for argument in arguments:
+            added.add_argument(argument, type=workspace if argument == "WS" else str)
+        return added
+
+    for name, text in (
+        ("link", "link a workspace to a user"),
+        ("unlink", "unlink a workspace from a user"),
+        ("select", "make a linked workspace the user's current one"),
+    ):
+        add(name, _change, text, "USER", "WS").set_defaults(change=getattr(Access, name))
+    add("show", _show, "show what a user may see", "USER").add_argument("--json", action="store_true", help="as JSON")
+    added = add("issue-key", _issue_key, "issue an API key and print it, this once", "USER")
+    added.add_argument("--scope", choices=SCOPES, action="append", help="what the key may do (read)")
+    added.add_argument("--expires", metavar="90d", type=_duration, help="how long it holds: a number of s, m, h or d")
+    added.add_argument("--name", default="", help="what the key is for")
+    add("history", _history, "show who could see what, since when, by whose hand", "USER").add_argument(
+        "--json", action="store_true", help="as JSON"
+    )
+    add("revoke-key", _revoke_key, "revoke an API key", "PREFIX")
+    add("keys", _keys, "show a user's API keys", "USER").add_argument("--json", action="store_true", help="as JSON")
+
+
+def _change(arguments: argparse.Namespace, chosen: Settings) -> int:
+    """Link, unlink or select: whichever the command is."""
+    with _users(chosen) as (users, _, by):
+        arguments.change(users, arguments.USER, arguments.WS, by)
+    return DONE
+
+
+def _show(arguments: argparse.Namespace, chosen: Settings) -> int:
+    shown = _shown(arguments.USER, chosen)
+    if arguments.json:
+        del shown["keys"]
+        return print_json(shown)
+    current = shown["current_workspace"]
+    rows = [(workspace_id, "current" if workspace_id == current else "") for workspace_id in shown["linked_workspaces"]]
+    return print_table(("workspace", ""), rows)
+
+
+def _history(arguments: argparse.Namespace, chosen: Settings) -> int:
+    with _users(chosen) as (users, _, __):
+        events = history_json(users.history(arguments.USER))
+    if arguments.json:
+        return print_json({"user": arguments.USER, "history": events})
+    rows = [(at, by, kind, _words(said)) for at, by, kind, said in map(_event, events)]
+    return print_table(("at", "by", "what", ""), rows)
+
+
+def _event(event: dict[str, Any]) -> tuple[str, str, str, dict[str, Any]]:
+    said = dict(event)
+    return said.pop("at"), said.pop("by"), said.pop("type"), said
+
+
+def _words(said: dict[str, Any]) -> str:
+    return " ".join(f"{name}={','.join(value) if isinstance(value, list) else value}" for name, value in said.items())
+
+
+def _issue_key(arguments: argparse.Namespace, chosen: Settings) -> int:
+    expires_at = None if arguments.expires is None else clock() + arguments.expires
+    with _users(chosen) as (users, _, by):
+        scopes = arguments.scope or ["read"]
+        issued = users.issue_key(arguments.USER, scopes=scopes, name=arguments.name, expires_at=expires_at, by=by)
+    print(issued.key)  # noqa: T201 (data)
+    return DONE
+
+
+def _revoke_key(arguments: argparse.Namespace, chosen: Settings) -> int:
+    with _users(chosen) as (users, pool, by):
+        with pool.connection() as connection:
+            owner = access.owner_of_key(connection, arguments.PREFIX)
+        if owner is None:
+            return say("no such key, or revoked already", FAILED)
+        users.revoke_key(owner, arguments.PREFIX, by)
+    return DONE
+
+
+def _keys(arguments: argparse.Namespace, chosen: Settings) -> int:
+    keys = _shown(arguments.USER, chosen)["keys"]
+    if arguments.json:
+        return print_json({"keys": keys})
+    columns = ("prefix", "name", "scopes", "created_at", "expires_at", "last_used_at")
+    return print_table(columns, [tuple(key[column] for column in columns) for key in keys])
+
+
+def _shown(user_id: str, chosen: Settings) -> dict[str, Any]:
+    """Return a user as the HTTP interface shows them."""
+    with _users(chosen) as (users, pool, _):
+        user = users.user(user_id)
+        with pool.connection() as connection:
+            last_used = access.last_used(connection, user_id)
+    return user_json(user_id, user, last_used)
+
+
+@contextmanager
+def _users(chosen: Settings) -> Iterator[tuple[Access, Pool, str]]:
+    with chosen_pool(chosen) as pool:
+        yield Access(pool, access.project, clock), pool, by_operator()
+
+
+def _duration(text: str) -> int:
+    """Return a duration such as 90d in ms."""
+    if not re.fullmatch(r"[1-9][0-9]{0,5}[smhd]", text):
+        raise argparse.ArgumentTypeError("expected a number of s, m, h or d, such as 90d")
+    return int(text[:-1]) * _UNITS[text[-1]]

@@ -1,0 +1,97 @@
+"""`explain`: why a number is what it is, worked out from the log itself, so that it also checks the read model."""
+
+import argparse
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from psycopg.sql import SQL
+
+from domain import ledger
+from domain.events import Event, UndecodableError, decode
+from domain.recorder import Database
+from projections.building import set_aside
+from projections.building.batch import sort
+from projections.building.replay import one_snapshot
+from projections.journeys import columns
+from projections.journeys.columns import Facts
+from projections.journeys.explanation import AVERAGE, EXPLAINED, explain, told
+from projections.metrics import FOLD_VERSION
+from service import database
+from service.commands.terminal import DONE, FAILED, print_json, say
+from service.connect import chosen_pool
+from service.settings import Settings
+
+_EVER = 2**62
+_LIVE = SQL("""
+SELECT p.position, p.fold_version, c.totals FROM projection AS p
+LEFT JOIN campaign AS c ON c.workspace_id = p.workspace_id AND c.generation = p.generation AND c.campaign_id = %s
+WHERE p.workspace_id = %s
+""")
+
+
+class _Log(NamedTuple):
+    """A campaign's part of a log: its journeys, those who made them, and the events by position."""
+
+    prospect_ids: list[str]
+    facts: Facts
+    events: dict[int, Event]
+
+
+def run(arguments: argparse.Namespace, chosen: Settings) -> int:
+    """Print what makes up a campaign's numbers up to the position that is projected; fail where they differ."""
+    with (
+        chosen_pool(chosen, database.BATCH_TIMEOUT) as pool,
+        pool.connection() as connection,
+        one_snapshot(connection),
+    ):
+        live = connection.execute(_LIVE, (arguments.campaign, arguments.workspace)).fetchone()
+        if live is None:
+            return say(f"workspace {arguments.workspace} is not projected yet", FAILED)
+        position, version, totals = live
+        try:
+            log = _read(connection, arguments.workspace, arguments.campaign, position)
+        except UndecodableError as error:
+            return say(f"the log can't be read: {error}", FAILED)
+    if not log.events and totals is None:
+        return say(f"workspace {arguments.workspace} has no campaign {arguments.campaign}", FAILED)
+    differing = []
+    parts = []
+    for metric in [arguments.metric] if arguments.metric else EXPLAINED:
+        found = explain(log.prospect_ids, log.facts, metric, -_EVER, _EVER, at_first_touch=False)
+        value = sum(each.value for each in found)
+        if version == FOLD_VERSION and totals is not None and totals[EXPLAINED[metric]] != value:
+            differing.append(f"{metric}: the read model says {totals[EXPLAINED[metric]]}, the log {value}")
+        mine = [each for each in found if arguments.prospect in (None, each.prospect_id)]
+        parts.append({"metric": metric, "value": value, "contributions": [told(each, log.events) for each in mine]})
+    if arguments.json:
+        print_json({"position": position, "metrics": parts})
+    else:
+        _print(parts)
+    for difference in differing:
+        say(f"{difference}; `replay --workspace {arguments.workspace}` rebuilds it", FAILED)
+    return FAILED if differing else DONE
+
+
+def _read(connection: Database, workspace_id: int, campaign_id: int, upto: int) -> _Log:
+    aside = set_aside.positions(connection, workspace_id)
+    events: dict[int, Event] = {}
+    rows = []
+    for position, topic, state in ledger.scan(connection, workspace_id, after=0, upto=upto):
+        if position in aside:
+            continue
+        event = decode(topic, state)
+        if event.campaign_id == campaign_id:
+            events[position] = event
+            rows.append((position, topic, state))
+    journeys = sort(rows, ()).facts
+    facts = columns.unpack(list(zip(journeys.stored(), journeys.details, strict=True)))
+    return _Log([prospect_id for _, prospect_id in journeys.keys], facts, events)
+
+
+def _print(parts: Sequence[dict[str, object]]) -> None:
+    for each in parts:
+        unit = " ms in all turns" if each["metric"] == AVERAGE else ""
+        print(f"{each['metric']}: {each['value']}{unit}")  # noqa: T201 (data)
+        for part in each["contributions"]:  # type: ignore[attr-defined]
+            events = ", ".join(f"{event['type']} {event['id']} at {event['position']}" for event in part["events"])
+            print(f"  {part['at']}  {part['value']:>12}  {part['prospect_id']}  {events}")  # noqa: T201 (data)

@@ -1,0 +1,220 @@
+"""The commands about the read models: `project`, `replay`, `set-aside` and `status`."""
+
+import argparse
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
+
+from tqdm import tqdm
+
+from domain.recorder import Pool
+from projections.building import generations, replay, set_aside, status
+from projections.building.batch import FoldError
+from projections.building.projector import Projector
+from projections.building.replay import Failure
+from projections.building.replay_by_parts import Hands
+from projections.building.set_aside import SetAsideError
+from projections.building.status import WorkspaceStatus
+from projections.building.wakeup import PROJECTED, Hints
+from service import database, logs
+from service.commands.terminal import (
+    DONE,
+    FAILED,
+    MISUSED,
+    Command,
+    by_operator,
+    position,
+    print_json,
+    print_table,
+    say,
+    workers,
+    workspace,
+)
+from service.connect import chosen_database, chosen_pool
+from service.processes import lifeline
+from service.processes.replay_workers import hands
+from service.settings import Settings
+
+
+def add_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+    """Teach the parser these commands."""
+    add("project", _project, "run the projector alone")
+    added = add("replay", _replay, "rebuild the read models from the log while everything goes on")
+    added.add_argument(
+        "--workspace", metavar="ID", type=workspace, action="append", help="only this one; may be repeated"
+    )
+    added.add_argument(
+        "--workers", metavar="N", type=workers, default=os.cpu_count() or 1, help="processes (as many as cores)"
+    )
+    added.add_argument("--verify", action="store_true", help="change nothing, compare, print the differences")
+    added.add_argument("--json", action="store_true", help="a summary as JSON")
+    added = add("set-aside", _set_aside, "go past an event that can't be folded")
+    added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
+    added.add_argument("--position", metavar="N", type=position, required=True, help="where `status` says it is stuck")
+    how = added.add_mutually_exclusive_group(required=True)
+    how.add_argument("--reason", metavar="TEXT", help="why that is right; kept and shown")
+    how.add_argument("--undo", action="store_true", help="take the event back in, and replay the workspace")
+    added = add("status", _status, "show how far each workspace is projected, and what is stuck")
+    added.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _project(_: argparse.Namespace, chosen: Settings) -> int:
+    logs.configure(chosen)
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    lifeline.watch()
+    # No connection is tried first: the projector also waits for a database that is not there yet.
+    with (
+        chosen_database(chosen) as url,
+        database.open_pool(url, size=5, statement_timeout=database.BATCH_TIMEOUT) as pool,
+        ThreadPoolExecutor(1, "keep-current") as beside,
+    ):
+        moved = Hints(pool, PROJECTED)
+        rebuilding = beside.submit(replay.keep_current, pool, stop)
+        rebuilding.add_done_callback(lambda _: stop.set())  # neither goes on without the other
+        try:
+            Projector(pool, moved=moved.give).run(stop)
+        finally:
+            moved.close()
+            stop.set()
+        rebuilding.result()
+    return DONE
+
+
+def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
+    with chosen_pool(chosen, database.BATCH_TIMEOUT) as pool, hands(str(pool.conninfo), arguments.workers) as helping:
+        heads = dict(replay.workspaces(pool))
+        unknown = sorted(set(arguments.workspace or ()) - heads.keys())
+        for each in unknown:
+            say(f"workspace {each} has no log", FAILED)
+        wanted = [
+            (each, head) for each, head in heads.items() if not arguments.workspace or each in arguments.workspace
+        ]
+        events = sum(head for _, head in wanted)
+        generations.sweep(pool)
+        started = time.monotonic()
+        failures: list[Failure] = []
+        differences: list[str] = []
+        with tqdm(total=events, unit=" events", unit_scale=True) as bar:
+            if arguments.verify:
+                _verify(pool, wanted, bar, helping, failures, differences)
+            else:
+                failures += replay.replay_all(pool, wanted, bar.update, helping)
+        seconds = time.monotonic() - started
+        for failure in failures:
+            say(
+                f"workspace {failure.workspace_id} keeps its old rows: position {failure.position}: {failure.reason}", 1
+            )
+        generations.sweep(pool)
+    rate = round(events / seconds)
+    if arguments.json:
+        summary = {"workspaces": len(wanted), "events": events, "seconds": round(seconds, 3), "events_per_second": rate}
+        failed = [failure._asdict() for failure in failures]
+        print_json({**summary, "unknown": unknown, "failed": failed, "differences": differences})
+    else:
+        for difference in differences:
+            print(difference)  # noqa: T201 (data)
+        done = "compared" if arguments.verify else "rebuilt"
+        say(
+            f"{done} {len(wanted) - len(failures):,} workspaces, {events:,} events in {seconds:.1f} s ({rate:,}/s)",
+            DONE,
+        )
+    return FAILED if unknown or failures or differences else DONE
+
+
+def _verify(  # noqa: PLR0913 (what is compared, by whom, and where that is told)
+    pool: Pool,
+    wanted: Sequence[tuple[int, int]],
+    bar: "tqdm[Any]",
+    helping: Hands,
+    failures: list[Failure],
+    differences: list[str],
+) -> None:
+    for workspace_id, _ in wanted:
+        try:
+            differences += replay.verify(pool, workspace_id, bar.update, helping)
+        except FoldError as error:
+            failures.append(Failure(workspace_id, error.position, error.reason))
+
+
+def _set_aside(arguments: argparse.Namespace, chosen: Settings) -> int:
+    where = (arguments.workspace, arguments.position)
+    if arguments.reason is not None and not arguments.reason.strip():
+        return say("--reason: expected some words", MISUSED)
+    with chosen_pool(chosen, database.BATCH_TIMEOUT) as pool:
+        try:
+            if not arguments.undo:
+                with pool.connection() as connection:
+                    folded = set_aside.put(connection, *where, reason=arguments.reason, by=by_operator())
+                if folded:  # it was damaged only after it had been folded
+                    replay.replay(pool, where[0], lambda _: None)
+                return say(f"workspace {where[0]} goes on without position {where[1]}", DONE)
+            with pool.connection() as connection:
+                known = where[1] in set_aside.positions(connection, where[0])
+            if not known:
+                return say(f"position {where[1]} of workspace {where[0]} is not set aside", FAILED)
+            replay.replay(pool, where[0], lambda _: None, taken_back=where[1])
+        except (SetAsideError, FoldError) as error:
+            return say(f"the numbers were not changed: {error}", FAILED)
+        generations.sweep(pool)
+    return say(f"workspace {where[0]} includes position {where[1]} again", DONE)
+
+
+def _status(arguments: argparse.Namespace, chosen: Settings) -> int:
+    with chosen_pool(chosen) as pool, pool.connection() as connection:
+        found = status.workspaces(connection)
+        aside = set_aside.listed(connection)
+    if arguments.json:
+        return print_json({"workspaces": [_json(each, aside) for each in found]})
+    print_table(
+        ("workspace", "head", "projected", "lag", "seconds", "events/s", "last replay", "stuck"),
+        [
+            (
+                each.workspace_id,
+                each.head,
+                each.position,
+                each.lag,
+                round(each.lag_seconds),
+                each.rate,
+                each.replayed_at,
+                each.stuck and f"at {each.stuck.position}, {each.stuck.topic}: {each.stuck.reason}",
+            )
+            for each in found
+        ],
+    )
+    for row in aside:
+        say(
+            f"set aside: workspace {row.workspace_id} position {row.position}, {row.topic} ({row.fault}),"
+            f" by {row.by} at {row.at}: {row.reason}",
+            DONE,
+        )
+    if any(each.stuck for each in found):
+        say(
+            "A stuck workspace goes on by itself once its cause has gone: run the version that knows the event, restore"
+            " a damaged event from a backup, `replay` where a row is damaged. Else `set-aside` goes past the event.",
+            DONE,
+        )
+    return DONE
+
+
+def _json(each: WorkspaceStatus, aside: Sequence[set_aside.SetAside]) -> dict[str, object]:
+    return {
+        "workspace_id": each.workspace_id,
+        "head": each.head,
+        "position": each.position,
+        "lag": each.lag,
+        "stuck": each.stuck and each.stuck._asdict(),
+        "lag_seconds": round(each.lag_seconds, 3),
+        "rate": each.rate,
+        "replayed_at": each.replayed_at,
+        "set_aside": [
+            {name: value for name, value in row._asdict().items() if name != "workspace_id"}
+            for row in aside
+            if row.workspace_id == each.workspace_id
+        ],
+    }

@@ -1,0 +1,165 @@
+"""The commands `import` and `export`: a workspace's log in bulk, as lines of JSON, in by COPY and out in order."""
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import IO, NamedTuple, Self
+
+import msgspec
+from tqdm import tqdm
+
+from api.ingest import formats, intake, ndjson
+from domain import ledger
+from domain.events import UndecodableError, canonical, decode
+from domain.ledger import Outcome, Prepared, Recorded
+from domain.recorder import head_of
+from projections.queries import rejections
+from service import database
+from service.clock import clock
+from service.commands.terminal import DONE, FAILED, MISUSED, print_json, say
+from service.connect import chosen_pool
+from service.settings import Settings
+
+EVENTS_AT_ONCE = 10_000  # share a transaction, for whose end live posts to the workspace wait
+_SWITCH_SECONDS = 0.0005  # Python's 0.005 lets the writing thread wait too long for the reading one
+_READ_AT_ONCE = 5_000
+_PIECE = 1024 * 1024
+_WITH_END = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+_WITHOUT_END = "{n_fmt} [{elapsed}{postfix}]"
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Batch(NamedTuple):
+    """Events that share a transaction, ready to be written, and how many bytes have been read by now."""
+
+    given: intake.Intake
+    prepared: Prepared
+    read: int
+
+
+def import_(arguments: argparse.Namespace, chosen: Settings) -> int:
+    """Load events from a file into a workspace's log; what is there already is a duplicate, so it can be repeated."""
+    try:
+        file = nullcontext(sys.stdin.buffer) if arguments.file == "-" else Path(arguments.file).open("rb")  # noqa: SIM115
+    except OSError as error:
+        return say(f"FILE: {arguments.file} can't be read: {error.strerror}", MISUSED)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    name = "import" if arguments.file == "-" else arguments.file
+    with (
+        file as source,
+        chosen_pool(chosen, database.BATCH_TIMEOUT) as pool,
+        pool.connection() as connection,
+        _Rejects(Path(arguments.rejects or f"{name}.rejected.ndjson")) as rejects,
+        _Progress(source) as progress,
+        ThreadPoolExecutor(1) as reader,
+    ):
+        batches = _batches(source)
+        repeated = False
+        position = head_of(connection, arguments.workspace)
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)  # read and checked while this one is written
+            recorded = ledger.record_in_bulk(connection, arguments.workspace, batch.prepared, repeated=repeated)
+            repeated = Outcome.DUPLICATE in recorded.outcomes  # then the next one will be, too
+            position = recorded.position
+            refused = batch.given.with_conflicts(recorded.outcomes)
+            rejections.keep(connection, arguments.workspace, [each for _, each in refused])
+            rejects.write(refused)
+            progress.add(recorded, len(refused), batch.read)
+        total = {**progress.counts, "position": position}
+    say(", ".join(f"{number} {what}" for what, number in progress.counts.items()), DONE)
+    if arguments.json:
+        print_json({"workspace_id": arguments.workspace, **total})
+    return say(f"what was rejected, and why, stands in {rejects.path}", FAILED) if rejects.written else DONE
+
+
+def export(arguments: argparse.Namespace, chosen: Settings) -> int:
+    """Print the log of a workspace as it is now, in the form that `import` takes."""
+    with chosen_pool(chosen, database.BATCH_TIMEOUT) as pool, pool.connection() as connection:
+        after, head = arguments.after, head_of(connection, arguments.workspace)
+        while rows := ledger.read(connection, arguments.workspace, after=after, upto=head, limit=_READ_AT_ONCE):
+            after = rows[-1].position
+            try:
+                lines = [_encode(canonical(decode(row.topic, row.state))) for row in rows]
+            except UndecodableError as error:
+                return say(f"workspace {arguments.workspace} can't be exported by this version: {error}", FAILED)
+            try:
+                sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
+                sys.stdout.buffer.flush()
+            except BrokenPipeError:  # whoever reads has had enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would flush again in the end
+                return FAILED
+    return DONE
+
+
+def _batches(file: IO[bytes]) -> Iterator[_Batch]:
+    """Yield what a file holds, checked and ready to be written."""
+    lines = ndjson.lines(iter(lambda: file.read(_PIECE), b""))
+    first = 0
+    while given := list(islice(lines, EVENTS_AT_ONCE)):
+        taken = intake.take(formats.Part(given, formats.line), first, clock())
+        first += len(given)
+        yield _Batch(taken, ledger.prepare(taken.facts), file.tell() if file.seekable() else 0)
+
+
+class _Progress:
+    """What has become of the events so far, and a bar that shows how fast it goes."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self.counts: Counter[str] = Counter(accepted=0, duplicates=0, rejected=0)
+        size = os.fstat(source.fileno()).st_size if source.seekable() else None
+        form = _WITH_END if size else _WITHOUT_END
+        self._bar = tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, bar_format=form)
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def add(self, recorded: Recorded, refused: int, read: int) -> None:
+        """Add a batch, after which so many bytes have been read."""
+        self.counts["accepted"] += recorded.outcomes.count(Outcome.ACCEPTED)
+        self.counts["duplicates"] += recorded.outcomes.count(Outcome.DUPLICATE)
+        self.counts["rejected"] += refused
+        events = self.counts.total()
+        rate = events / (time.monotonic() - self._started)
+        self._bar.set_postfix_str(f"{events:,} events, {rate:,.0f}/s", refresh=False)
+        self._bar.update(read - self._bar.n)
+
+
+class _Rejects:
+    """The file that says which events were refused and why; there is none where none was."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def written(self) -> bool:
+        """Return whether anything was refused."""
+        return self._file is not None
+
+    def write(self, refused: list[tuple[int, rejections.Rejection]]) -> None:
+        """Write what was refused of a batch, each with its index among all events."""
+        if refused and self._file is None:
+            self._file = self.path.open("wb")
+        for index, each in refused:
+            line = {"index": index, "id": each.id, "source": each.source, "code": each.code, "error": each.error}
+            self._file.write(_encode(line) + b"\n")  # type: ignore[union-attr]

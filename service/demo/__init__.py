@@ -1,0 +1,1 @@
+"""The demonstration: outreach that never happened, sent through the real endpoint."""

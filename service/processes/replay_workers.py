@@ -1,0 +1,76 @@
+"""The processes that share the work of a replay; they end with the one that began them, however it ends."""
+
+import gc
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import wait
+from threading import Thread
+
+import psycopg
+
+from projections.building.replay_by_parts import Hands
+
+_NICENESS = 19  # requests go first
+
+
+class WorkerEndedError(Exception):
+    """A process of ours was ended from outside; each workspace is old or new, and it can be begun again."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__(self.__doc__)
+
+
+@contextmanager
+def hands(conninfo: str, workers: int) -> Iterator[Hands]:
+    """Lend so many processes that work with connections of their own; of one, this one.
+
+    Called in the main thread. Raises WorkerEndedError where one of them is ended from outside.
+    """
+    connect = partial(psycopg.connect, conninfo, autocommit=True)
+    if workers == 1:
+        yield Hands(connect)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as executor:
+        with _interrupted_later():
+            for _ in range(workers):
+                executor.submit(os.getpid)  # starts one
+        try:
+            yield Hands(connect, executor.map)
+        except BrokenProcessPool as error:
+            raise WorkerEndedError from error
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Keep Ctrl-C from the processes that are started meanwhile, and from this one until they have started."""
+    came: list[int] = []
+    resource_tracker.ensure_running()  # if it began now, it would unblock the signal
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # this is what they inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _begin() -> None:
+    os.nice(_NICENESS)
+    gc.disable()  # millions of tuples and no cycles: looking for some takes a tenth of the time
+    Thread(target=_end_with_parent, name="parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None  # this is a child
+    wait([parent.sentinel])
+    os._exit(1)  # nobody is there to be told

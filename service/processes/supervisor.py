@@ -1,0 +1,148 @@
+"""The process tree of `serve` and `demo`: gunicorn and the projector, started again when they die, ended together."""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Thread
+from types import FrameType
+
+from service.processes import lifeline
+from service.settings import Settings
+
+MAX_DEATHS = 5
+DEATHS_WITHIN_SECONDS = 60.0
+DRAIN_SECONDS = 7.5  # Ctrl-C ends all within 10 s
+_LOOK_SECONDS = 0.1
+CONFIGURATION = Path(__file__).resolve().parents[2] / "gunicorn.conf.py"
+
+logger = logging.getLogger(__name__)
+
+
+class PortInUseError(Exception):
+    """The address to listen at can't be had; the text names the port."""
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return a socket that listens at the chosen host and port; raise PortInUseError where it can't be had."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        msg = f"port {settings.port} of {settings.host} can't be listened at: {error.strerror or error}"
+        raise PortInUseError(msg) from error
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the URL at which a listening socket is reached from here."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (a comparison; nothing is bound)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Supervisor:
+    """Runs the children until it is told to stop or they die too often."""
+
+    def __init__(self, listener: socket.socket, environment: dict[str, str]) -> None:
+        """Take the socket that gunicorn serves and the environment of the children."""
+        self._listener = listener
+        self._stop = Event()
+        self._failed = False
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
+        self._lifeline, self._held = os.pipe()
+        self._environment = {
+            **environment,
+            lifeline.VARIABLE: str(self._lifeline),
+            "CAMPAIGN_ANALYTICS_BIND": f"fd://{listener.fileno()}",
+        }
+        self._commands = {
+            "web": [sys.executable, "-m", "gunicorn", "--config", str(CONFIGURATION)],
+            "projector": [sys.executable, "-m", "service.cli", "project"],
+        }
+
+    def run(self, once_started: Callable[[Event], None]) -> int:
+        """Run until SIGTERM or Ctrl-C, drain, and return the exit code.
+
+        `once_started` runs beside the children, is given an event that is set when it must end, and ends all of them
+        where it fails.
+        """
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            for name in self._commands:
+                self._start(name)
+            beside = Thread(target=self._beside, args=(once_started,), name="once-started")
+            beside.start()
+            while not self._stop.wait(_LOOK_SECONDS):
+                self._revive()
+            self._drain()
+        finally:
+            for child in self._children.values():
+                _kill(child)
+            self._listener.close()  # a request that nobody will answer any more fails, also one of `once_started`
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            os.close(self._held)
+            os.close(self._lifeline)
+        beside.join()
+        return 1 if self._failed else 0
+
+    def _on_signal(self, _: int, __: FrameType | None) -> None:
+        self._stop.set()
+
+    def _beside(self, once_started: Callable[[Event], None]) -> None:
+        try:
+            once_started(self._stop)
+        except Exception:
+            if not self._stop.is_set():  # else it was interrupted
+                logger.exception("could not be started")
+                self._failed = True
+                self._stop.set()
+
+    def _start(self, name: str) -> None:
+        # A session of its own: Ctrl-C reaches only this process, which then lets the children drain.
+        self._children[name] = subprocess.Popen(
+            self._commands[name],
+            env=self._environment,
+            pass_fds=(self._lifeline, self._listener.fileno()),
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def _revive(self) -> None:
+        for name, child in list(self._children.items()):
+            if child.poll() is None:
+                continue
+            _kill(child)  # its own children, if it left any
+            self._deaths.append(time.monotonic())
+            logger.error("%s ended with code %s", name, child.returncode)
+            if len(self._deaths) == MAX_DEATHS and self._deaths[-1] - self._deaths[0] < DEATHS_WITHIN_SECONDS:
+                logger.error("children died %s times within a minute, giving up", MAX_DEATHS)
+                self._failed = True
+                self._stop.set()
+                return
+            self._start(name)
+
+    def _drain(self) -> None:
+        until = time.monotonic() + DRAIN_SECONDS
+        for child in self._children.values():
+            child.terminate()
+        for name, child in self._children.items():
+            try:
+                child.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                logger.warning("%s did not drain in time", name)
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """End what is left of a child and of its children."""
+    with suppress(ProcessLookupError):  # nothing may be left
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()

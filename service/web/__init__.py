@@ -1,0 +1,1 @@
+"""The web processes: the application as gunicorn runs it, and the worker that runs it."""

@@ -1,0 +1,77 @@
+"""The web application as gunicorn runs it: the parts made from the environment, for one worker process."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from api.app import App, create_app
+from api.auth.authentication import Authentication
+from api.auth.last_use import LastUse
+from api.auth.published_keys import PublishedKeys
+from api.auth.rate_limit import RateLimit
+from api.dependencies import APPENDS, Parts
+from api.telemetry import Measurements, Projection
+from api.threads import Threads
+from domain.access import Access
+from domain.recorder import Pool
+from projections import access
+from projections.building.wakeup import Hints
+from service import database, logs, settings
+from service.clock import clock
+
+
+@dataclass(frozen=True)
+class Application:
+    """An ASGI application with something to close."""
+
+    answer: App
+    parts: Parts
+    hints: Hints
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI's)
+        """Answer one request."""
+        await self.answer(scope, receive, send)
+
+    def close(self) -> None:
+        """Write what is still to be written, and close the connections to the database."""
+        self.hints.close()
+        self.parts.authentication.last_use.close()
+        self.parts.pool.close()
+        self.parts.close()
+
+
+def application() -> Application:
+    """Return the application that the environment asks for; raise BadSettingError where it can't be made."""
+    chosen = settings.from_environment(os.environ)
+    if chosen.database_url is None:
+        message = "DATABASE_URL: is not set"
+        raise settings.BadSettingError(message)
+    logs.configure(chosen)
+    size = chosen.threads + APPENDS + 3  # one for the loop's reads, two for hints and for the uses of keys
+    pool = database.open_pool(chosen.database_url, size=size)
+    hints = Hints(pool)
+    parts = replace(make_parts(pool, chosen, os.environ), appended=hints.give)
+    if chosen.sessions is not None and isinstance(chosen.sessions.keys, PublishedKeys):
+        chosen.sessions.keys.preload()
+    return Application(create_app(parts), parts, hints)
+
+
+def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, str]) -> Parts:
+    """Return the application's parts around a pool."""
+    measurements = Measurements(Projection(pool), environment)
+    return Parts(
+        pool=pool,
+        threads=Threads(chosen.threads),
+        authentication=Authentication(
+            chosen.sessions,
+            clock,
+            LastUse(pool, clock),
+            RateLimit(pool, chosen.rate_limit) if chosen.rate_limit else None,
+        ),
+        users=Access(pool, access.project, clock),
+        clock=clock,
+        measurements=measurements,
+        schema_fault=database.schema_fault,
+        reading_origins=chosen.reading_origins,
+    )
