@@ -1,15 +1,10 @@
-"""What the tests stand on: a real PostgreSQL, a fresh database for whoever asks, and the application around it."""
+"""What the tests stand on: a real PostgreSQL, an empty database for whoever asks, and the application around it."""
 
 import os
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-import psycopg
 import pytest
 from falcon import testing
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from api.app import create_app
 from domain.access import Access
@@ -21,6 +16,7 @@ from service.clock import clock
 from service.web.application import make_parts
 from tests.facts import JWT_SECRET
 from tests.servers import temporary_server, wait_for
+from tests.support.databases import Databases
 
 __all__ = ["wait_for"]
 
@@ -36,60 +32,39 @@ def server_url() -> Iterator[str]:
         yield url
 
 
-@contextmanager
-def new_database(server_url: str, template: str = "template0") -> Iterator[str]:
-    """Make a database and drop it in the end; give its URL."""
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
-    try:
-        yield make_url(server_url, name)
-    finally:
-        with psycopg.connect(server_url, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def make_url(server_url: str, name: str) -> str:
-    """Return the URL of another database of a server, as DATABASE_URL takes it."""
-    base, _, query = server_url.partition("?")
-    scheme, _, rest = base.partition("://")
-    url = f"{scheme}://{rest.partition('/')[0]}/{name}"
-    return f"{url}?{query}" if query else url
-
-
 @pytest.fixture(scope="session")
-def template(server_url: str) -> Iterator[str]:
-    """Give the name of a database with our tables, to be copied."""
-    with new_database(server_url) as url:
-        database.migrate(url)
-        yield psycopg.conninfo.conninfo_to_dict(make_conninfo(url))["dbname"]  # type: ignore[misc]
+def databases(server_url: str) -> Iterator[Databases]:
+    """Give databases with our tables, all of which are dropped in the end."""
+    made = Databases(server_url)
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.fixture
-def database_url(server_url: str, template: str) -> Iterator[str]:
-    """Give a fresh database with our tables."""
-    with new_database(server_url, template) as url:
+def database_url(databases: Databases) -> Iterator[str]:
+    """Give a database with our tables, all empty."""
+    with databases.lend() as url:
         yield url
 
 
 @pytest.fixture
 def pool(database_url: str) -> Iterator[Pool]:
-    """Give connections to a fresh database."""
+    """Give connections to an empty database."""
     with database.open_pool(database_url, size=20) as opened:
         yield opened
 
 
 @pytest.fixture
 def users(pool: Pool) -> Access:
-    """Give the users of a fresh database."""
+    """Give the users of an empty database."""
     return Access(pool, access.project, clock)
 
 
 @pytest.fixture
 def client(pool: Pool) -> testing.TestClient:
-    """Give the application around a fresh database, without a server; nothing projects unless a test does."""
+    """Give the application around an empty database, without a server; nothing projects unless a test does."""
     environment = {"JWT_SECRET": JWT_SECRET, "DATABASE_URL": "postgresql://unused"}
     chosen = settings.from_environment(environment)
     return testing.TestClient(create_app(make_parts(pool, chosen, {})))

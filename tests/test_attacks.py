@@ -22,8 +22,9 @@ from projections import access
 from projections.pipeline import Pipeline, Statement
 from service import database, settings
 from service.web.application import make_parts
-from tests.conftest import new_database, project_all
+from tests.conftest import project_all
 from tests.facts import JWT_SECRET, api_key, email_sent, parsed, session
+from tests.support.databases import Databases
 
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
 EVENTS = "/api/v1/events/"
@@ -53,9 +54,9 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(server_url: str, template: str) -> Iterator[World]:
+def world(databases: Databases) -> Iterator[World]:
     """Give a world that no row of the tables changes."""
-    with new_database(server_url, template) as url, database.open_pool(url, size=4) as pool:
+    with databases.lend() as url, database.open_pool(url, size=4) as pool:
         users = Access(pool, access.project, lambda: NOW * 1_000)
         for user, workspace in (("u-1", 340), ("u-1", 341), ("u-2", 777)):
             users.link(user, workspace, "cli:test")

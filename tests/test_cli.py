@@ -15,8 +15,9 @@ from domain import ledger
 from domain.recorder import Pool
 from projections.building import status
 from service import cli
-from tests.conftest import new_database, project_all
+from tests.conftest import project_all
 from tests.facts import email_sent, parsed
+from tests.support.databases import new_database
 
 COMMANDS = (
     "demo",

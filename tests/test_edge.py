@@ -21,10 +21,10 @@ import pytest
 
 from projections import pipeline
 from service.web import worker
-from tests.conftest import new_database
 from tests.facts import api_key, email_sent
 from tests.running import Answer, Service, exchange, request, serving, users_of
 from tests.servers import wait_for
+from tests.support.databases import Databases
 from tests.test_hardening import held
 
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
@@ -34,9 +34,9 @@ RESET = struct.pack("ii", 1, 0)  # closed so, a connection is reset, and the ser
 
 
 @pytest.fixture(scope="module")
-def url(server_url: str, template: str) -> Iterator[str]:
+def url(databases: Databases) -> Iterator[str]:
     """Give a database for all tests of this module."""
-    with new_database(server_url, template) as made:
+    with databases.lend() as made:
         yield made
 
 

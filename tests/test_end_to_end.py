@@ -13,19 +13,19 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from service import cli, database
-from tests.conftest import new_database
 from tests.facts import WORKED_EXAMPLE_ANALYTICS, api_key, email_sent, session, worked_example
 from tests.running import Service, exchange, request, serving, users_of, with_password
 from tests.servers import wait_for
+from tests.support.databases import Databases
 
 EVENTS = "/api/v1/events/?workspace_id=340"
 MAX_BODY_BYTES = 5 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def url(server_url: str, template: str) -> Iterator[str]:
+def url(databases: Databases) -> Iterator[str]:
     """Give a database for all tests of this module."""
-    with new_database(server_url, template) as made:
+    with databases.lend() as made:
         yield made
 
 

@@ -20,10 +20,10 @@ from domain.recorder import Pool
 from service import settings
 from service.web import worker
 from service.web.application import make_parts
-from tests.conftest import new_database
 from tests.facts import JWT_SECRET, api_key, email_sent, session
 from tests.running import Service, descendants, exchange, serving, users_of, with_password
 from tests.servers import wait_for
+from tests.support.databases import Databases
 
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
 EVENTS = "/api/v1/events/"
@@ -95,9 +95,9 @@ def test_a_page_of_another_origin_reads_nothing(for_pages: testing.TestClient, u
 
 
 @pytest.fixture(scope="module")
-def url(server_url: str, template: str) -> Iterator[str]:
+def url(databases: Databases) -> Iterator[str]:
     """Give a database for all tests of this module."""
-    with new_database(server_url, template) as made:
+    with databases.lend() as made:
         yield with_password(made)
 
 

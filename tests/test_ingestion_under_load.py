@@ -12,10 +12,10 @@ import pytest
 
 from domain.recorder import Pool
 from service import database
-from tests.conftest import new_database
 from tests.facts import api_key, email_sent
 from tests.running import Service, descendants, serving, users_of, with_password
 from tests.servers import wait_for
+from tests.support.databases import Databases
 from tests.test_posting import log
 
 WRITERS = 8
@@ -23,9 +23,9 @@ KILLS = 6
 
 
 @pytest.fixture
-def url(server_url: str, template: str) -> Iterator[str]:
+def url(databases: Databases) -> Iterator[str]:
     """Give a fresh database, with a password in its URL."""
-    with new_database(server_url, template) as made:
+    with databases.lend() as made:
         yield with_password(made)
 
 

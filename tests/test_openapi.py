@@ -2,27 +2,31 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 import schemathesis
 from falcon import testing
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given
 from schemathesis import Case
 from schemathesis.checks import CHECKS
 from schemathesis.generation import GenerationMode
+from schemathesis.python.asgi import shutdown_lifespans
 
+from api.app import create_app
 from api.openapi.document import document
-from tests.conftest import new_database
-from tests.facts import api_key, worked_example
-from tests.running import Service, serving, users_of
+from domain import ledger
+from service import database, settings
+from service.web.application import make_parts
+from tests.conftest import project_all
+from tests.facts import JWT_SECRET, api_key, parsed, worked_example
+from tests.support.databases import Databases
 
 # How what is not allowed is refused.
 REFUSED = [400, 401, 403, 404, 405, 413, 414, 415, 422, 431]
-_CONFIG = schemathesis.Config.from_dict({"checks": {"negative_data_rejection": {"expected-statuses": REFUSED}}})
-_SCHEMA = schemathesis.openapi.from_dict(document(), config=_CONFIG)
-_FOUND: Any = [found.ok() for found in _SCHEMA.get_all_operations()]  # type: ignore[union-attr]  # else it raises
-OPERATIONS = {f"{found.method.upper()} {found.path}": found for found in _FOUND}
+CONFIG = schemathesis.Config.from_dict({"checks": {"negative_data_rejection": {"expected-statuses": REFUSED}}})
+OPERATIONS = [f"{method.upper()} {path}" for path, methods in document()["paths"].items() for method in methods]
 # What a schema can't say is a 400 too: an end before its start, `min_position` with ALL, an unknown time zone. A part
 # of a post may be refused, which is a 207. And the service's own state is not what one request has left of it.
 NOT_ASKED = ("positive_data_acceptance", "ensure_resource_availability", "use_after_free")
@@ -36,16 +40,28 @@ def lines(_: Any, value: Any) -> bytes:
     return str(value).encode(errors="replace")
 
 
+class Asked(NamedTuple):
+    """The application's operations as its document has them, and the headers of who may do everything."""
+
+    operations: dict[str, Any]
+    headers: dict[str, str]
+
+
 @pytest.fixture(scope="module")
-def service(server_url: str, template: str) -> Iterator[tuple[Service, dict[str, str]]]:
-    """Give a service with something in it, and a key that may do everything."""
-    with new_database(server_url, template) as url, users_of(url) as users:
-        key = api_key(users, 1, 340, scopes=("read", "write", "admin"))
-        with serving(url) as running:
-            posted = running.post(340, key, *worked_example()).json["position"]
-            answer = running.dashboard(key, f"workspace_id=340&min_position={posted}")
-            assert answer.status == 200
-            yield running, key
+def asked(databases: Databases) -> Iterator[Asked]:
+    """Give the operations of an application with something in it."""
+    chosen = settings.from_environment({"JWT_SECRET": JWT_SECRET, "DATABASE_URL": "postgresql://unused"})
+    with databases.lend() as url, database.open_pool(url, size=20) as pool:
+        with pool.connection() as connection:
+            ledger.record(connection, 340, parsed(*worked_example()))
+        project_all(pool)
+        parts = make_parts(pool, chosen, {})
+        key = api_key(parts.users, 1, 340, scopes=("read", "write", "admin"))
+        schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(parts), config=CONFIG)
+        found: Any = [operation.ok() for operation in schema.get_all_operations()]  # else it raises
+        yield Asked({f"{each.method.upper()} {each.path}": each for each in found}, key)
+        shutdown_lifespans()
+        parts.close()
 
 
 @pytest.mark.parametrize(
@@ -57,16 +73,13 @@ def service(server_url: str, template: str) -> Iterator[tuple[Service, dict[str,
         if mode == GenerationMode.POSITIVE or " /api/" in operation  # health allows and forbids nothing
     ],
 )
-def test_the_service_does_what_the_document_says(
-    service: tuple[Service, dict[str, str]], operation: str, mode: GenerationMode
-) -> None:
+def test_the_service_does_what_the_document_says(asked: Asked, operation: str, mode: GenerationMode) -> None:
     """Statuses, headers and bodies are as described; what is not allowed is refused, and nothing is our fault."""
-    running, key = service
     excluded = [*NOT_ASKED, *(["negative_data_rejection"] if operation == POSTED else [])]
     checks: Any = [check for check in CHECKS.get_all() if check.__name__ not in excluded]
 
-    @given(case=OPERATIONS[operation].as_strategy(generation_mode=mode))
-    @settings(
+    @given(case=asked.operations[operation].as_strategy(generation_mode=mode))
+    @hypothesis.settings(
         max_examples=EXAMPLES,
         deadline=None,
         derandomize=True,
@@ -77,7 +90,7 @@ def test_the_service_does_what_the_document_says(
     def ask(case: Case[Any]) -> None:
         if str((case.query or {}).get("min_position", "")).isdecimal():
             case.query["min_position"] = 0  # a later one is waited for, which is shown elsewhere
-        case.call_and_validate(base_url=running.url, headers=key, checks=checks)
+        case.call_and_validate(headers=dict(asked.headers), checks=checks)
 
     ask()
 

@@ -31,11 +31,12 @@ from service import database, settings
 from service.processes.replay_workers import hands
 from service.web.application import make_parts
 from tests import reference
-from tests.conftest import new_database, project_all, wait_for
+from tests.conftest import project_all, wait_for
 from tests.facts import JWT_SECRET, api_key, email_sent, parsed, worked_example
 from tests.histories import histories, workspaces
 from tests.running import ROOT, environment
 from tests.servers import temporary_server
+from tests.support.databases import new_database
 from tests.test_fold import live_rows, of_the_database, shown
 from tests.test_projector import record, state
 from tests.test_replay import ignore, in_small_pieces

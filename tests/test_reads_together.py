@@ -13,10 +13,10 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
-from tests.conftest import new_database
 from tests.facts import api_key, email_sent, session
 from tests.running import Service, serving, users_of
 from tests.servers import wait_for
+from tests.support.databases import Databases
 
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
 HEAD = b"GET /api/v1/dashboard/campaign-analytics/%b HTTP/1.1\r\n%b\r\n"
@@ -31,9 +31,9 @@ class Got(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def url(server_url: str, template: str) -> Iterator[str]:
+def url(databases: Databases) -> Iterator[str]:
     """Give a database for all tests of this module."""
-    with new_database(server_url, template) as made:
+    with databases.lend() as made:
         yield made
 
 

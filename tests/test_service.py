@@ -16,7 +16,6 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
 from service import cli, database, settings
-from tests.conftest import new_database
 from tests.facts import JWT_SECRET, api_key, email_sent
 from tests.running import (
     PASSWORD,
@@ -32,15 +31,16 @@ from tests.running import (
     with_password,
 )
 from tests.servers import wait_for
+from tests.support.databases import Databases
 
 NO_DATABASE = f"postgresql://nobody:{PASSWORD}@127.0.0.1:1/none"
 PLAIN_GUNICORN = ("-m", "gunicorn", "-c", "gunicorn.conf.py")
 
 
 @pytest.fixture(scope="module")
-def url(server_url: str, template: str) -> Iterator[str]:
+def url(databases: Databases) -> Iterator[str]:
     """Give a database for all tests of this module."""
-    with new_database(server_url, template) as made:
+    with databases.lend() as made:
         yield with_password(made)
 
 
