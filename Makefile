@@ -3,8 +3,10 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# A process of tests a core, each with a PostgreSQL of its own; who is done takes tests from the others.
+PARALLEL := -q -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help run test check bench audit lock format
+.PHONY: help run test test-fast check bench audit lock format
 
 help:
 	@echo "make run    show it working, with data in it     make check  lint, format, types, architecture"
@@ -15,7 +17,11 @@ run: .venv/run
 	@exec $(BIN)/campaign-analytics demo
 
 test: .venv/dev
-	@exec $(BIN)/python -m pytest
+	@exec $(BIN)/python -m pytest $(PARALLEL)
+
+# What starts and kills no processes: for a look after each change.
+test-fast: .venv/dev
+	@exec $(BIN)/python -m pytest $(PARALLEL) -m "not processes"
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -1,7 +1,8 @@
 """What the tests stand on: a real PostgreSQL, an empty database for whoever asks, and the application around it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 
 import pytest
 from falcon import testing
@@ -17,8 +18,27 @@ from service.web.application import make_parts
 from tests.facts import JWT_SECRET
 from tests.servers import temporary_server, wait_for
 from tests.support.databases import Databases
+from tests.support.processes import Guard
+from tests.support.properties import load_profiles
 
 __all__ = ["wait_for"]
+
+GUARD = Guard()
+load_profiles()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Let only those tests and their fixtures start or kill a process that are marked so."""
+    with GUARD.during(item):
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Do the same while the test itself runs."""
+    with GUARD.during(item):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +48,9 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
-    with temporary_server(durable=False) as url:
+    with ExitStack() as stack:
+        with GUARD.open():
+            url = stack.enter_context(temporary_server(durable=False))
         yield url
 
 

@@ -4,8 +4,9 @@ import gzip
 import json
 from typing import Any, NamedTuple
 
+import pytest
 from falcon import testing
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from api.ingest import cloudevents, ndjson
@@ -14,6 +15,7 @@ from domain.access import Access
 from domain.events import EVENTS, decode
 from domain.recorder import Pool
 from tests.facts import api_key, email_sent
+from tests.support.properties import on_the_database
 
 PATH = "/api/v1/events/"
 KINDS = ("application/json", ndjson.MEDIA_TYPE, cloudevents.STRUCTURED, cloudevents.BATCH, "text/plain", "")
@@ -85,16 +87,22 @@ class Sent(NamedTuple):
     binary: bool
 
 
+@pytest.fixture
+def key(users: Access) -> dict[str, str]:
+    """Give the header of one key for all examples."""
+    return api_key(users, 340)
+
+
 PACKINGS = st.sampled_from([None, "gzip", "cut", "a lie"])
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@on_the_database(300)
 @given(BODIES, st.builds(Sent, st.sampled_from(KINDS), PACKINGS, st.booleans()))
 def test_any_body_gets_an_answer_that_counts_what_was_stored(
-    client: testing.TestClient, pool: Pool, users: Access, body: bytes, sent: Sent
+    client: testing.TestClient, pool: Pool, key: dict[str, str], body: bytes, sent: Sent
 ) -> None:
     """What was accepted is in the log, can be read back, and nothing else is."""
-    headers: dict[str, Any] = {**api_key(users, 340), "Content-Type": sent.kind}
+    headers: dict[str, Any] = {**key, "Content-Type": sent.kind}
     if sent.binary:
         headers.update({"ce-specversion": "1.0", "ce-id": "b", "ce-type": "EmailSent", "ce-source": "%FF%00"})
     if sent.packing is not None:

@@ -184,6 +184,7 @@ def test_a_user_id_that_cannot_be_one_is_refused(command: Command, user: str) ->
     assert (code, out, err.count("\n")) == (1, "", 1)
 
 
+@pytest.mark.processes
 def test_status_tells_how_far_each_workspace_is_and_what_is_stuck(command: Command, pool: Pool) -> None:
     """As a table for people and as JSON for programs."""
     record(pool, 1, *(email_sent(number) for number in range(3)))
@@ -222,8 +223,10 @@ def test_status_tells_how_far_each_workspace_is_and_what_is_stuck(command: Comma
     assert command("status").out.splitlines()[1].split()[6] == replayed["replayed_at"]
 
 
+@pytest.mark.processes
 def test_verify_finds_what_was_tampered_with_and_a_replay_mends_it(command: Command, pool: Pool) -> None:
     """It prints each difference as data, exits 1, and changes nothing."""
+    alone = ("replay", "--workers", "1")
     record(pool, 1, email_sent(1), email_sent(2))
     record(pool, 2, email_sent(1))
     project_all(pool)
@@ -232,18 +235,19 @@ def test_verify_finds_what_was_tampered_with_and_a_replay_mends_it(command: Comm
     with pool.connection() as connection:
         connection.execute("UPDATE campaign SET totals[2] = 99, name = 'Forged' WHERE workspace_id = 1")
     for _ in range(2):
-        code, out, _ = command("replay", "--verify")
+        code, out, _ = command(*alone, "--verify")
         (line,) = out.splitlines()
         assert code == 1
         assert line.startswith("workspace 1 campaign 123: name is Forged, rebuilt None; ")
         assert " is 99, rebuilt " in line
-    assert command("replay", "--verify", "--workspace", "2").code == 0
-    assert command("replay", "--workspace", "2")[:2] == (0, "")
-    assert command("replay", "--verify").code == 1
-    assert command("replay", "--workspace", "1", "--workspace", "2")[:2] == (0, "")
-    assert command("replay", "--verify").code == 0
+    assert command(*alone, "--verify", "--workspace", "2").code == 0
+    assert command(*alone, "--workspace", "2")[:2] == (0, "")
+    assert command(*alone, "--verify").code == 1
+    assert command(*alone, "--workspace", "1", "--workspace", "2")[:2] == (0, "")
+    assert command(*alone, "--verify").code == 0
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_replay_sums_up_as_json(command: Command, pool: Pool, workers: str) -> None:
     """For whoever runs it at night: how much, how fast, and what did not work."""
@@ -267,6 +271,7 @@ def test_a_replay_sums_up_as_json(command: Command, pool: Pool, workers: str) ->
     assert "workspace 2 keeps its old rows: position 1: damaged state" in err
 
 
+@pytest.mark.processes
 def test_a_replay_of_an_unknown_workspace_fails_and_names_it(command: Command, pool: Pool) -> None:
     """Those that are known are replayed all the same."""
     record(pool, 1, email_sent(1))

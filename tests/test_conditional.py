@@ -20,7 +20,7 @@ from service.web.application import make_parts
 from tests.conftest import project_all
 from tests.facts import JWT_SECRET, api_key, email_sent, session, worked_example
 from tests.histories import workspaces
-from tests.test_fold import of_the_database
+from tests.support.properties import on_the_database
 from tests.test_hardening import DASHBOARD
 from tests.test_projector import record
 from tests.test_replay import ignore
@@ -111,7 +111,7 @@ def test_who_may_not_see_it_gets_no_304(
     assert get(client, {**key, **tag}, "workspace_id=341").status_code == 401
 
 
-@of_the_database
+@on_the_database()
 @given(
     steps=st.lists(
         st.tuples(

@@ -17,6 +17,8 @@ from service import embedded
 from tests.running import Service, request, running
 from tests.servers import wait_for
 
+pytestmark = pytest.mark.processes
+
 DEMO = ("-m", "service.cli", "demo", "--port", "0")
 READY_SECONDS = 40
 

@@ -20,6 +20,8 @@ import pytest
 
 from service.embedded import EmbeddedUnavailable, attach, outside, running
 
+pytestmark = pytest.mark.processes
+
 ROOT = os.geteuid() == 0
 ATTACH = """
 import os, sys
@@ -300,7 +302,7 @@ def test_a_socket_directory_open_to_others_is_refused(home: Path) -> None:
 def test_a_home_that_nobody_reaches_has_its_data_elsewhere(fresh_home: Path) -> None:
     """Root's own directory stays closed, and the data is found again even when it is opened."""
     fresh_home.chmod(0o700)
-    with attach(fresh_home) as attachment:
+    with attach(fresh_home, durable=False) as attachment:
         assert (fresh_home / "postgresql").resolve() == outside(fresh_home)
         assert stat.S_IMODE(outside(fresh_home).stat().st_mode) == 0o700
         assert outside(fresh_home).owner() == "nobody"
@@ -308,7 +310,7 @@ def test_a_home_that_nobody_reaches_has_its_data_elsewhere(fresh_home: Path) -> 
             connection.execute("CREATE TABLE kept AS SELECT 42 AS value")
     wait_until(lambda: not running(fresh_home))
     fresh_home.chmod(0o755)
-    with attach(fresh_home) as attachment:
+    with attach(fresh_home, durable=False) as attachment:
         assert ask(attachment.url, "SELECT value FROM kept") == 42
 
 

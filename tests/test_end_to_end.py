@@ -18,6 +18,8 @@ from tests.running import Service, exchange, request, serving, users_of, with_pa
 from tests.servers import wait_for
 from tests.support.databases import Databases
 
+pytestmark = pytest.mark.processes
+
 EVENTS = "/api/v1/events/?workspace_id=340"
 MAX_BODY_BYTES = 5 * 1024 * 1024
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import ledger
@@ -16,10 +16,7 @@ from tests import reference
 from tests.conftest import project_all
 from tests.facts import WORKED_EXAMPLE_ANALYTICS, parsed, worked_example
 from tests.histories import deliveries, histories, workspaces
-
-of_the_database = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+from tests.support.properties import on_the_database
 
 
 def shown(pool: Pool, workspace_id: int) -> list[dict[str, Any]]:
@@ -49,7 +46,7 @@ def live_rows(database: Database, workspace_id: int) -> list[list[Any]]:
     ]
 
 
-@of_the_database
+@on_the_database()
 @given(delivery=deliveries(), batch=st.sampled_from([1, 3, 7, 1000]))
 def test_any_delivery_gives_the_numbers_of_the_naive_reference_live_and_replayed(
     pool: Pool, delivery: tuple[list[dict[str, Any]], list[list[dict[str, Any]]]], batch: int
@@ -71,7 +68,7 @@ def test_any_delivery_gives_the_numbers_of_the_naive_reference_live_and_replayed
         assert live_rows(database, workspace_id) == live
 
 
-@of_the_database
+@on_the_database()
 @given(one=histories, other=histories)
 def test_two_workspaces_with_the_same_ids_never_touch_each_other(
     pool: Pool, one: list[dict[str, Any]], other: list[dict[str, Any]]

@@ -114,6 +114,7 @@ def lines(service: Service, request_id: str) -> list[dict[str, object]]:
     return [line for line in found if line["logger"] == "access"]
 
 
+@pytest.mark.processes
 def test_each_request_is_one_line_of_the_log(service: Service, url: str) -> None:
     """User or key's prefix, workspace, status, duration; the route, never the path or the query."""
     with users_of(url) as users:
@@ -141,6 +142,7 @@ def test_each_request_is_one_line_of_the_log(service: Service, url: str) -> None
         assert {"user", "key", "workspace"} & line.keys() <= expected.keys(), path
 
 
+@pytest.mark.processes
 def test_the_line_is_readable_on_a_terminal(url: str) -> None:
     """The same, as text."""
     with serving(url, LOG_FORMAT="text") as service:
@@ -151,6 +153,7 @@ def test_the_line_is_readable_on_a_terminal(url: str) -> None:
     assert "user=u-text" in line
 
 
+@pytest.mark.processes
 def test_no_secret_is_told_anywhere(service: Service, url: str) -> None:
     """Not in the log at its most talkative, not in an error, not in the metrics: good, bad and misplaced ones."""
     with users_of(url) as users:
@@ -214,6 +217,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("sent", "status"), BROKEN, ids=[str(number) for number in range(len(BROKEN))])
 def test_what_is_no_request_gets_an_error_like_any_other(service: Service, sent: bytes, status: int) -> None:
     """In JSON, with a request id, and the connection is closed."""
@@ -226,6 +230,7 @@ def test_what_is_no_request_gets_an_error_like_any_other(service: Service, sent:
     assert set(json.loads(body)) == ({"error", "details"} if status == 400 else {"error"})
 
 
+@pytest.mark.processes
 def test_the_largest_requests_that_are_taken(service: Service) -> None:
     """A line of 8,000 bytes, 60 header fields, a cookie of 8,000 bytes."""
     headers = {**{f"X-{number}": "y" for number in range(60)}, "Cookie": "sessionid=" + "x" * 8_000}
@@ -246,6 +251,7 @@ HELD = [
 STILL_COMING = b"POST /api/v1/events/ HTTP/1.1\r\nHost: h\r\ncontent-length: 1000\r\n\r\nx"
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("sent", HELD, ids=[str(number) for number in range(len(HELD))])
 def test_connections_that_are_held_take_no_thread_from_anybody(service: Service, sent: bytes) -> None:
     """Far more of them than there are threads; a stranger must not be able to stop the service with a few sockets."""
@@ -257,6 +263,7 @@ def test_connections_that_are_held_take_no_thread_from_anybody(service: Service,
         assert time.monotonic() - started < worker.HEAD_SECONDS / 2
 
 
+@pytest.mark.processes
 def test_a_stranger_is_answered_before_the_body_has_come(service: Service) -> None:
     """Nothing is waited for: the connection is closed behind the answer."""
     started = time.monotonic()
@@ -267,6 +274,7 @@ def test_a_stranger_is_answered_before_the_body_has_come(service: Service) -> No
         assert time.monotonic() - started < worker.HEAD_SECONDS / 2
 
 
+@pytest.mark.processes
 def test_a_client_that_expects_to_be_told_to_continue_is_told(service: Service) -> None:
     """It sends nothing of its body before."""
     head = b"POST /nowhere HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n"
@@ -287,6 +295,7 @@ def held(port: int, number: int, sent: bytes) -> Iterator[list[socket.socket]]:
             connection.close()
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks into Linux's /proc")
 def test_connections_are_spread_over_the_processes(url: str) -> None:
     """Else the one that is awake would take all, and its one interpreter be busy while another has nothing to do."""
@@ -314,6 +323,7 @@ def test_connections_are_spread_over_the_processes(url: str) -> None:
             assert [now - then > 5 for now, then in zip(sockets(), before, strict=True)] == [True, True]
 
 
+@pytest.mark.processes
 def test_too_many_connections_make_room_for_new_ones(url: str) -> None:
     """The oldest idle one is closed; who comes new is answered."""
     with serving(url, GUNICORN_CMD_ARGS="--worker-connections 20", WEB_CONCURRENCY="1") as service:  # noqa: SIM117
@@ -324,6 +334,7 @@ def test_too_many_connections_make_room_for_new_ones(url: str) -> None:
             assert time.monotonic() - started < worker.HEAD_SECONDS / 2
 
 
+@pytest.mark.processes
 def test_the_last_answer_reaches_a_client_that_goes_on_sending(service: Service) -> None:
     """Closed at once, the connection would be reset, and the answer lost with it."""
     head = b"POST /nowhere HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n"
@@ -333,6 +344,7 @@ def test_the_last_answer_reaches_a_client_that_goes_on_sending(service: Service)
         assert b"".join(iter(lambda: connection.recv(65_536), b"")).endswith(b'{"error": "Not Found"}')
 
 
+@pytest.mark.processes
 def test_requests_one_after_another_are_answered_in_order(service: Service) -> None:
     """Sent at once, over one connection."""
     asked = [f"GET /healthz HTTP/1.1\r\nHost: h\r\nX-Request-ID: p-{number}\r\n\r\n" for number in range(20)]
@@ -340,6 +352,7 @@ def test_requests_one_after_another_are_answered_in_order(service: Service) -> N
     assert re.findall(r"(?i)x-request-id: (p-\d+)", answer) == [f"p-{number}" for number in range(20)]
 
 
+@pytest.mark.processes
 def test_bodies_that_do_not_come_take_no_thread(url: str) -> None:
     """Whoever sends them may write; all others are answered meanwhile, also those that need a thread."""
     with users_of(url) as users:
@@ -358,12 +371,14 @@ def test_bodies_that_do_not_come_take_no_thread(url: str) -> None:
         assert time.monotonic() - started < worker.HEAD_SECONDS / 2
 
 
+@pytest.mark.processes
 def test_no_header_moves_the_path(service: Service) -> None:
     """Not even from this machine, which gunicorn would trust with it."""
     answer = exchange(service.port, b"GET /x/healthz HTTP/1.1\r\nHost: h\r\nSCRIPT_NAME: /x\r\n\r\n")
     assert answer[9:12] == b"404"
 
 
+@pytest.mark.processes
 def test_a_client_that_is_too_slow_is_sent_away(service: Service, url: str) -> None:
     """No first byte: closed. A head that stops or trickles, a body that stops or trickles: 408 after its time."""
     with users_of(url) as users:

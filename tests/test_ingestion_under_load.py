@@ -18,6 +18,8 @@ from tests.servers import wait_for
 from tests.support.databases import Databases
 from tests.test_posting import log
 
+pytestmark = pytest.mark.processes
+
 WRITERS = 8
 KILLS = 6
 

@@ -17,7 +17,7 @@ from domain.ledger import Outcome
 from domain.recorder import Pool, Rows, append
 from tests.facts import email_sent, parsed
 from tests.histories import deliveries, workspaces
-from tests.test_fold import of_the_database
+from tests.support.properties import on_the_database
 
 NEW, SAME, OTHER = Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.CONFLICT
 
@@ -100,7 +100,7 @@ def test_nothing_to_record_tells_the_head(pool: Pool) -> None:
     assert record(pool) == ([], 1)
 
 
-@of_the_database
+@on_the_database()
 @given(delivery=deliveries())
 def test_any_delivery_leaves_each_fact_in_the_log_once(
     pool: Pool, delivery: tuple[list[dict[str, Any]], list[list[dict[str, Any]]]]
@@ -156,6 +156,7 @@ with database.open_pool(sys.argv[1], size=1) as pool, pool.connection() as conne
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("acknowledged", [1, 17, 60])
 def test_a_writer_killed_at_any_moment_leaves_every_acknowledged_fact_once(
     pool: Pool, database_url: str, acknowledged: int

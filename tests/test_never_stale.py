@@ -13,6 +13,8 @@ from service import cli
 from tests.facts import api_key, email_sent, session
 from tests.running import Service, serving, users_of
 
+pytestmark = pytest.mark.processes
+
 REQUESTS = 2_000
 CLIENTS = 8
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from falcon import testing
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import ledger
@@ -20,6 +20,7 @@ from tests.conftest import project_all
 from tests.facts import parsed, session
 from tests.histories import workspaces
 from tests.reference_periods import FURTHER, MAIN
+from tests.support.properties import on_the_database
 
 BASE = "/api/v1/dashboard/campaign-analytics/"
 ZONES = ("UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe")
@@ -31,9 +32,6 @@ KINDS = (
     *("EmailClicked", "EmailBounced", "ProspectUnsubscribed", "MeetingBooked"),
 )
 QUARTER = timedelta(minutes=15)
-of_the_database = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
 
 
 class Asked(NamedTuple):
@@ -135,7 +133,7 @@ def world(client: testing.TestClient, pool: Pool, users: Access, history: list[d
 
 
 @given(history=histories(), asked=periods)
-@of_the_database
+@on_the_database(40)
 def test_a_period_is_what_happened_in_it(
     client: testing.TestClient, pool: Pool, users: Access, history: list[dict[str, Any]], asked: Asked
 ) -> None:
@@ -152,7 +150,7 @@ def test_a_period_is_what_happened_in_it(
 
 
 @given(history=histories(), asked=periods, interval=st.sampled_from(["hour", "day", "week", "month"]))
-@of_the_database
+@on_the_database(40)
 def test_buckets_hold_what_happened_in_them(  # noqa: PLR0913 (a world and a question)
     client: testing.TestClient,
     pool: Pool,
@@ -185,7 +183,7 @@ def test_buckets_hold_what_happened_in_them(  # noqa: PLR0913 (a world and a que
 
 
 @given(history=histories(), asked=periods, by=st.sampled_from(["step", "step,variant", "sender", "channel"]))
-@of_the_database
+@on_the_database(40)
 def test_rows_hold_what_belongs_to_them(  # noqa: PLR0913 (a world and a question)
     client: testing.TestClient, pool: Pool, users: Access, history: list[dict[str, Any]], asked: Asked, by: str
 ) -> None:
@@ -200,7 +198,7 @@ def test_rows_hold_what_belongs_to_them(  # noqa: PLR0913 (a world and a questio
 
 
 @given(history=histories(), asked=periods, metric=st.sampled_from([*MAIN, *FURTHER, "average_reply_time"]))
-@of_the_database
+@on_the_database(40)
 def test_an_explanation_names_what_makes_the_number(  # noqa: PLR0913 (a world and a question)
     client: testing.TestClient, pool: Pool, users: Access, history: list[dict[str, Any]], asked: Asked, metric: str
 ) -> None:
@@ -228,7 +226,7 @@ def test_an_explanation_names_what_makes_the_number(  # noqa: PLR0913 (a world a
 
 
 @given(history=histories())
-@settings(of_the_database, max_examples=20)
+@on_the_database(20)
 def test_a_replay_makes_the_same_activity(
     client: testing.TestClient, pool: Pool, users: Access, history: list[dict[str, Any]]
 ) -> None:

@@ -41,6 +41,7 @@ def environment() -> Iterator[dict[str, str]]:
             shutil.rmtree(left)
 
 
+@pytest.mark.processes
 def test_the_readmes_commands_give_what_it_says(environment: dict[str, str]) -> None:
     """`make run`, a workspace linked beside it, each POST and GET to the letter, and Ctrl-C."""
     (two_commands, _), (link, _), *asked = BLOCKS

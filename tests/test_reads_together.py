@@ -18,6 +18,8 @@ from tests.running import Service, serving, users_of
 from tests.servers import wait_for
 from tests.support.databases import Databases
 
+pytestmark = pytest.mark.processes
+
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
 HEAD = b"GET /api/v1/dashboard/campaign-analytics/%b HTTP/1.1\r\n%b\r\n"
 

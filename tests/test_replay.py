@@ -163,6 +163,7 @@ with database.open_pool(sys.argv[1], size=2) as pool:
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("steps", [1, 3, 8, 15])
 def test_a_replay_killed_at_any_moment_leaves_the_workspace_old_or_new(
     pool: Pool, database_url: str, steps: int

@@ -58,6 +58,7 @@ def service(url: str) -> Iterator[Service]:
         yield running
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_request_that_has_begun_is_answered_before_the_service_ends(
     url: str, key: dict[str, str], number: signal.Signals
@@ -85,6 +86,7 @@ def test_a_request_that_has_begun_is_answered_before_the_service_ends(
             socket.create_connection(("127.0.0.1", service.port))
 
 
+@pytest.mark.processes
 def test_a_killed_projector_is_started_again(service: Service, key: dict[str, str]) -> None:
     """What is posted meanwhile is counted once it is back."""
     killed = kill(service.projector())
@@ -94,6 +96,7 @@ def test_a_killed_projector_is_started_again(service: Service, key: dict[str, st
     assert "projector ended with code -9" in service.output
 
 
+@pytest.mark.processes
 def test_a_killed_gunicorn_is_started_again_at_the_same_port(service: Service) -> None:
     """The workers of the killed one are not left beside the new ones."""
     workers, left = service.workers(), list(service.temporary.iterdir())
@@ -108,6 +111,7 @@ def test_a_killed_gunicorn_is_started_again_at_the_same_port(service: Service) -
     assert "web ended with code -9" in service.output
 
 
+@pytest.mark.processes
 def test_a_killed_worker_is_started_again(service: Service) -> None:
     """Gunicorn does that, and the service goes on."""
     (worker,) = service.workers()
@@ -116,6 +120,7 @@ def test_a_killed_worker_is_started_again(service: Service) -> None:
     wait_for(service.is_ready)
 
 
+@pytest.mark.processes
 def test_five_deaths_within_a_minute_end_the_service(url: str) -> None:
     """What cannot run is not started for ever; whoever runs the service gets to know by the exit code."""
     with serving(url) as service:
@@ -127,6 +132,7 @@ def test_five_deaths_within_a_minute_end_the_service(url: str) -> None:
         assert "children died 5 times within a minute, giving up" in service.output
 
 
+@pytest.mark.processes
 def test_the_children_end_by_themselves_when_their_parent_is_killed(url: str) -> None:
     """Nothing goes on that nobody looks after."""
     with serving(url) as service:
@@ -137,6 +143,7 @@ def test_the_children_end_by_themselves_when_their_parent_is_killed(url: str) ->
         service.ended(tree, -signal.SIGKILL)
 
 
+@pytest.mark.processes
 def test_plain_gunicorn_runs_the_api_too(database_url: str) -> None:
     """For whoever runs processes their own way; the projector is then a process of its own, and SIGTERM ends it."""
     command = [sys.executable, "-m", "service.cli", "project"]
@@ -152,6 +159,7 @@ def test_plain_gunicorn_runs_the_api_too(database_url: str) -> None:
         assert (answer.status, projector.returncode) == (200, 0)
 
 
+@pytest.mark.processes
 def test_no_secret_is_seen_in_the_list_of_processes(service: Service) -> None:
     """Secrets are in the environment alone."""
     listed = [processes()[service.process.pid], *descendants(service.process.pid)]
@@ -159,6 +167,7 @@ def test_no_secret_is_seen_in_the_list_of_processes(service: Service) -> None:
     assert not [each for each in listed if PASSWORD in each.command or JWT_SECRET in each.command]
 
 
+@pytest.mark.processes
 def test_a_port_in_use_is_told_in_one_line(service: Service) -> None:
     """It names the port; no child was started yet."""
     variables = environment(DATABASE_URL=NO_DATABASE, JWT_SECRET=JWT_SECRET, PORT=str(service.port))
@@ -235,6 +244,7 @@ def test_a_bad_setting_is_told_in_one_line_that_names_it(
     assert not [secret for secret in (PASSWORD, JWT_SECRET, "a-secret-too-short") if secret in line]
 
 
+@pytest.mark.processes
 def test_plain_gunicorn_tells_a_bad_setting_in_one_line_too() -> None:
     """The same words, and no stack trace."""
     variables = environment(DATABASE_URL=NO_DATABASE, PORT="x")

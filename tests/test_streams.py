@@ -164,6 +164,7 @@ def test_another_packing_is_a_415(client: testing.TestClient, key: dict[str, str
     assert (answer.status_code, answer.json) == (415, {"error": "Expected Content-Encoding: gzip, or none"})
 
 
+@pytest.mark.processes
 def test_a_stream_that_breaks_off_says_what_is_committed(database_url: str) -> None:
     """Through a real server, by length and in chunks: 400 with the counts, and what was committed stays."""
     with users_of(database_url) as users, serving(database_url) as service:

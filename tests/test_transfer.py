@@ -156,6 +156,7 @@ def test_what_was_exported_can_be_imported(
         assert f"{accepted} accepted" in capfdbinary.readouterr().err.decode()
 
 
+@pytest.mark.processes
 def test_who_has_read_enough_of_an_export_just_ends_it(pool: Pool, database_url: str) -> None:
     """As `head` does; nothing is said of it."""
     record(pool, 1, *(email_sent(number) for number in range(20_000)))
@@ -170,6 +171,7 @@ def test_who_has_read_enough_of_an_export_just_ends_it(pool: Pool, database_url:
     assert exporting.returncode == 1
 
 
+@pytest.mark.processes
 def test_an_import_that_is_killed_goes_on_where_it_was(pool: Pool, database_url: str, tmp_path: Path) -> None:
     """Each transaction is there as a whole or not at all, and the file can be sent again."""
     path = tmp_path / "events.ndjson"

@@ -103,6 +103,7 @@ main(["project"])
 """
 
 
+@pytest.mark.processes
 def test_an_old_projector_beside_a_new_one_touches_none_of_its_rows(
     pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
