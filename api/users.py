@@ -4,17 +4,16 @@ from typing import Any
 
 import falcon
 
-from api.auth.authentication import require
 from api.dependencies import Parts
 from api.errors import BadRequestError, ConflictError, NotFoundError
 from api.http.bodies import json_object
-from api.http.parameters import number, query
+from api.http.parameters import in_path, no_parameters
 from domain import instants
 from domain.access import BadFieldError, NotLinkedError, UnknownKeyError, User, check_user
 from domain.api_keys import SCOPES, Key, Scope
 from domain.events import MAX_ID
 from projections import access
-from projections.queries.caller import Asked, check
+from projections.queries.caller import who
 
 MAX_BODY_BYTES = 64 * 1024
 ISSUED_HERE: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope != "admin")
@@ -91,14 +90,15 @@ class Users:
 
     def _admit(self, request: falcon.Request, response: falcon.Response, user: str, workspace: str = "1") -> str:
         """Let only an admin key through; return by whose hand a change is made."""
-        credentials = self._parts.authentication.credentials(request)
-        with self._parts.known_first(request, response, credentials):
-            query(request, ())
+
+        def check(request: falcon.Request) -> None:
+            no_parameters(request)
             _check_path(user, workspace)
-        with self._parts.connection() as database:
-            caller, _ = check(database, credentials, Asked())
-        require(self._parts.authentication.admit(request, response, credentials, caller), "admin")
-        return f"key:{credentials.prefix}"
+
+        self._parts.gate.enter(
+            request, response, check, lambda database, credentials, _: who(database, credentials), "admin"
+        )
+        return f"key:{request.context.key}"
 
     def _expires_at(self, text: object) -> int | None:
         if text is None:
@@ -197,7 +197,7 @@ def _check_path(user: str, workspace: str) -> None:
     if "\N{REPLACEMENT CHARACTER}" in user:  # what Falcon makes of bytes that are no UTF-8
         faults.append(("user", "expected UTF-8"))
     try:
-        number("workspace", workspace, 1, _NUMBER)
+        in_path("workspace", workspace)
     except BadRequestError as error:
         faults += error.faults
     if faults:

@@ -14,7 +14,9 @@ from api.app import create_app
 from domain.access import Access
 from domain.recorder import Pool
 from projections.building import replay
-from projections.queries.dashboard import Held, Workspace
+from projections.metrics import FOLD_VERSION
+from projections.queries.dashboard import Workspace
+from projections.queries.standing import Standing, State
 from service import settings
 from service.web.application import make_parts
 from tests.conftest import project_all
@@ -162,12 +164,12 @@ def test_what_is_kept_is_bounded() -> None:
     pieces = cache.Kept(most_bytes=100)
 
     def render(workspace_id: int, size: int) -> bytes:
-        workspace = Workspace(workspace_id, 1, 7, 1, stuck=False, campaigns=[])
+        workspace = Workspace(Standing(workspace_id, 7, 1, 1, stuck=False, fold_version=FOLD_VERSION), [])
         return pieces.rendered(workspace, {}, lambda _: b"x" * size)
 
     for workspace_id in (1, 2, 3):
         render(workspace_id, 30)
-    assert list(pieces.held((1,))) == [Held(1, 7, 1)]
+    assert list(pieces.held((1,))) == [State(1, 7, 1)]
     render(4, 40)
     assert {each.workspace_id for each in pieces.held((1, 2, 3, 4))} == {1, 3, 4}
     assert render(5, 101) == b"x" * 101

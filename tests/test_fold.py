@@ -10,12 +10,11 @@ from domain.recorder import Database, Pool
 from projections.building import replay
 from projections.building.projector import Projector
 from projections.journeys.campaign import About, told
-from projections.queries import dashboard
-from projections.queries.caller import Asked, Credentials
 from tests import reference
 from tests.conftest import project_all
 from tests.facts import WORKED_EXAMPLE_ANALYTICS, parsed, worked_example
 from tests.histories import deliveries, histories, workspaces
+from tests.readers import shown_to
 
 of_the_database = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -28,8 +27,7 @@ def shown(pool: Pool, workspace_id: int) -> list[dict[str, Any]]:
         database.execute(
             "INSERT INTO workspace_link VALUES ('reader', %s, false) ON CONFLICT DO NOTHING", (workspace_id,)
         )
-        answer = dashboard.read(database, Credentials(session_user="reader"), Asked(workspace_id))
-    campaigns: Any = dashboard.body(answer.workspaces)["campaigns"]
+        _, campaigns = shown_to(database, "reader", workspace_id)
     assert all(campaign.pop("workspace_id") == workspace_id for campaign in campaigns)
     return list(campaigns)
 

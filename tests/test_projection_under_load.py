@@ -25,8 +25,6 @@ from domain.recorder import Pool
 from projections.building import fold, projector, replay, replay_by_parts
 from projections.building.projector import Projector
 from projections.building.wakeup import Hints
-from projections.queries import dashboard
-from projections.queries.caller import Asked, Credentials
 from service import database, settings
 from service.processes.replay_workers import hands
 from service.web.application import make_parts
@@ -34,6 +32,7 @@ from tests import reference
 from tests.conftest import new_database, project_all, wait_for
 from tests.facts import JWT_SECRET, api_key, email_sent, parsed, worked_example
 from tests.histories import histories, workspaces
+from tests.readers import shown_to
 from tests.running import ROOT, environment
 from tests.servers import temporary_server
 from tests.test_fold import live_rows, of_the_database, shown
@@ -248,9 +247,8 @@ def test_kills_at_random_moments_leave_every_reader_a_state_of_the_log(pool: Poo
 
 def _a_state_of_the_log(pool: Pool, events: list[dict[str, Any]]) -> None:
     with pool.connection() as connection:
-        answer = dashboard.read(connection, Credentials(session_user="reader"), Asked(1))
-    campaigns: Any = dashboard.body(answer.workspaces)["campaigns"]
-    expected = reference.campaigns(events[: answer.workspaces[0].position])
+        position, campaigns = shown_to(connection, "reader", 1)
+    expected = reference.campaigns(events[:position])
     assert campaigns == [{**campaign, "workspace_id": 1} for campaign in expected]
 
 

@@ -15,11 +15,10 @@ from projections.building.projector import Projector
 from projections.building.status import WorkspaceStatus
 from projections.journeys import columns
 from projections.metrics import FOLD_VERSION
-from projections.queries import dashboard
-from projections.queries.caller import Asked, Credentials
 from tests import reference
 from tests.conftest import project_all, wait_for
 from tests.facts import email_sent, parsed, worked_example
+from tests.readers import shown_to
 from tests.test_fold import shown
 
 
@@ -304,6 +303,5 @@ def test_a_projector_goes_on_when_its_connections_are_cut(pool: Pool, database_u
         assert running.result() is None
     with psycopg.connect(database_url, autocommit=True) as observer:
         observer.execute("INSERT INTO workspace_link VALUES ('reader', 1, false)")
-        answer = dashboard.read(observer, Credentials(session_user="reader"), Asked(1))
-    campaigns = dashboard.body(answer.workspaces)["campaigns"]
+        _, campaigns = shown_to(observer, "reader", 1)
     assert campaigns == [{**campaign, "workspace_id": 1} for campaign in reference.campaigns(events)]

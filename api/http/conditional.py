@@ -7,15 +7,18 @@ from importlib.metadata import version
 import falcon
 
 _VERSION = version("campaign-analytics")
-# Everybody's answer is their own; it may be kept by who asked, and asked about before each use.
+# An answer is cacheable by that client only, and must be revalidated before each use.
 CACHE_CONTROL = "private, no-cache"
 VARY = "Cookie, X-API-Key, Accept-Encoding"
 VARY_BY_FORM = f"{VARY}, Accept"  # where the answer comes in several forms
 
 
 def tag(request: falcon.Request, made_of: Iterable[object]) -> str:
-    """Return the entity tag of an answer to this request, weak: alike are answers that say the same."""
-    text = "\n".join([_VERSION, request.path.rstrip("/"), request.query_string, *map(repr, made_of)])
+    """Return the opaque part of an answer's entity tag, which is weak: alike are answers that say the same.
+
+    `made_of` holds what the answer of this resource depends on, the query in its normal form too.
+    """
+    text = "\n".join([_VERSION, request.path.rstrip("/"), *map(repr, made_of)])
     return sha256(text.encode()).hexdigest()[:32]
 
 

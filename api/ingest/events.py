@@ -7,18 +7,17 @@ import falcon
 import msgspec
 
 from api.answers import feed
-from api.auth.authentication import require
+from api.auth.gate import Visit
 from api.dependencies import Parts
 from api.errors import (
     BODY_FAULTS,
     INTERRUPTIONS,
-    AccessDeniedError,
     InterruptedBodyError,
     UnavailableError,
     UnsupportedTypeError,
 )
 from api.http import bodies
-from api.http.parameters import WORKSPACE, asked, query
+from api.http.parameters import ONE_WORKSPACE, Query
 from api.ingest import formats, intake, ndjson
 from api.ingest.appending import QueueTimeoutError
 from api.ingest.receipt import Rejected, Tally
@@ -26,10 +25,12 @@ from domain import ledger
 from domain.ledger import Outcome, Recorded
 from domain.recorder import ConditionError
 from projections.queries import rejections
-from projections.queries.caller import Asked, Credentials, check, may_write
+from projections.queries.caller import Asked, check, may_write
 
 MAX_SMALL_BYTES = 16 * 1024  # of a body that is parsed on the event loop: less than a millisecond of work
 STREAM_BYTES_AT_ONCE = 256 * 1024  # of a stream of lines that are handed to a thread together
+
+POST = Query(ONE_WORKSPACE)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -48,10 +49,9 @@ class Events:
     async def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Record the events of the body; when this answers, what was accepted is on disk."""
         parts = self._parts
-        credentials = await parts.credentials(request)
-        wanted = await parts.parsed(request, response, credentials, _parse)
-        request.context.workspace = wanted.workspace_id
-        sender, tally = _Sender(parts, request, response, credentials, wanted), Tally()
+        visit, asked = await parts.gate.visit(request, response, _parse)
+        visit.about(asked)
+        sender, tally = _Sender(parts, visit, asked), Tally()
         small = sender.sends_little()
         if not small:
             await parts.threads.run(sender.check)
@@ -151,7 +151,7 @@ class Events:
 
 
 def _parse(request: falcon.Request) -> Asked:
-    return asked(query(request, (WORKSPACE,)), every=False)
+    return POST.read(request.query_string)[ONE_WORKSPACE]
 
 
 def _being_changed() -> UnavailableError:
@@ -161,21 +161,18 @@ def _being_changed() -> UnavailableError:
 class _Sender:
     """Who sends a post, and to which workspace."""
 
-    def __init__(
-        self,
-        parts: Parts,
-        request: falcon.Request,
-        response: falcon.Response,
-        credentials: Credentials,
-        wanted: Asked,
-    ) -> None:
-        self.credentials = credentials
-        self.workspace_id = wanted.workspace_id or 0
-        self.checked = False
+    def __init__(self, parts: Parts, visit: Visit, asked: Asked) -> None:
+        self.credentials = visit.credentials
+        self.workspace_id = asked.workspace_id or 0
         self._parts = parts
-        self._request = request
-        self._response = response
-        self._wanted = wanted
+        self._visit = visit
+        self._request = visit.request
+        self._wanted = asked
+
+    @property
+    def checked(self) -> bool:
+        """Whether the sender is known to be who they say."""
+        return self._visit.is_counted
 
     def sends_little(self) -> bool:
         """Return whether the body is small enough for the event loop, and the append can decide who may write.
@@ -197,19 +194,12 @@ class _Sender:
 
     def check(self) -> None:
         """Ask who is calling; raise UnauthenticatedError or AccessDeniedError where they may not write there now."""
-        authentication = self._parts.authentication
         with self._parts.connection() as database:
-            found, workspaces = check(database, self.credentials, self._wanted)
-        caller = authentication.identify(self.credentials, found)
-        self.admitted()
-        require(caller, "write")
-        if not workspaces:
-            raise AccessDeniedError
-        self.workspace_id = self._request.context.workspace = workspaces[0]
+            sealed = check(database, self.credentials, self._wanted)
+        [self.workspace_id] = self._parts.gate.open(self._visit, sealed, "write")
         self._wanted = Asked(self.workspace_id)
+        self._visit.about(self._wanted)
 
     def admitted(self) -> None:
         """Note, once, that the sender is who they say."""
-        if not self.checked:
-            self.checked = True
-            self._parts.authentication.note(self._request, self._response, self.credentials)
+        self._parts.gate.count(self._visit)
