@@ -69,6 +69,11 @@ def parsed(*events: dict[str, Any]) -> list[Event]:
     return [parse(event, 2**62) for event in events]
 
 
+def lacking(scope: str) -> dict[str, Any]:
+    """Return the body of a 403 for a key of the caller's own that lacks a scope."""
+    return {"error": "Access denied", "details": [{"field": "scope", "error": f"{scope} is missing"}]}
+
+
 def session(user: str = "u-1", **claims: Any) -> dict[str, str]:
     """Return the header with a session cookie of a user, valid for a minute."""
     token = {"sub": user, "exp": int(datetime.now(UTC).timestamp()) + 60, **claims}
