@@ -72,6 +72,27 @@ def test_who_has_the_answer_already_gets_no_body(
     assert get(client, {**key, "If-None-Match": '"other"'}, query).content == first.content
 
 
+@pytest.mark.parametrize(
+    ("query", "path", "status"),
+    [
+        ("metric=amount_of_replies", f"{DASHBOARD}999/explain/", 404),
+        ("metric=nonsense", f"{DASHBOARD}123/explain/", 400),
+        ("workspace_id=777", DASHBOARD, 403),
+        ("limit=0", "/api/v1/events/", 400),
+    ],
+)
+def test_a_precondition_turns_no_error_into_a_304(  # noqa: PLR0913 (a world and a question)
+    client: testing.TestClient, pool: Pool, key: dict[str, str], query: str, path: str, status: int
+) -> None:
+    """It counts only where the answer would be a success (RFC 9110, 13.2.1), where `*` means any answer."""
+    record(pool, 340, *worked_example())
+    project_all(pool)
+    assert get(client, {**key, "If-None-Match": "*"}, query, path).status_code == status
+    good = get(client, {**key, "If-None-Match": "*"}, "metric=amount_of_replies", f"{DASHBOARD}123/explain/")
+    assert good.status_code == 304
+    assert get(client, {**key, "If-None-Match": '"*"'}).status_code == 200, "a tag like others, and not ours"
+
+
 def test_the_tag_changes_with_what_the_answer_is_made_of(
     client: testing.TestClient, pool: Pool, users: Access, key: dict[str, str]
 ) -> None:

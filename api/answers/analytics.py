@@ -198,8 +198,6 @@ def _range(question: Question, interval: Interval, days: Iterable[Sequence[Day]]
             first, _ = bucket_of(interval, question.zone, min(earliest for earliest, _ in extents))
         if end is None:
             _, end = bucket_of(interval, question.zone, max(latest for _, latest in extents))
-        if end <= first:
-            return [], 0
     starts = buckets(interval, question.zone, first, end, MOST_BUCKETS)
     if starts is None:
         raise _too_many(MOST_BUCKETS)

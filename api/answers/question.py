@@ -23,7 +23,8 @@ from api.http.parameters import (
     one_of,
     read_number,
 )
-from domain.events import MAX_ID, Status, shown, time_zones
+from domain.events import MAX_ID, Status, shown
+from domain.zones import time_zone, time_zones
 from projections.journeys.calendar import Bounds, bounds
 from projections.queries.caller import Asked
 
@@ -130,7 +131,7 @@ class Question:
     @property
     def zone(self) -> ZoneInfo:
         """Return the time zone of the period's days."""
-        return ZoneInfo(self.values[ZONE])
+        return time_zone(self.values[ZONE])
 
     @property
     def at_first_touch(self) -> bool:
@@ -178,7 +179,7 @@ def _parsed(text: str, accept: str | None, query: Query) -> Question:
         raise BadRequestError((END.name, f"expected no day before {START.name}"))
     form = values[FORMAT]
     csv = form == "csv" or (form is None and FORMAT in query.parameters and _prefers_csv(accept))
-    return Question(values, asked, bounds(start, end, ZoneInfo(values[ZONE])), csv)
+    return Question(values, asked, bounds(start, end, time_zone(values[ZONE])), csv)
 
 
 def _prefers_csv(accept: str | None) -> bool:

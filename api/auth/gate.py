@@ -80,7 +80,7 @@ class Gate:
         response: falcon.Response,
         parse: Callable[[falcon.Request], Q],
         ask: Callable[[Database, Credentials, Q], Sealed[T]],
-        scope: Scope = "read",
+        scope: Scope | None = "read",
     ) -> tuple[Q, T]:
         """Do all of it in a thread: return what a request asks, and what `ask` reads for it.
 
@@ -102,7 +102,7 @@ class Gate:
             return await self._threads.run(partial(self.open, visit, sealed))
         return self.open(visit, sealed)
 
-    def open(self, visit: Visit, sealed: Sealed[T], scope: Scope = "read") -> T:
+    def open(self, visit: Visit, sealed: Sealed[T], scope: Scope | None = "read") -> T:
         """Return what was read for a caller, once they are proven and have the scope.
 
         Raises UnauthenticatedError, RateLimitedError where the key has made too many requests, and AccessDeniedError

@@ -27,12 +27,17 @@ def unchanged(request: falcon.Request, response: falcon.Response, of: str, vary:
     response.set_header("Cache-Control", CACHE_CONTROL)
     response.set_header("Vary", vary)
     response.set_header("ETag", f'W/"{of}"')
-    if has(request, of):
+    if _has_any(request) or has(request, of):
         response.status = falcon.HTTP_304
         return True
     return False
 
 
 def has(request: falcon.Request, of: str) -> bool:
-    """Return whether the caller has the answer with this tag already."""
-    return any(each in ("*", of) for each in request.if_none_match or ())
+    """Return whether the caller names this tag, and so has the answer, which then was a success."""
+    return not _has_any(request) and any(each == of for each in request.if_none_match or ())
+
+
+def _has_any(request: falcon.Request) -> bool:
+    """Return whether the caller wants no answer where there is any: `*`, not the tag `"*"` (RFC 9110, 13.1.2)."""
+    return (request.get_header("If-None-Match") or "").strip() == "*"

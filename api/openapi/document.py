@@ -6,15 +6,16 @@ from typing import Any, get_args
 
 import msgspec
 
-from api.answers import analytics, campaigns, explain, feed, rejections
+from api.answers import analytics, campaigns, explain, feed, me, rejections
 from api.answers.question import MIN_POSITION
 from api.auth.authentication import COOKIE, HEADER
 from api.http.headers import REQUEST_ID
-from api.http.parameters import Query
+from api.http.parameters import NOTHING, Query
 from api.ingest import cloudevents, formats, ndjson
 from api.ingest.events import POST
-from domain.api_keys import SCOPES
+from domain.api_keys import MAX_KEY_NAME, SCOPES
 from domain.events import EVENTS, MAX_ID, Code, ProspectEvent
+from domain.workspaces import MAX_WORKSPACE_NAME
 from projections.metrics import METRICS, Derived, Metric, Shown, reply_time_in_words
 
 _Json = dict[str, Any]
@@ -25,6 +26,7 @@ _TEXT: _Json = {"type": "string"}
 _WORD: _Json = {"type": "string", "minLength": 1}
 _INSTANT: _Json = {"type": "string", "format": "date-time"}
 _USER: _Json = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^/\u0000-\u001f\u007f]+$"}
+_NO_CONTROL = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _READING, _WRITING, _ACCESS = "Reading", "Writing", "Access"
 
 
@@ -205,7 +207,8 @@ def _any_of(schemas: list[_Json]) -> _Json:
 
 def _answers() -> tuple[dict[Any, _Json], _Json]:
     """Return the schemas of the bodies of answers, by their types, and the parts that they refer to."""
-    types = [each for endpoint in _ENDPOINTS.values() for each in endpoint.answers] + [rejections.RejectionList]
+    types: list[Any] = [each for endpoint in _ENDPOINTS.values() for each in endpoint.answers]
+    types += [rejections.RejectionList, me.Identity]
     schemas, parts = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     return dict(zip(types, schemas, strict=True)), parts
 
@@ -227,6 +230,7 @@ def _reading() -> _Json:
     }
     return {
         **paths,
+        "/api/v1/me/": _get("Who is calling, and which workspaces they may see", NOTHING, answers[me.Identity]),
         "/api/v1/events/": _get(
             "The log itself: keep `position` and give it as `after`, and nothing is missed or seen twice",
             feed.FEED,
@@ -271,7 +275,8 @@ def _access() -> _Json:
     workspace = {"name": "workspace", "in": "path", "required": True, "schema": _ID}
     prefix = {"name": "prefix", "in": "path", "required": True, "schema": {**_WORD, "pattern": "^[^/]+$"}}
     scopes = _list(_one_of([scope for scope in SCOPES if scope != "admin"]), minItems=1)
-    wanted = {"name": {**_TEXT, "maxLength": 256}, "scopes": scopes, "expires_at": _or_null(_INSTANT)}
+    key_name = {**_TEXT, "maxLength": MAX_KEY_NAME, "pattern": _NO_CONTROL}
+    wanted = {"name": key_name, "scopes": scopes, "expires_at": _or_null(_INSTANT)}
     known = {"user": _USER, "linked_workspaces": _list(_ID), "current_workspace": _or_null(_ID)}
     issued = {"allOf": [_ref("Key"), _object({"key": _WORD})]}
     path = "/api/v1/access/users/{user}/"
@@ -280,7 +285,17 @@ def _access() -> _Json:
         content = {"application/json": {"schema": schema}}
         return {"get": _change(text, [user], None, {"200": {"description": "the answer", "content": content}})}
 
+    name = {**_WORD, "maxLength": MAX_WORKSPACE_NAME, "pattern": _NO_CONTROL}
     return {
+        "/api/v1/access/workspaces/{workspace}/": {
+            "put": _change(
+                "Name a workspace",
+                [workspace],
+                _object({"name": name}, additionalProperties=False),
+                _NO_CONTENT,
+                *("408", "413", "415"),
+            )
+        },
         path: shown("Who a user is", _object({**known, "keys": _list(_ref("Key"))})),
         f"{path}workspaces/{{workspace}}/": {
             "put": _change("Link a workspace", [user, workspace], None, _NO_CONTENT),

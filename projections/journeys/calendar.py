@@ -50,7 +50,12 @@ def day_begins(day: date, zone: ZoneInfo) -> int:
 
 
 def buckets(interval: Interval, zone: ZoneInfo, first: int, end: int, most: int) -> list[int] | None:
-    """Return where the buckets of a period begin, the first with the period; None where they are more than `most`."""
+    """Return where the buckets of a period begin, the first with the period; None where they are more than `most`.
+
+    A period without any quarter hour, such as a day that the zone has skipped, has none.
+    """
+    if end <= first:
+        return []
     found = list(islice(_begin_after(interval, zone, first, end), most))
     return [first, *found] if len(found) < most else None
 
