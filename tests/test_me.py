@@ -1,6 +1,5 @@
 """Shows what a caller learns of themselves, and what workspaces are called."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -59,18 +58,19 @@ def test_a_key_learns_what_it_may_do(client: testing.TestClient, users: Access, 
 
 def test_it_is_a_304_until_something_changes(client: testing.TestClient, users: Access) -> None:
     """A link, an unlink, a new name: the very next answer has it."""
-    tags = []
-    changes: list[Callable[[], None]] = [
-        lambda: users.link("u-1", 340, BY),
-        lambda: users.rename_workspace(340, "north", BY),
-        lambda: users.unlink("u-1", 340, BY),
-    ]
-    for change in changes:
-        change()
-        tags.append(client.simulate_get(ME, headers=session("u-1")).headers["etag"])
-        again = client.simulate_get(ME, headers={**session("u-1"), "If-None-Match": tags[-1]})
+
+    def tag() -> str:
+        first = client.simulate_get(ME, headers=session("u-1")).headers["etag"]
+        again = client.simulate_get(ME, headers={**session("u-1"), "If-None-Match": first})
         assert (again.status_code, again.content) == (304, b"")
-    assert len(set(tags)) == 3
+        return first
+
+    users.link("u-1", 340, BY)
+    linked = tag()
+    users.rename_workspace(340, "north", BY)
+    renamed = tag()
+    users.unlink("u-1", 340, BY)
+    assert len({linked, renamed, tag()}) == 3
     assert client.simulate_get(ME).status_code == 401
     assert client.simulate_get(ME, headers=session("u-1"), query_string="workspace_id=1").status_code == 400
 

@@ -37,6 +37,7 @@ def _some(name: str) -> str:
         "dated": "first_touch",
         "include": "extended",
         "format": "csv",
+        "bom": "1",
     }
     return f"{name}={values[name]}"
 

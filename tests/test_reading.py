@@ -220,7 +220,7 @@ def test_the_form_is_chosen_by_accept_unless_it_is_named(client: testing.TestCli
     assert "Accept" in usual.headers["vary"].split(", ")
 
 
-@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", "\ta", "\ra"])
+@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", "\ta", "\ra", "\na", " =1", "\u00a0@a", "＝1", "－1"])
 def test_text_that_a_spreadsheet_would_take_for_a_formula_is_quoted(
     client: testing.TestClient, pool: Pool, users: Access, text: str
 ) -> None:
@@ -230,6 +230,16 @@ def test_text_that_a_spreadsheet_would_take_for_a_formula_is_quoted(
     answer = get(client, BASE + "breakdown/", api_key(users, 340), by="sender", format="csv")
     [_, row] = csv.reader(io.StringIO(answer.text, newline=""))
     assert row[0] == f"'{text}"
+
+
+def test_a_table_is_saved_under_a_name_and_may_begin_with_a_byte_order_mark(
+    client: testing.TestClient, key: dict[str, str]
+) -> None:
+    """For a link in a browser: a spreadsheet else takes UTF-8 for something older."""
+    plain, marked = (get(client, BASE + "summary/", key, format="csv", **more) for more in ({}, {"bom": "1"}))
+    assert marked.content == b"\xef\xbb\xbf" + plain.content
+    assert plain.headers["content-disposition"] == 'attachment; filename="campaign-analytics-summary.csv"'
+    assert "content-disposition" not in get(client, BASE + "summary/", key).headers
 
 
 QUESTIONS = [

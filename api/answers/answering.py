@@ -6,6 +6,7 @@ a second one reads everything again in one snapshot: who asks, how far things ar
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import falcon
 import msgspec
 
 from api.answers.cache import Bodies
-from api.answers.question import CAMPAIGN, CSV, STATUS, Question, parse
+from api.answers.question import BOM, CAMPAIGN, CSV, STATUS, Question, parse
 from api.auth.gate import Visit
 from api.dependencies import Parts
 from api.errors import BadRequestError, UnavailableError
@@ -26,7 +27,8 @@ from projections.queries.caller import Asked
 from projections.queries.campaigns import MOST_FACTS, Campaign, Needs, Wanted
 from projections.queries.standing import Standing, look
 
-_RISKY = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would take such text for a formula
+# A spreadsheet may take text for a formula that begins so, also behind white space (OWASP, "CSV Injection").
+_RISKY = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
 
 encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
@@ -115,6 +117,9 @@ class Reading:
         if not unchanged(request, response, tagged, VARY if endpoint.table is None else VARY_BY_FORM):
             response.content_type = f"{CSV}; charset=utf-8" if question.csv else falcon.MEDIA_JSON
             response.data = body
+            if question.csv:
+                name = request.path.removeprefix("/api/v1/").removeprefix("dashboard/").strip("/").replace("/", "-")
+                response.set_header("Content-Disposition", f'attachment; filename="{name}.csv"')
 
 
 class Resource:
@@ -165,8 +170,8 @@ def _rendered(endpoint: Endpoint, found: Found, wanted: Wanted) -> bytes:
     writer.writerow(table.columns)
     for row in table.rows(body):
         writer.writerow([_cell(row[column]) for column in table.columns])
-    return text.getvalue().encode()
+    return text.getvalue().encode("utf-8-sig" if found.question.values[BOM] else "utf-8")
 
 
 def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_RISKY) else value
+    return f"'{value}" if isinstance(value, str) and _RISKY.match(value) else value

@@ -6,7 +6,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from api.answers.answering import Endpoint, Found, Table, wants
-from api.answers.question import FILTERS, FORMAT, MIN_POSITION, Question, ShownStatus
+from api.answers.question import FILTERS, FORM, MIN_POSITION, Question, ShownStatus
 from api.http.parameters import WORKSPACE, Query
 from api.http.schemas import Count, Id, Instant, Word
 from domain.instants import format_instant
@@ -70,7 +70,7 @@ def _instant(at: int | None) -> str | None:
 
 CAMPAIGNS = Endpoint(
     "The campaigns themselves",
-    Query(WORKSPACE, MIN_POSITION, *FILTERS, FORMAT),
+    Query(WORKSPACE, MIN_POSITION, *FILTERS, *FORM),
     _wanted,
     _body,
     (CampaignList,),

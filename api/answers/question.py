@@ -106,11 +106,13 @@ DATED = one_of(
     "event",
 )
 INCLUDE = one_of("include", "more metrics behind the nine", ("extended",))
+BOM = one_of("bom", "CSV begins with a byte order mark, by which spreadsheets know UTF-8", ("1",))
 FORMAT = one_of("format", "the form of the answer; stands over Accept", ("json", "csv"))
 
 FILTERS = (CAMPAIGN, STATUS)
 PERIOD = (START, END, ZONE, DATED)
-EVERYTHING = (WORKSPACE, MIN_POSITION, *FILTERS, *PERIOD, INCLUDE, FORMAT)
+FORM = (FORMAT, BOM)
+EVERYTHING = (WORKSPACE, MIN_POSITION, *FILTERS, *PERIOD, INCLUDE, *FORM)
 
 
 @dataclass(frozen=True)
