@@ -48,7 +48,7 @@ def keeping_current(pool: Pool) -> Iterator[None]:
 
 def test_workspaces_of_an_older_version_are_rebuilt_by_themselves(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The smallest first; those of a newer one are left alone, and one that can't be is told and not in the way."""
-    monkeypatch.setattr(replay, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(replay, "POLL_SECONDS", 0.01)
     for workspace_id, number in ((1, 3), (2, 2), (3, 1), (4, 1)):
         record(pool, workspace_id, *(email_sent(each) for each in range(number)))
     project_all(pool)
@@ -107,7 +107,7 @@ def test_an_old_projector_beside_a_new_one_touches_none_of_its_rows(
     pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Old and new may run side by side while a new version is brought in; in the end everything is the new one's."""
-    monkeypatch.setattr(replay, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(replay, "POLL_SECONDS", 0.01)
     first, rest = worked_example()[:5], worked_example()[5:]
     old = subprocess.Popen(
         [sys.executable, "-c", OLDER], cwd=ROOT, env=environment(DATABASE_URL=database_url, LOG_LEVEL="warning")

@@ -7,7 +7,7 @@ from api.answers.question import FILTERS, FORMAT, MIN_POSITION, Question, parse
 from api.http.parameters import WORKSPACE
 from domain.instants import format_instant
 from projections.journeys import campaign
-from projections.journeys.campaign import Told
+from projections.journeys.campaign import Dated
 from projections.metrics import analytics
 from projections.queries.campaigns import Campaign, Needs, Wanted
 
@@ -51,7 +51,7 @@ def _campaign(found: Campaign) -> dict[str, object]:
     }
 
 
-def _value(told: Told | None) -> str | None:
+def _value(told: Dated | None) -> str | None:
     return told and told[2]
 
 

@@ -21,7 +21,7 @@ from api.http.parameters import WORKSPACE, number
 from domain import ledger
 from domain.events import MAX_ID, decode, shown
 from domain.recorder import Database
-from projections.journeys.explanation import EXPLAINED, Contribution, explain, told
+from projections.journeys.explanation import EXPLAINED, Contribution, as_json, explain
 from projections.queries.campaigns import Needs, Wanted
 
 METRIC, LIMIT, CURSOR = "metric", "limit", "cursor"
@@ -124,4 +124,4 @@ def _told(database: Database, workspace_id: int, page: Sequence[Contribution]) -
     positions = sorted({position for each in page for position in each.positions})
     rows = ledger.read_positions(database, workspace_id, positions)
     facts = {row.position: decode(row.topic, row.state) for row in rows}
-    return [told(each, facts) for each in page]
+    return [as_json(each, facts) for each in page]
