@@ -1,6 +1,6 @@
 """Every metric, declared once: what is summed, from which events, and what is shown.
 
-A new metric over known events is one row of `METRICS` and the next `FOLD_VERSION`.
+A new metric over known events is one row of `METRICS` and the next `FOLD_VERSION` (docs/recipes.md).
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ KINDS = (
     "ProspectUnsubscribed",
     REPLY,
     AUTOMATIC_REPLY,
-    # A new kind goes here, whatever its name.
+    # A new kind goes above this line, whatever its name.
 )
 
 

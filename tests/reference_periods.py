@@ -7,53 +7,75 @@ from typing import Any, NamedTuple
 
 from tests.reference import TOUCHES, Event, distinct, half_up, instant, is_reply, is_touch, reply_time_in_words
 
-EACH = {
-    "amount_of_emails_sent": "EmailSent",
-    "amount_of_invites_sent": "InviteSent",
-    "amount_of_invites_accepted": "InviteAccepted",
-    "amount_of_linkedin_messages_sent": "LinkedInMessageSent",
-    "amount_of_emails_opened": "EmailOpened",
-    "amount_of_emails_clicked": "EmailClicked",
-    "amount_of_emails_bounced": "EmailBounced",
-    "amount_of_meetings_booked": "MeetingBooked",
+
+class Each(NamedTuple):
+    """A metric that counts the events of a type."""
+
+    type: str
+
+
+class First(NamedTuple):
+    """A metric that counts the journeys with an event of a type, dated by the first."""
+
+    type: str
+
+
+class Rate(NamedTuple):
+    """A metric that is one number divided by another."""
+
+    part: str
+    whole: str
+
+
+class Mean(NamedTuple):
+    """How long a turn takes, in words or in seconds."""
+
+    words: bool
+
+
+WORKED_OUT = None  # a metric with a rule of its own, below
+
+# Every metric in the order of the answer; a simple one is defined by its row alone.
+ALWAYS = {
+    "amount_of_prospects": WORKED_OUT,
+    "amount_of_emails_sent": Each("EmailSent"),
+    "amount_of_invites_sent": Each("InviteSent"),
+    "amount_of_invites_accepted": Each("InviteAccepted"),
+    "amount_of_linkedin_messages_sent": Each("LinkedInMessageSent"),
+    "amount_of_prospects_contacted": WORKED_OUT,
+    "amount_of_replies": WORKED_OUT,
+    "amount_of_interested": WORKED_OUT,
+    "average_reply_time": Mean(words=True),
 }
-FIRSTS = {
-    "amount_of_prospects_accepted": "InviteAccepted",
-    "amount_of_prospects_opened": "EmailOpened",
-    "amount_of_prospects_clicked": "EmailClicked",
-    "amount_of_prospects_unsubscribed": "ProspectUnsubscribed",
+EXTENDED = {
+    "amount_of_emails_opened": Each("EmailOpened"),
+    "amount_of_emails_clicked": Each("EmailClicked"),
+    "amount_of_emails_bounced": Each("EmailBounced"),
+    "amount_of_meetings_booked": Each("MeetingBooked"),
+    "amount_of_automatic_replies": WORKED_OUT,
+    "amount_of_prospects_replied": WORKED_OUT,
+    "amount_of_prospects_accepted": First("InviteAccepted"),
+    "amount_of_prospects_opened": First("EmailOpened"),
+    "amount_of_prospects_clicked": First("EmailClicked"),
+    "amount_of_prospects_unsubscribed": First("ProspectUnsubscribed"),
+    "amount_of_not_interested": WORKED_OUT,
+    "amount_of_timed_replies": WORKED_OUT,
+    "average_reply_time_seconds": Mean(words=False),
+    "acceptance_rate": Rate("amount_of_invites_accepted", "amount_of_invites_sent"),
+    "reply_rate": Rate("amount_of_prospects_replied", "amount_of_prospects_contacted"),
+    "interested_rate": Rate("amount_of_interested", "amount_of_prospects_replied"),
+    "open_rate": Rate("amount_of_prospects_opened", "amount_of_prospects_contacted"),
+    "bounce_rate": Rate("amount_of_emails_bounced", "amount_of_emails_sent"),
+    # The row of a new metric goes above this line.
 }
-MAIN = (
-    "amount_of_prospects",
-    "amount_of_emails_sent",
-    "amount_of_invites_sent",
-    "amount_of_invites_accepted",
-    "amount_of_linkedin_messages_sent",
-    "amount_of_prospects_contacted",
-    "amount_of_replies",
-    "amount_of_interested",
+# The version of the fold, and the digest of what it makes of the example (test_metrics.py).
+PINNED = (3, "4bf88aeadc8c89184d650b2f41890b9d947cbe1978f3390a0be06d736b070ebf")
+
+EACH = {name: rule.type for name, rule in (ALWAYS | EXTENDED).items() if isinstance(rule, Each)}
+FIRSTS = {name: rule.type for name, rule in (ALWAYS | EXTENDED).items() if isinstance(rule, First)}
+MAIN, FURTHER = (
+    tuple(name for name, rule in metrics.items() if not isinstance(rule, Rate | Mean)) for metrics in (ALWAYS, EXTENDED)
 )
-FURTHER = (
-    "amount_of_emails_opened",
-    "amount_of_emails_clicked",
-    "amount_of_emails_bounced",
-    "amount_of_meetings_booked",
-    "amount_of_automatic_replies",
-    "amount_of_prospects_replied",
-    "amount_of_prospects_accepted",
-    "amount_of_prospects_opened",
-    "amount_of_prospects_clicked",
-    "amount_of_prospects_unsubscribed",
-    "amount_of_not_interested",
-    "amount_of_timed_replies",
-)
-RATES = {
-    "acceptance_rate": ("amount_of_invites_accepted", "amount_of_invites_sent"),
-    "reply_rate": ("amount_of_prospects_replied", "amount_of_prospects_contacted"),
-    "interested_rate": ("amount_of_interested", "amount_of_prospects_replied"),
-    "open_rate": ("amount_of_prospects_opened", "amount_of_prospects_contacted"),
-    "bounce_rate": ("amount_of_emails_bounced", "amount_of_emails_sent"),
-}
 RATED = {"ProspectInterested": "amount_of_interested", "ProspectNotInterested": "amount_of_not_interested"}
 VALUES = ("step", "sender", "variant", "channel")
 ANSWERED = {"InviteAccepted": "InviteSent", "EmailOpened": "EmailSent", "EmailClicked": "EmailSent"}
@@ -233,14 +255,17 @@ def summed(found: Iterable[Part]) -> dict[str, int]:
 
 def analytics(totals: Mapping[str, int], *, extended: bool = True) -> dict[str, object]:
     """What is shown of sums, in order of the keys."""
-    turns_taken, taken = totals.get("amount_of_timed_replies", 0), totals.get("reply_time_ms", 0)
-    told: dict[str, object] = {name: totals.get(name, 0) for name in MAIN}
-    told["average_reply_time"] = reply_time_in_words(taken, turns_taken)
-    if extended:
-        told |= {name: totals.get(name, 0) for name in FURTHER}
-        told["average_reply_time_seconds"] = rounded(taken, turns_taken * 1000, 3)
-        told |= {name: rounded(totals.get(one, 0), totals.get(of, 0), 4) for name, (one, of) in RATES.items()}
-    return told
+    return {name: shown(name, rule, totals) for name, rule in (ALWAYS | EXTENDED if extended else ALWAYS).items()}
+
+
+def shown(name: str, rule: Each | First | Rate | Mean | None, totals: Mapping[str, int]) -> object:
+    """One metric of sums."""
+    if isinstance(rule, Rate):
+        return rounded(totals.get(rule.part, 0), totals.get(rule.whole, 0), 4)
+    if isinstance(rule, Mean):
+        turns_taken, taken = totals.get("amount_of_timed_replies", 0), totals.get("reply_time_ms", 0)
+        return reply_time_in_words(taken, turns_taken) if rule.words else rounded(taken, turns_taken * 1000, 3)
+    return totals.get(name, 0)
 
 
 def rounded(part: int, whole: int, places: int) -> float | None:

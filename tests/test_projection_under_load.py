@@ -311,7 +311,7 @@ def test_an_interrupted_replay_ends_at_once_with_all_its_workers(
 EARLY = """
 import os, signal, sys
 from concurrent.futures import ProcessPoolExecutor
-from service.hands import hands
+from service.processes.replay_workers import hands
 submit = ProcessPoolExecutor.submit
 def interrupting(executor, work):
     os.kill(os.getpid(), signal.SIGINT)
