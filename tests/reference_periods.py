@@ -98,65 +98,65 @@ class Part(NamedTuple):
 def parts(events: Iterable[Event], *, each_row: tuple[str, ...] = ()) -> list[Part]:
     """Every part of every number; with `each_row`, prospects and contacts count in each row of these values."""
     journeys: dict[tuple[int, str], list[Event]] = defaultdict(list)
-    for place, fact in enumerate(distinct(events)):
-        if "prospect_id" in fact:
-            journeys[fact["campaign_id"], str(fact["prospect_id"])].append({**fact, "place": place})
+    for place, event in enumerate(distinct(events)):
+        if "prospect_id" in event:
+            journeys[event["campaign_id"], str(event["prospect_id"])].append({**event, "place": place})
     found = []
     for (campaign_id, prospect_id), journey in journeys.items():
-        facts = sorted(journey, key=place_in_journey)
-        touch = next((instant(fact) for fact in facts if is_touch(fact)), None)
-        for metric, value, dating, belongs, made_of in journey_parts(facts, each_row):
+        ordered = sorted(journey, key=place_in_journey)
+        touch = next((instant(event) for event in ordered if is_touch(event)), None)
+        for metric, value, dating, belongs, made_of in journey_parts(ordered, each_row):
             found.append(Part(campaign_id, prospect_id, metric, value, instant(dating), touch, belongs, made_of))
     return found
 
 
-Told = tuple[str, int, Event, Mapping[str, Any], list[Event]]
+Added = tuple[str, int, Event, Mapping[str, Any], list[Event]]
 
 
-def journey_parts(facts: list[Event], each_row: tuple[str, ...]) -> list[Told]:
+def journey_parts(journey: list[Event], each_row: tuple[str, ...]) -> list[Added]:
     """What one journey adds to which numbers."""
-    found: list[Told] = []
+    found: list[Added] = []
 
-    def one(metric: str, fact: Event, *, counted: bool = False) -> None:
-        named = fact if counted else lowest(facts, fact)
-        found.append((metric, 1, fact, belonging(facts, fact), [named]))
+    def one(metric: str, event: Event, *, counted: bool = False) -> None:
+        named = event if counted else lowest(journey, event)
+        found.append((metric, 1, event, belonging(journey, event), [named]))
 
-    for fact in facts:
+    for event in journey:
         for metric, kind in EACH.items():
-            if fact["type"] == kind:
-                one(metric, fact, counted=True)
-        if fact["type"] == "ReplyReceived":
-            one("amount_of_replies" if is_reply(fact) else "amount_of_automatic_replies", fact, counted=True)
-    for metric, fact in firsts(facts):
-        one(metric, fact)
-    for fact in [fact for fact in facts if fact["type"] in RATED][-1:]:
-        one(RATED[fact["type"]], fact)
-    for touch, reply in turns(facts):
-        made_of = [lowest(facts, touch), lowest(facts, reply)]
-        where = belonging(facts, reply)
+            if event["type"] == kind:
+                one(metric, event, counted=True)
+        if event["type"] == "ReplyReceived":
+            one("amount_of_replies" if is_reply(event) else "amount_of_automatic_replies", event, counted=True)
+    for metric, event in firsts(journey):
+        one(metric, event)
+    for event in [event for event in journey if event["type"] in RATED][-1:]:
+        one(RATED[event["type"]], event)
+    for touch, reply in turns(journey):
+        made_of = [lowest(journey, touch), lowest(journey, reply)]
+        where = belonging(journey, reply)
         found.append(("amount_of_timed_replies", 1, reply, where, made_of))
         found.append(("reply_time_ms", instant(reply) - instant(touch), reply, where, made_of))
-    return found + in_each_row(facts, each_row)
+    return found + in_each_row(journey, each_row)
 
 
-def firsts(facts: list[Event]) -> list[tuple[str, Event]]:
+def firsts(journey: list[Event]) -> list[tuple[str, Event]]:
     """The first event of each kind that counts once a journey."""
-    found = [(metric, fact) for metric, kind in FIRSTS.items() for fact in facts if fact["type"] == kind]
-    found += [("amount_of_prospects_replied", fact) for fact in facts if is_reply(fact)]
-    return list({metric: (metric, fact) for metric, fact in reversed(found)}.values())
+    found = [(metric, event) for metric, kind in FIRSTS.items() for event in journey if event["type"] == kind]
+    found += [("amount_of_prospects_replied", event) for event in journey if is_reply(event)]
+    return list({metric: (metric, event) for metric, event in reversed(found)}.values())
 
 
-def in_each_row(facts: list[Event], each_row: tuple[str, ...]) -> list[Told]:
+def in_each_row(journey: list[Event], each_row: tuple[str, ...]) -> list[Added]:
     """What counts once a journey, or, in a breakdown, once in every row that touched the prospect."""
-    found: list[Told] = []
-    touches = [fact for fact in facts if is_touch(fact)]
+    found: list[Added] = []
+    touches = [event for event in journey if is_touch(event)]
     first_of_row: dict[tuple[Any, ...], Event] = {}
     for touch in touches:
         first_of_row.setdefault(tuple(own(touch)[name] for name in each_row), touch)
-    memberships = [fact for fact in facts if fact["type"] in ("ProspectAdded", "ProspectRemoved")]
+    memberships = [event for event in journey if event["type"] in ("ProspectAdded", "ProspectRemoved")]
     removed = memberships and memberships[-1]["type"] == "ProspectRemoved"
-    added = [fact for fact in facts if fact["type"] == "ProspectAdded"]
-    dating = lowest(facts, added[-1]) if added else facts[0]
+    added = [event for event in journey if event["type"] == "ProspectAdded"]
+    dating = lowest(journey, added[-1]) if added else journey[0]
     if each_row:
         for touch in first_of_row.values():
             found.append(("amount_of_prospects_contacted", 1, touch, own(touch), [touch]))
@@ -170,64 +170,64 @@ def in_each_row(facts: list[Event], each_row: tuple[str, ...]) -> list[Told]:
     return found
 
 
-def turns(facts: list[Event]) -> list[tuple[Event, Event]]:
+def turns(journey: list[Event]) -> list[tuple[Event, Event]]:
     """The latest touch and the first reply after it, of each turn."""
     found = []
     touch = None
-    for fact in facts:
-        if is_touch(fact):
-            touch = fact
-        elif is_reply(fact) and touch is not None:
-            found.append((touch, fact))
+    for event in journey:
+        if is_touch(event):
+            touch = event
+        elif is_reply(event) and touch is not None:
+            found.append((touch, event))
             touch = None
     return found
 
 
-def own(fact: Event) -> dict[str, Any]:
+def own(event: Event) -> dict[str, Any]:
     """The values that an event carries itself; of a touch, the channel is its kind's."""
-    channel = fact.get("channel")
-    if is_touch(fact):
-        channel = "email" if fact["type"] == "EmailSent" else "linkedin"
+    channel = event.get("channel")
+    if is_touch(event):
+        channel = "email" if event["type"] == "EmailSent" else "linkedin"
     return {
-        "step": fact.get("step"),
-        "sender": fact.get("sender_id"),
-        "variant": fact.get("variant"),
+        "step": event.get("step"),
+        "sender": event.get("sender_id"),
+        "variant": event.get("variant"),
         "channel": channel,
     }
 
 
-def belonging(facts: list[Event], fact: Event) -> dict[str, Any]:
+def belonging(journey: list[Event], event: Event) -> dict[str, Any]:
     """Where what happened belongs: to its own values, else, each on its own, to those of the touch that it answers."""
-    if is_touch(fact):
-        return own(fact)
-    kinds = (ANSWERED[fact["type"]],) if fact["type"] in ANSWERED else TOUCHES
-    before = [each for each in facts[: facts.index(fact)] if each["type"] in kinds]
+    if is_touch(event):
+        return own(event)
+    kinds = (ANSWERED[event["type"]],) if event["type"] in ANSWERED else TOUCHES
+    before = [each for each in journey[: journey.index(event)] if each["type"] in kinds]
     answered = own(before[-1]) if before else dict.fromkeys(VALUES)
-    mine = own(fact)
+    mine = own(event)
     return {name: answered[name] if mine[name] is None else mine[name] for name in VALUES}
 
 
-def lowest(facts: list[Event], fact: Event) -> Event:
-    """Of the events of a journey that are alike, the one told first."""
+def lowest(journey: list[Event], event: Event) -> Event:
+    """Of the events of a journey that are alike, the one posted first."""
     alike = [
         each
-        for each in facts
-        if place_in_journey(each)[:-1] == place_in_journey(fact)[:-1] and is_reply(each) == is_reply(fact)
+        for each in journey
+        if place_in_journey(each)[:-1] == place_in_journey(event)[:-1] and is_reply(each) == is_reply(event)
     ]
     return min(alike, key=lambda each: each["place"])
 
 
-def place_in_journey(fact: Event) -> tuple[Any, ...]:
-    """By instant, touches first, by type, by the values with none first; of events alike the one told first."""
+def place_in_journey(event: Event) -> tuple[Any, ...]:
+    """By instant, touches first, by type, by the values with none first; of events alike the one posted first."""
     return (
-        instant(fact),
-        not is_touch(fact),
-        fact["type"],
-        fact.get("step", -1),
-        fact.get("sender_id", ""),
-        fact.get("variant", ""),
-        fact.get("channel", ""),
-        fact["place"],
+        instant(event),
+        not is_touch(event),
+        event["type"],
+        event.get("step", -1),
+        event.get("sender_id", ""),
+        event.get("variant", ""),
+        event.get("channel", ""),
+        event["place"],
     )
 
 
@@ -322,8 +322,8 @@ def explained(  # noqa: PLR0913 (as a question may be asked)
         for part in within(parts(events), how, first, end)
         if (part.campaign_id, part.metric) == (campaign_id, name)
     ]
-    told = [(dated(part, how) or 0, part.prospect_id, part.events[-1]["place"], part) for part in chosen]
+    listed = [(dated(part, how) or 0, part.prospect_id, part.events[-1]["place"], part) for part in chosen]
     return [
         (at, who, part.value, [each["id"] for each in part.events])
-        for at, who, _, part in sorted(told, key=lambda t: t[:3])
+        for at, who, _, part in sorted(listed, key=lambda t: t[:3])
     ]

@@ -48,7 +48,7 @@ def test_words_are_those_of_exact_fractions(total: int, turns: int) -> None:
     ],
 )
 def test_a_reply_time_is_rounded_half_up_once(mean: int, words: str) -> None:
-    """Each unit is rounded from the exact mean; what rounds up to the next unit is told in it."""
+    """Each unit is rounded from the exact mean; what rounds up to the next unit is shown in it."""
     assert reply_time_in_words(mean * 3, 3) == words
 
 

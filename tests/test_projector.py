@@ -66,7 +66,7 @@ def spoil(pool: Pool, position: int, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["topic", "state", "fields"])
 def test_an_event_that_cannot_be_folded_stops_its_workspace_only(pool: Pool, what: str) -> None:
-    """What came before it is shown, the position is kept, the reason is told, and the others go on."""
+    """What came before it is shown, the position is kept, the reason is recorded, and the others go on."""
     for workspace_id in (1, 2):
         record(pool, workspace_id, *(email_sent(number) for number in range(10)))
     spoil(pool, 6, what)
@@ -193,7 +193,7 @@ def test_of_several_faults_the_first_counts(pool: Pool) -> None:
     ],
 )
 def test_whatever_is_wrong_with_an_event_stops_its_workspace_alone(pool: Pool, damage: bytes) -> None:
-    """No damage ends the projector, and the reason can be told."""
+    """No damage ends the projector, and the reason can be recorded."""
     record(pool, 1, email_sent(1))
     record(pool, 2, email_sent(1))
     execute(pool, "UPDATE stored_events SET state = %s WHERE workspace_id = 1", damage)
@@ -203,7 +203,7 @@ def test_whatever_is_wrong_with_an_event_stops_its_workspace_alone(pool: Pool, d
 
 
 def test_a_journey_with_an_event_of_no_known_kind_is_damaged(pool: Pool) -> None:
-    """It is told as such, and a replay mends it."""
+    """The workspace is stuck, and a replay mends it."""
     record(pool, 1, email_sent(1, prospect_id="p"))
     project_all(pool)
     execute(pool, "UPDATE journey SET facts = %s", PackedEvents.of(np.array([1]), np.array([31])).stored())
@@ -215,7 +215,7 @@ def test_a_journey_with_an_event_of_no_known_kind_is_damaged(pool: Pool) -> None
 def test_what_the_database_refuses_to_one_workspace_stops_no_other(
     pool: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is said, and tried again."""
+    """It is logged, and tried again."""
     execute(pool, "ALTER TABLE journey ADD CONSTRAINT refused CHECK (workspace_id <> 1)")
     record(pool, 1, email_sent(1))
     record(pool, 2, email_sent(1))
