@@ -30,11 +30,12 @@ MOST_SORTED = 1 << 63 - _EVENT_BITS - 1  # journeys: the journey's number, the e
 CODE = {kind: code for code, kind in enumerate(KINDS)}  # the code that is stored is the kind's index
 CODE_OF_TOPIC = {topic: CODE[event.__name__] for event, topic in TOPICS.items() if event.__name__ in CODE}
 TOUCH_CHANNELS = {"EmailSent": "email", "InviteSent": "linkedin", "LinkedInMessageSent": "linkedin"}
-_DIFFERING = {e.__name__ for e in EVENTS if issubclass(e, ProspectEvent)} ^ set(KINDS) ^ {AUTOMATIC_REPLY}
-assert not _DIFFERING, f"append {', '.join(sorted(_DIFFERING))} at the end of KINDS in projections/metrics.py"
+_EXPECTED = {AUTOMATIC_REPLY} | {event.__name__ for event in EVENTS if issubclass(event, ProspectEvent)}
+assert set(KINDS) >= _EXPECTED, f"append {_EXPECTED - set(KINDS)} at the end of KINDS in projections/metrics.py"
+assert len(KINDS) == len(_EXPECTED), f"KINDS in projections/metrics.py names more than the types of event: {KINDS}"
 assert len(KINDS) <= MOST_KINDS, (
-    f"{len(KINDS)} kinds do not fit in {_KIND_BITS} bits: raise _KIND_BITS and FOLD_VERSION, and lower what"
-    " building/fold.py adds at once to MOST_SORTED"
+    f"{len(KINDS)} kinds do not fit in {_KIND_BITS} bits: raise _KIND_BITS and FOLD_VERSION, and lower"
+    " _JOURNEYS_AT_ONCE in building/fold.py to MOST_SORTED"
 )
 
 # The order of events at the same instant: touches first, then by name. An automatic reply comes right behind a reply.

@@ -21,8 +21,8 @@ _PLACE_BITS, _QUARTER_BITS, _DAY_BITS = 5, 7, 19
 _SLOT_BITS = _PLACE_BITS + _QUARTER_BITS
 _PLACE_MASK, _QUARTER_MASK, _DAY_MASK = (1 << _PLACE_BITS) - 1, (1 << _QUARTER_BITS) - 1, (1 << _DAY_BITS) - 1
 assert len(MEASURES) <= 1 << _PLACE_BITS, (
-    f"{len(MEASURES)} measures do not fit in {_PLACE_BITS} bits: make one of them Derived, or move bits to _PLACE_BITS"
-    " (here from _DAY_BITS, where stored from _DIGIT_BITS) and raise FOLD_VERSION"
+    f"{len(MEASURES)} measures do not fit in {_PLACE_BITS} bits: make one of them Derived, or raise _PLACE_BITS, lower"
+    " _DIGIT_BITS by as much (what is above the key's other bits is left for owners), and raise FOLD_VERSION"
 )
 assert (1 << INSTANT_BITS) // QUARTER_MS // QUARTERS_A_DAY <= _DAY_MASK
 
