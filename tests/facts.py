@@ -1,4 +1,4 @@
-"""One canonical example of everything that tests hand in: facts, keys and tokens."""
+"""One canonical example of everything that tests hand in: events, keys and tokens."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Shows that the numbers are a function of the set of facts: no order, repeat, cut or replay changes one."""
+"""Shows that the numbers are a function of the set of events: no order, repeat, cut or replay changes one."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from domain import ledger
 from domain.recorder import Database, Pool
 from projections.building import replay
 from projections.building.projector import Projector
-from projections.journeys.campaign import About, told
+from projections.journeys.campaign import About, with_event
 from tests import reference
 from tests.conftest import project_all
 from tests.facts import WORKED_EXAMPLE_ANALYTICS, parsed, worked_example
@@ -127,7 +127,7 @@ def test_a_name_told_at_the_same_instant_is_the_changed_then_the_greater_one() -
     for order in ((created, z, e_acute), (e_acute, z, created), (z, created, e_acute)):
         about = About()
         for event in order:
-            about = told(about, event)  # type: ignore[arg-type]
+            about = with_event(about, event)  # type: ignore[arg-type]
         assert about.name is not None
         assert about.name[2] == "é"
         assert about.status is not None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from domain import ledger
 from domain.access import Access
+from domain.events import EVENTS, ProspectEvent
 from domain.instants import format_instant
 from domain.recorder import Pool
 from projections import metrics
@@ -25,11 +26,7 @@ BASE = "/api/v1/dashboard/campaign-analytics/"
 ZONES = ("UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe")
 # About both changes of summer time in Berlin, and both in Lord Howe.
 CHANGES = ("2026-03-28T18:00:00Z", "2026-10-24T18:00:00Z", "2026-04-04T06:00:00Z", "2026-10-03T06:00:00Z")
-KINDS = (
-    *("EmailSent", "InviteSent", "LinkedInMessageSent", "ReplyReceived", "ReplyReceived", "ProspectAdded"),
-    *("ProspectRemoved", "InviteAccepted", "ProspectInterested", "ProspectNotInterested", "EmailOpened"),
-    *("EmailClicked", "EmailBounced", "ProspectUnsubscribed", "MeetingBooked"),
-)
+KINDS = (*(event.__name__ for event in EVENTS if issubclass(event, ProspectEvent)), "ReplyReceived")
 QUARTER = timedelta(minutes=15)
 of_the_database = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -83,7 +83,7 @@ def test_the_rows_of_a_replay_do_not_depend_on_the_number_of_workers(
 
 def test_a_posted_event_wakes_the_projector(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would not have looked for a long time."""
-    monkeypatch.setattr(projector, "LOOK_SECONDS", 3_600)
+    monkeypatch.setattr(projector, "POLL_SECONDS", 3_600)
     chosen = settings.from_environment({"JWT_SECRET": JWT_SECRET, "DATABASE_URL": "postgresql://unused"})
     hints = Hints(pool)
     parts = make_parts(pool, chosen, {})
@@ -176,13 +176,15 @@ def test_a_journey_of_a_hundred_thousand_facts_still_folds(pool: Pool) -> None:
     assert shown(pool, 1) == reference.campaigns(events)
 
 
-PROJECT = "from projections import projector; projector.BATCH = 20; from service.cli import main; main(['project'])"
+PROJECT = (
+    "from projections.building import projector; projector.BATCH = 20; from service.cli import main; main(['project'])"
+)
 REPLAY = """
 import sys
-from projections import replay, shuffle
+from projections.building import replay, replay_by_parts
 from service.cli import main
-replay.NEARLY_THERE = shuffle.EVENTS_A_CHUNK = 30
-shuffle.EVENTS_A_PART = 60
+replay.NEARLY_THERE = replay_by_parts.EVENTS_A_CHUNK = 30
+replay_by_parts.EVENTS_A_PART = 60
 if __name__ == "__main__":
     while True:
         main(["replay", "--workers", sys.argv[1]])
@@ -307,7 +309,7 @@ def test_an_interrupted_replay_ends_at_once_with_all_its_workers(
 EARLY = """
 import os, signal, sys
 from concurrent.futures import ProcessPoolExecutor
-from service.hands import hands
+from service.processes.replay_workers import hands
 submit = ProcessPoolExecutor.submit
 def interrupting(executor, work):
     os.kill(os.getpid(), signal.SIGINT)

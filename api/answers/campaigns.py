@@ -11,7 +11,7 @@ from api.http.parameters import WORKSPACE, Query
 from api.http.schemas import Count, Id, Instant, Word
 from domain.instants import format_instant
 from projections.journeys import campaign
-from projections.journeys.campaign import Told
+from projections.journeys.campaign import Dated
 from projections.metrics import analytics
 from projections.queries.campaigns import Campaign, Needs, Wanted
 
@@ -60,7 +60,7 @@ def _campaign(found: Campaign) -> CampaignAbout:
     )
 
 
-def _value(told: Told | None) -> str | None:
+def _value(told: Dated | None) -> str | None:
     return told and told[2]
 
 

@@ -25,7 +25,7 @@ from api.http.schemas import Count, Id, Instant, Word
 from domain import ledger
 from domain.events import decode, shown
 from domain.recorder import Database
-from projections.journeys.explanation import EXPLAINED, Contribution, explain, told
+from projections.journeys.explanation import EXPLAINED, Contribution, as_json, explain
 from projections.queries.campaigns import Needs, Wanted
 
 
@@ -145,7 +145,7 @@ def _rows(database: Database, workspace_id: int, page: Sequence[Contribution]) -
     positions = sorted({position for each in page for position in each.positions})
     rows = ledger.read_positions(database, workspace_id, positions)
     facts = {row.position: decode(row.topic, row.state) for row in rows}
-    return msgspec.convert([told(each, facts) for each in page], list[ContributionRow])
+    return msgspec.convert([as_json(each, facts) for each in page], list[ContributionRow])
 
 
 EXPLAIN = Endpoint(

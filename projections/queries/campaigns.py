@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Literal
 from domain.recorder import Database
 from projections.journeys import columns, series
 from projections.journeys.attribution import by_first_touch
-from projections.journeys.columns import Facts
+from projections.journeys.columns import EventColumns
 from projections.journeys.quarter_hours import QUARTERS_A_DAY
 from projections.journeys.series import Day
 from projections.metrics import FOLD_VERSION
@@ -92,7 +92,7 @@ class Campaign(NamedTuple):
     days: list[Day]
     journeys: list[Journey]
 
-    def unpacked(self) -> Facts:
+    def unpacked(self) -> EventColumns:
         """Return the facts of its journeys. Raises msgspec.DecodeError where a row is damaged."""
         return columns.unpack([each.columns for each in self.journeys])
 
