@@ -1,6 +1,6 @@
 """What the application is put together from; everything is handed in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -127,10 +127,12 @@ class Parts:
             await self.threads.run(self.require_known, request, response, credentials)
             raise
 
-    async def _record_carefully(self, workspace_id: int, prepared: Prepared) -> Recorded:
+    async def _record_carefully(
+        self, workspace_id: int, prepared: Prepared, writers: Collection[Credentials]
+    ) -> Recorded:
         def record() -> Recorded:
             with self.connection() as database:
-                return ledger.record_carefully(database, workspace_id, prepared)
+                return ledger.record_carefully(database, workspace_id, prepared, may_write(writers, self.clock()))
 
         return await self.threads.run(record)
 
