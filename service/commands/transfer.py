@@ -71,7 +71,7 @@ def import_(arguments: argparse.Namespace, chosen: Settings) -> int:
             repeated = Outcome.DUPLICATE in recorded.outcomes  # then the next one will be, too
             position = recorded.position
             refused = batch.given.with_conflicts(recorded.outcomes)
-            rejections.keep(connection, arguments.workspace, [each for _, each in refused])
+            rejections.keep(connection, arguments.workspace, [each.rejection for each in refused])
             rejects.write(refused)
             progress.add(recorded, len(refused), batch.read)
         total = {**progress.counts, "position": position}
@@ -105,7 +105,7 @@ def _batches(file: IO[bytes]) -> Iterator[_Batch]:
     lines = ndjson.lines(iter(lambda: file.read(_PIECE), b""))
     first = 0
     while given := list(islice(lines, EVENTS_AT_ONCE)):
-        taken = intake.take(formats.Part(given, formats.line), first, clock())
+        taken = intake.take(formats.part_of_lines(given), first, clock())
         first += len(given)
         yield _Batch(taken, ledger.prepare(taken.facts), file.tell() if file.seekable() else 0)
 
@@ -156,10 +156,18 @@ class _Rejects:
         """Return whether anything was refused."""
         return self._file is not None
 
-    def write(self, refused: list[tuple[int, rejections.Rejection]]) -> None:
-        """Write what was refused of a batch, each with its index among all events."""
+    def write(self, refused: list[intake.Refused]) -> None:
+        """Write what was refused of a batch, each with its line and its index among all events."""
         if refused and self._file is None:
             self._file = self.path.open("wb")
-        for index, each in refused:
-            line = {"index": index, "id": each.id, "source": each.source, "code": each.code, "error": each.error}
+        for each in refused:
+            why = each.rejection
+            line: dict[str, object] = {
+                "index": each.place,
+                "line": each.line,
+                "id": why.id,
+                "source": why.source,
+                "code": why.code,
+            }
+            line |= {"error": why.error} | ({"errors": each.errors} if len(each.errors) > 1 else {})
             self._file.write(_encode(line) + b"\n")  # type: ignore[union-attr]
