@@ -255,7 +255,7 @@ class Pipeline:
             self._send([sent])
 
     def _take_before(self, sent: _Sent, result: PGresult, failed: dict[object, PGresult]) -> None:
-        """Note what has failed: by its name what could not be prepared, by the other one's answer what goes before it."""
+        """Note what has failed: what can't be prepared by its name, what goes before another by that one's answer."""
         if sent.before is None and result.status != ExecStatus.COMMAND_OK:
             self._prepared.discard(sent.statement.name)
         if result.status == ExecStatus.FATAL_ERROR:

@@ -19,7 +19,8 @@ from api.ingest import formats, intake, ndjson
 from domain import ledger
 from domain.events import UndecodableError, canonical, decode
 from domain.ledger import Outcome, Prepared, Recorded
-from domain.recorder import head_of
+from domain.recorder import Database, head_of
+from projections import access
 from projections.queries import rejections
 from service import database
 from service.clock import clock
@@ -53,10 +54,15 @@ def import_(arguments: argparse.Namespace, chosen: Settings) -> int:
         return say(f"FILE: {arguments.file} can't be read: {error.strerror}", MISUSED)
     sys.setswitchinterval(_SWITCH_SECONDS)
     name = "import" if arguments.file == "-" else arguments.file
+    with file as source, chosen_pool(chosen, database.BATCH_TIMEOUT) as pool, pool.connection() as connection:
+        workspace = arguments.workspace
+        if not (arguments.create or head_of(connection, workspace) or access.is_linked(connection, workspace)):
+            return say(f"--workspace: {workspace} has no log and is linked to nobody; --create begins it", MISUSED)
+        return _import(arguments, source, connection, name)
+
+
+def _import(arguments: argparse.Namespace, source: IO[bytes], connection: Database, name: str) -> int:
     with (
-        file as source,
-        chosen_pool(chosen, database.BATCH_TIMEOUT) as pool,
-        pool.connection() as connection,
         _Rejects(Path(arguments.rejects or f"{name}.rejected.ndjson")) as rejects,
         _Progress(source) as progress,
         ThreadPoolExecutor(1) as reader,
