@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -415,3 +417,16 @@ def test_a_database_that_takes_no_writes_now_is_a_503(database_url: str, pool: P
         result = post(testing.TestClient(create_app(make_parts(demoted, chosen, {}))), key, SENT)
     assert (result.status_code, result.headers["retry-after"]) == (503, "1")
     assert log(pool) == []
+
+
+def test_the_documents_say_how_to_make_ids_and_that_a_post_names_its_workspace(client: testing.TestClient) -> None:
+    """Their Python works; two spellings of one address are one prospect."""
+    text = (Path(__file__).parent.parent / "docs/ingestion.md").read_text(encoding="utf-8")
+    made: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, made)
+    assert made["prospect_id"](" Jane@X.io ") == made["prospect_id"]("jane@x.io") == "jane@x.io"
+    assert made["event_id"](SENT) == made["event_id"](SENT) != made["event_id"](email_sent(2))
+    post_said = client.simulate_get("/openapi.json").json["paths"]["/api/v1/events/"]["post"]
+    assert "address.strip().lower()" in post_said["description"]
+    assert [(each["name"], each["required"]) for each in post_said["parameters"]] == [("workspace_id", True)]
