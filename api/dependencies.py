@@ -1,6 +1,6 @@
 """What the application is put together from; everything is handed in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -16,7 +16,7 @@ from domain.access import Access
 from domain.ledger import Prepared, Recorded
 from domain.recorder import Database, Pool
 from projections.pipeline import Pipeline
-from projections.queries.caller import APPEND_IF_ALLOWED, may_write
+from projections.queries.caller import APPEND_IF_ALLOWED, Credentials, may_write
 
 APPENDS = 4  # connections for appends in one process; commits of several workspaces wait for the disk together
 
@@ -81,10 +81,12 @@ class Parts:
         finally:
             self._give_back(database)
 
-    async def _record_carefully(self, workspace_id: int, prepared: Prepared) -> Recorded:
+    async def _record_carefully(
+        self, workspace_id: int, prepared: Prepared, writers: Collection[Credentials]
+    ) -> Recorded:
         def record() -> Recorded:
             with self.connection() as database:
-                return ledger.record_carefully(database, workspace_id, prepared)
+                return ledger.record_carefully(database, workspace_id, prepared, may_write(writers, self.clock()))
 
         return await self.threads.run(record)
 

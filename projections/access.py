@@ -19,6 +19,7 @@ INSERT INTO workspace (workspace_id, name) VALUES (%s, %s)
 ON CONFLICT (workspace_id) DO UPDATE SET name = excluded.name
 """)
 _OWNER = SQL("SELECT user_id FROM api_key WHERE prefix = %s")
+_LINKED = SQL("SELECT EXISTS (SELECT FROM workspace_link WHERE workspace_id = %s)")
 _LAST_USED = SQL("SELECT prefix, last_used_at FROM api_key WHERE user_id = %s")
 _USED = SQL("""
 UPDATE api_key AS k SET last_used_at = u.at
@@ -31,6 +32,11 @@ def owner_of_key(database: Database, prefix: str) -> str | None:
     """Return the user to whom an API key belongs, None where it is unknown or revoked."""
     row = database.execute(_OWNER, (prefix,)).fetchone()
     return str(row[0]) if row else None
+
+
+def is_linked(database: Database, workspace_id: int) -> bool:
+    """Return whether the workspace is linked to anybody."""
+    return database.execute(_LINKED, (workspace_id,)).fetchone() == (True,)
 
 
 def last_used(database: Database, user_id: str) -> dict[str, int | None]:

@@ -15,7 +15,7 @@ from domain.events import EVENTS, decode
 from domain.recorder import Pool
 from tests.facts import api_key, email_sent
 
-PATH = "/api/v1/events/"
+PATH = "/api/v1/events/?workspace_id=340"
 KINDS = ("application/json", ndjson.MEDIA_TYPE, cloudevents.STRUCTURED, cloudevents.BATCH, "text/plain", "")
 
 SCALARS = (

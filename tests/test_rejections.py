@@ -24,7 +24,8 @@ def key(users: Access) -> dict[str, str]:
 def post(client: testing.TestClient, key: dict[str, str], *events: Any) -> testing.Result:
     """Post events."""
     headers = {**key, "Content-Type": "application/json"}
-    return client.simulate_post(PATH, headers=headers, body=json.dumps({"events": events}))
+    body = json.dumps({"events": events})
+    return client.simulate_post(PATH, headers=headers, body=body, query_string="workspace_id=340")
 
 
 def shown(client: testing.TestClient, headers: dict[str, str], query: str = "") -> list[dict[str, Any]]:

@@ -165,7 +165,17 @@ def _schemas() -> _Json:
                 "position",
             ),
         ),
-        "Rejected": _object({"index": _COUNT, "id": _or_null(_TEXT), "code": _one_of(get_args(Code)), "error": _TEXT}),
+        "Rejected": _object(
+            {
+                "index": {**_COUNT, "description": "of the event among all that were sent, from 0"},
+                "id": _or_null(_TEXT),
+                "code": _one_of(get_args(Code)),
+                "error": {**_TEXT, "description": "begins with the name of the field that is at fault"},
+                "errors": _list(_TEXT, minItems=2, description="all faults, where there are several"),
+                "line": {"type": "integer", "minimum": 1, "description": "where lines were sent, blank ones counted"},
+            },
+            ("errors", "line"),
+        ),
         "Recorded": _object(
             {
                 "workspace_id": _ID,
@@ -244,18 +254,28 @@ def _reading() -> _Json:
     }
 
 
+_WRITING_TEXT = """\
+A prospect is known by `prospect_id`, character by character: `Jane@x.io` and `jane@x.io` are two prospects with two
+journeys. Where an e-mail address is the id, every worker has to write it alike: without blanks around it and in lower
+case, in Python `address.strip().lower()`. An id of your own that never changes is better still.
+
+A name may stand once in an object. `source` and `id` name a fact for ever, so a lost answer is safe to send again."""
+
+
 def _writing() -> _Json:
     recorded = {"application/json": {"schema": _ref("Recorded")}}
-    events = _object({"events": _list(_ref("Event"), maxItems=formats.MAX_EVENTS)}, additionalProperties=False)
+    events = _list(_ref("Event"), maxItems=formats.MAX_EVENTS)
+    wrapped = _object({"events": events}, additionalProperties=False)
     return {
         "tags": [_WRITING],
         "summary": "Tell what has happened, each fact once whatever is sent how often",
+        "description": _WRITING_TEXT,
         "parameters": [parameter.described() for parameter in POST.parameters],
         "requestBody": {
             "required": True,
             "description": "at most 10,000 events and 5 MiB, but for lines; may come with Content-Encoding: gzip",
             "content": {
-                "application/json": {"schema": {"oneOf": [_ref("Event"), events]}},
+                "application/json": {"schema": {"oneOf": [_ref("Event"), events, wrapped]}},
                 ndjson.MEDIA_TYPE: {"schema": {**_TEXT, "description": "one event a line, any number"}},
                 cloudevents.STRUCTURED: {"schema": {"type": "object", "description": "CloudEvents 1.0"}},
                 cloudevents.BATCH: {"schema": _list({"type": "object"}, description="CloudEvents 1.0")},

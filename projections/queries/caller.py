@@ -5,7 +5,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from psycopg.sql import SQL
 
-from domain.recorder import APPEND, Condition, Database
+from domain.recorder import APPEND, LOCK, Condition, Database
 from projections.pipeline import Statement
 
 ALL = "ALL"
@@ -32,17 +32,17 @@ CALLER = SQL("c.user_id, c.secret_sha256, c.scopes, c.expires_at")  # the first 
 _CHECK = SQL("{seen} SELECT {caller}, s.workspace_id FROM caller AS c LEFT JOIN seen AS s ON true").format(
     seen=SEEN, caller=CALLER
 )
-# An append by API keys that may all write to the workspace now; here too, one statement asks and acts.
-_APPEND = APPEND.format(
-    condition=SQL("""(
+# That API keys may all write to the workspace now; an append asks for it and acts in one statement.
+_MAY_WRITE = SQL("""(
         SELECT count(*)
         FROM unnest(%(prefixes)b::text[], %(secrets)b::text[]) AS given (prefix, secret_sha256)
         JOIN api_key AS k ON k.prefix = given.prefix AND k.secret_sha256 = given.secret_sha256
         JOIN workspace_link AS w ON w.user_id = k.user_id AND w.workspace_id = %(workspace_id)s
         WHERE 'write' = ANY (k.scopes) AND (k.expires_at IS NULL OR k.expires_at > %(now)s)
     ) = %(writers)s""")
-)
-APPEND_IF_ALLOWED = Statement("append", _APPEND.as_bytes())
+_APPEND = APPEND.format(condition=_MAY_WRITE)
+_HOLDS = SQL("SELECT {}").format(_MAY_WRITE)
+APPEND_IF_ALLOWED = Statement("append", _APPEND.as_bytes(), behind=Statement("lock_head", LOCK.as_bytes()))
 
 
 class Credentials(NamedTuple):
@@ -120,4 +120,4 @@ def may_write(writers: Collection[Credentials], now: int) -> Condition:
         "now": now,
         "writers": len(writers),
     }
-    return Condition(_APPEND, keys)
+    return Condition(_APPEND, _HOLDS, keys)
