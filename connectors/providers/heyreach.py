@@ -20,7 +20,7 @@ PROVIDER = Provider(
         "CONNECTION_REQUEST_ACCEPTED": Rule(facts("InviteAccepted"), identity=_ONCE),
         "MESSAGE_SENT": Rule(facts("LinkedInMessageSent"), newest=_OURS),
         "INMAIL_SENT": Rule(facts("LinkedInMessageSent"), newest=_OURS),
-        # The third tells a reply again that the first two have told, and replies outside of campaigns.
+        # The third repeats the replies of the first two, and has those outside of campaigns.
         "MESSAGE_REPLY_RECEIVED | INMAIL_REPLY_RECEIVED | EVERY_MESSAGE_REPLY_RECEIVED": Rule(
             (LINKEDIN_REPLY,), newest=_THEIRS
         ),

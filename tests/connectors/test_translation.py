@@ -368,7 +368,7 @@ def test_a_name_that_is_counted_is_cut() -> None:
 
 
 def test_the_numbers_equal_those_of_a_worker_that_posts_the_same_facts() -> None:
-    """DOMAIN's prospects a and b, told by Reply.io in disorder and twice, and by a worker."""
+    """Three journeys, posted by Reply.io in disorder and twice, and once by a worker."""
     journeys: list[tuple[str, int, str, dict[str, Any]]] = [
         ("email_sent", 1, "2026-11-01T10:00:00Z", {"type": "EmailSent"}),
         ("email_sent", 1, "2026-11-03T10:00:00Z", {"type": "EmailSent"}),
