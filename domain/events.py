@@ -8,17 +8,19 @@ import re
 from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
-from zoneinfo import available_timezones
 
 import msgspec
 from eventsourcing.utils import get_topic
 from msgspec import Meta
 
 from domain.instants import format_instant, parse_instant
+from domain.suggestions import did_you_mean
+from domain.zones import time_zones
 
 MAX_ID = 2**63 - 1  # campaigns and workspaces: a PostgreSQL bigint
 INSTANT_BITS = 45  # an instant of a fact, in ms: up to the year 3084
 FUTURE_TOLERANCE_MS = 5 * 60 * 1000  # a worker's clock may be ahead by this much
+MAX_ERRORS = 10  # that are told of one event
 SHOWN_CHARACTERS = 64  # an error repeats no more of a value than this
 _MAX_PROSPECT = 10**128  # an integer with more digits than a prospect id may have is left as it is, and refused
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # what PostgreSQL and UTF-8 can't hold: NUL and lone surrogates
@@ -151,6 +153,8 @@ EVENTS: tuple[type[Event], ...] = (
 TOPICS = {event: get_topic(event) for event in EVENTS}
 _BY_NAME = {event.__name__: event for event in EVENTS}
 _FIELDS = {event: frozenset(event.__struct_fields__) for event in EVENTS}
+_ANY_FIELDS = frozenset[str]().union(*_FIELDS.values())
+_COMMON = _FIELDS[CampaignRenamed] - {"name"}
 _DEFAULTS = {
     event: {field.name: field.default for field in msgspec.structs.fields(event) if not field.required}
     for event in EVENTS
@@ -206,13 +210,14 @@ _DECODE = {TOPICS[event]: decoder_of(event) for event in EVENTS}
 
 
 class RejectedError(Exception):
-    """A fact was refused for how it is written: `code` is stable, `error` names the field and what is expected."""
+    """A fact was refused for how it is written: `code` is stable, `errors` name the fields and what is expected."""
 
-    def __init__(self, code: Code, error: str) -> None:
-        """Take the stable code and the text for people."""
+    def __init__(self, code: Code, error: str, *more: str) -> None:
+        """Take the stable code of the first fault, and the texts for people, one for each fault."""
         super().__init__(error)
         self.code = code
         self.error = error
+        self.errors = (error, *more)
 
 
 def decode(topic: str, state: bytes) -> Event:
@@ -238,31 +243,29 @@ def canonical(fact: Event) -> dict[str, object]:
 def parse(fields: object, now: int) -> Event:
     """Return the fact that a worker's JSON object tells, checked; the only way in, whatever the format around it.
 
-    `now` is the server's clock in ms. Raises RejectedError, which names the first field that is wrong.
+    `now` is the server's clock in ms. Raises RejectedError, which names all fields that are wrong.
     """
     if not isinstance(fields, dict):
-        raise RejectedError("malformed", "event: expected a JSON object")
+        raise RejectedError("malformed", f"event: expected a JSON object, got {json_type(fields)}")
+    kind = fields.get("type")
+    event = _BY_NAME.get(kind) if isinstance(kind, str) else None
+    if event is None:
+        raise _refusal(fields, now)
     known = {name: value for name, value in fields.items() if value is not None and name != "type"}
-    event = _event_type(fields.get("type"))
     if not known.keys() <= _FIELDS[event]:
-        raise _invalid(shown(str(min(known.keys() - _FIELDS[event]))), f"is not a field of {event.__name__}")
+        raise _refusal(fields, now)
     if _NOT_TEXT.search("\n".join([value for value in known.values() if type(value) is str])):
-        name = next(name for name, value in known.items() if type(value) is str and _NOT_TEXT.search(value))
-        raise _invalid(name, "must not contain NUL or a lone surrogate")
+        raise _refusal(fields, now)
     prospect = known.get("prospect_id")
     if type(prospect) is int and abs(prospect) < _MAX_PROSPECT:
         known["prospect_id"] = str(prospect)
-    occurred_at = known.get("occurred_at")
-    if isinstance(occurred_at, str):
-        known["occurred_at"] = _instant(occurred_at, now)
-    elif occurred_at is not None:
-        raise _invalid("occurred_at", "expected an RFC 3339 time as a string")
     try:
+        known["occurred_at"] = _instant(known.get("occurred_at"), now)
         parsed: Event = msgspec.convert(known, event)
-    except msgspec.ValidationError as error:
-        raise _first_fault(known, event) from error
+    except (_FaultError, msgspec.ValidationError) as error:
+        raise _refusal(fields, now) from error
     if event is CampaignCreated and "timezone" in known and known["timezone"] not in time_zones():
-        raise _invalid("timezone", f"{shown(known['timezone'])} is not an IANA time zone")
+        raise _refusal(fields, now)
     return parsed
 
 
@@ -294,58 +297,125 @@ def shown(text: str) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 
-@cache
-def time_zones() -> set[str]:
-    """Return the names of the IANA time zones."""
-    return available_timezones()
+class _FaultError(Exception):
+    """A field is wrong, and why."""
+
+    def __init__(self, code: Code, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+        self.why = why
 
 
-def _event_type(name: object) -> type[Event]:
-    if name is None:
-        raise _invalid("type", "is missing")
-    if not isinstance(name, str):
-        raise _invalid("type", "expected a string")
-    if name not in _BY_NAME:
-        raise RejectedError("unknown_type", f"type: {shown(name)} is not a type of event")
-    return _BY_NAME[name]
-
-
-def _instant(text: str, now: int) -> int:
+def _instant(value: object, now: int) -> int:
+    """Return the instant that `occurred_at` is; raise _FaultError where it is none, or lies out of range."""
+    if value is None:
+        raise _FaultError("invalid_field", "is missing")
+    if not isinstance(value, str):
+        raise _FaultError("invalid_field", f"expected an RFC 3339 time as a string, got {json_type(value)}")
     try:
-        instant = parse_instant(text)
+        instant = parse_instant(value)
     except ValueError as error:
-        raise _invalid("occurred_at", f"{shown(text)} is malformed: {_EXPECTED_INSTANT}") from error
+        raise _FaultError("invalid_field", f"{shown(value)} is malformed: {_EXPECTED_INSTANT}") from error
     if instant < 0:
-        raise RejectedError("out_of_range", f"occurred_at: {shown(text)} lies before 1970")
+        raise _FaultError("out_of_range", f"{shown(value)} lies before 1970")
     if instant > now + FUTURE_TOLERANCE_MS:
-        raise RejectedError("out_of_range", f"occurred_at: {shown(text)} lies in the future")
+        raise _FaultError("out_of_range", f"{shown(value)} lies in the future")
     return instant
 
 
 _EXPECTED_INSTANT = "expected RFC 3339 with an offset, such as 2026-11-01T10:00:00Z"
 
 
-def _invalid(field: str, why: str) -> RejectedError:
-    return RejectedError("invalid_field", f"{field}: {why}")
+def _refusal(fields: dict[Any, Any], now: int) -> RejectedError:
+    """Name all that is wrong with an event; only called where something is."""
+    faults: list[tuple[Code, str]] = []
+    kind = fields.get("type")
+    event = _BY_NAME.get(kind) if isinstance(kind, str) else None
+    if event is None:
+        code, why = _type_fault(kind)
+        faults.append((code, f"type: {why}"))
+    allowed, of = (_FIELDS[event], event.__name__) if event else (_ANY_FIELDS, "any event")
+    unknown = [name for name, value in fields.items() if value is not None and name != "type" and name not in allowed]
+    for name in sorted(unknown)[:MAX_ERRORS]:
+        why = f"is not a field of {of}{did_you_mean(name, allowed)}"
+        faults += [("invalid_field", f"{shown(name)}: {why}")]
+    for field in sorted(msgspec.structs.fields(event or Event), key=lambda field: field.name not in _COMMON):
+        try:
+            _check_field(field, fields.get(field.name), now)
+        except _FaultError as fault:
+            faults.append((fault.code, f"{field.name}: {fault.why}"))
+    assert faults, "no field is at fault"
+    return RejectedError(faults[0][0], *(error for _, error in faults[:MAX_ERRORS]))
 
 
-def _first_fault(known: dict[Any, Any], event: type[Event]) -> RejectedError:
-    """Name the first field that is missing or wrong; only called where there is one."""
-    for field in msgspec.structs.fields(event):
-        if field.required and field.name not in known:
-            return _invalid(field.name, "is missing")
-        if field.name in known:
-            try:
-                msgspec.convert(known[field.name], field.type)
-            except msgspec.ValidationError as error:
-                return _invalid(field.name, _expected(field.type) or str(error).replace("Expected", "expected"))
-    msg = f"no field of {event.__name__} is at fault"
-    raise AssertionError(msg)
+def _type_fault(kind: object) -> tuple[Code, str]:
+    if kind is None:
+        return "invalid_field", f"is missing, {_EXPECTED_TYPE}"
+    if not isinstance(kind, str):
+        return "invalid_field", f"expected a string, got {json_type(kind)}"
+    return (
+        "unknown_type",
+        f"{shown(kind)} is not a type of event{did_you_mean(kind, _BY_NAME) or f', {_EXPECTED_TYPE}'}",
+    )
 
 
-def _expected(kind: Any) -> str | None:  # noqa: ANN401 (a type form)
-    """Say which words a field allows; None where it is no list of words."""
-    for part in (kind, *get_args(kind)):
+_EXPECTED_TYPE = f"expected one of {', '.join(_BY_NAME)}"
+
+
+def _check_field(field: msgspec.structs.FieldInfo, value: object, now: int) -> None:
+    """Raise _FaultError where a field is missing or wrong."""
+    if isinstance(value, str) and _NOT_TEXT.search(value):
+        raise _FaultError("invalid_field", "must not contain NUL or a lone surrogate")
+    if field.name == "occurred_at":
+        _instant(value, now)
+    elif value is None:
+        if field.required:
+            raise _FaultError("invalid_field", "is missing")
+    elif field.name == "prospect_id" and type(value) is int:
+        if abs(value) >= _MAX_PROSPECT:
+            raise _FaultError("invalid_field", "expected at most 128 characters")
+    else:
+        try:
+            msgspec.convert(value, field.type)
+        except msgspec.ValidationError as error:
+            raise _FaultError("invalid_field", _expected(field, value)) from error
+        if field.name == "timezone" and value not in time_zones():
+            meant = _folded_time_zones().get(str(value).casefold())
+            hint = f", did you mean {meant}?" if meant else ""
+            raise _FaultError("invalid_field", f"{shown(str(value))} is not an IANA time zone{hint}")
+
+
+def _expected(field: msgspec.structs.FieldInfo, value: object) -> str:
+    """Say in JSON's words what a field may be, of a value that it can't have."""
+    parts = [part for each in (field.type, *get_args(field.type)) for part in (each, *get_args(each))]
+    for part in parts:
         if get_origin(part) is Literal:
-            return "expected one of " + ", ".join(get_args(part))
-    return None
+            return f"expected one of {', '.join(get_args(part))}"
+    kind = next(part for part in parts if part in (bool, int, str))
+    if type(value) is not kind:
+        also = " or an integer" if field.name == "prospect_id" else ""
+        return f"expected {_JSON_TYPES[kind]}{also}, got {json_type(value)}"
+    bounds = next(part for part in parts if isinstance(part, Meta))
+    if kind is int:
+        return f"expected an integer from {bounds.ge} to {bounds.le}"
+    return f"expected {f'{bounds.min_length} to' if bounds.min_length else 'at most'} {bounds.max_length} characters"
+
+
+_JSON_TYPES: dict[type, str] = {
+    bool: "a boolean",
+    int: "an integer",
+    float: "a decimal number",
+    str: "a string",
+    list: "an array",
+    dict: "an object",
+}
+
+
+def json_type(value: object) -> str:
+    """Return what JSON calls a value, with its article."""
+    return _JSON_TYPES.get(type(value), "null")
+
+
+@cache
+def _folded_time_zones() -> dict[str, str]:
+    return {name.casefold(): name for name in time_zones()}

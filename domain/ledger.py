@@ -87,7 +87,7 @@ def record_prepared(
     `database` must not be inside a transaction: when this returns, what was accepted is on disk.
     Duplicates are rare, so the first try looks nothing up; where it meets a known fact, it is undone as a whole and
     the careful way tells new, duplicate and conflict apart. Raises ConditionError where the condition does not hold;
-    it is asked in the first try's statement.
+    either way asks it while nobody else can append.
     """
     if not prepared.facts:
         return Recorded([], head_of(database, workspace_id))
@@ -95,14 +95,16 @@ def record_prepared(
     try:
         position = append(database, workspace_id, rows(distinct), condition)
     except UniqueViolation:
-        return record_carefully(database, workspace_id, prepared)
+        return record_carefully(database, workspace_id, prepared, condition)
     return all_new(prepared, distinct, position)
 
 
-def record_carefully(database: Database, workspace_id: int, prepared: Prepared) -> Recorded:
-    """Append facts of which some are known already: look which, and append the others."""
+def record_carefully(
+    database: Database, workspace_id: int, prepared: Prepared, condition: Condition = ALWAYS
+) -> Recorded:
+    """Append facts of which some are known already: look which, and append the others; ConditionError as above."""
     distinct = without_repeats(prepared)
-    known = append_new(database, workspace_id, rows(distinct))
+    known = append_new(database, workspace_id, rows(distinct), condition)
     differing = {key: _read_standing(*state) for key, state in known.differing.items()}
     return _outcomes(prepared, distinct, known.new, differing, known.head)
 

@@ -39,6 +39,14 @@ SELECT head FROM moved
 """)
 _APPEND = APPEND.format(condition=SQL("true"))
 
+# Holds the head from here to the end of the transaction and changes nothing. A statement looks at the rest of the
+# database as it is when it begins, so one that appends on a condition must not wait for the head itself: what it has
+# looked at could have changed meanwhile. This one goes before it and waits.
+LOCK = SQL("""
+INSERT INTO log_head AS l (workspace_id, head) VALUES (%(workspace_id)s, 0)
+ON CONFLICT (workspace_id) DO UPDATE SET head = l.head WHERE false
+""")
+
 # The same in bulk: the head first, then COPY, whose rows are packed here. PostgreSQL's instants count µs from 2000 on.
 _MOVE_HEAD = SQL("""
 INSERT INTO log_head AS l (workspace_id, head)
@@ -114,13 +122,14 @@ class Known(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """What must hold for an append: `APPEND` formatted with it, and its own parameters."""
+    """What must hold for an append: `APPEND` formatted with it, a question for it alone, and its own parameters."""
 
     append: Composed
+    holds: Composed
     parameters: Mapping[str, object]
 
 
-ALWAYS = Condition(_APPEND, {})
+ALWAYS = Condition(_APPEND, SQL("SELECT true").format(), {})
 
 
 class ConditionError(Exception):
@@ -130,10 +139,16 @@ class ConditionError(Exception):
 def append(database: Database, workspace_id: int, rows: Rows, condition: Condition = ALWAYS) -> int:
     """Append events to the workspace's log and return its new head; all of them or none, on disk at the commit.
 
-    Raises ConditionError where the condition does not hold, and psycopg's UniqueViolation where one of the events, by
-    originator and version, is stored already or given twice.
+    Raises ConditionError where the condition does not hold once nobody else appends, and psycopg's UniqueViolation
+    where one of the events, by originator and version, is stored already or given twice.
     """
-    row = database.execute(condition.append, {**parameters(workspace_id, rows), **condition.parameters}).fetchone()
+    given = {**parameters(workspace_id, rows), **condition.parameters}
+    if condition is ALWAYS:
+        row = database.execute(condition.append, given).fetchone()
+    else:
+        with database.transaction():
+            database.execute(LOCK, given)
+            row = database.execute(condition.append, given).fetchone()
     if row is None:
         raise ConditionError
     return int(row[0])
@@ -160,15 +175,20 @@ def copy(database: Database, workspace_id: int, rows: Rows) -> int:
     return int(head)
 
 
-def append_new(database: Database, workspace_id: int, rows: Rows) -> Known:
+def append_new(database: Database, workspace_id: int, rows: Rows, condition: Condition = ALWAYS) -> Known:
     """Append those first events of their originators that are not stored yet, and tell which are.
 
-    No originator may be given twice. The workspace's head stays locked from the probe to the commit.
+    No originator may be given twice. The workspace's head stays locked from the probe to the commit. Raises
+    ConditionError where the condition does not hold under that lock.
     """
     with database.transaction():
         row = database.execute(_LOCK_HEAD, {"workspace_id": workspace_id}).fetchone()
         assert row is not None  # the statement always answers with the head
         head = int(row[0])
+        if condition is not ALWAYS:
+            asked = {"workspace_id": workspace_id, **condition.parameters}
+            if database.execute(condition.holds, asked).fetchone() != (True,):
+                raise ConditionError
         with database.transaction(force_rollback=True):
             probed = database.execute(_PROBE, {**parameters(workspace_id, rows), "head": head}).fetchall()
         new = {id_.bytes for id_, _, _, is_new in probed if is_new}

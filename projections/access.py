@@ -6,6 +6,7 @@ from psycopg.sql import SQL
 
 from domain.access import User
 from domain.recorder import Database
+from domain.workspaces import Workspace
 
 _LINK = SQL("INSERT INTO workspace_link (user_id, workspace_id, current) VALUES (%s, %s, %s)")
 _UNLINK = SQL("DELETE FROM workspace_link WHERE user_id = %s AND workspace_id = %s")
@@ -13,7 +14,12 @@ _SELECT = SQL("UPDATE workspace_link SET current = (workspace_id = %s) WHERE use
 _ISSUE = SQL("INSERT INTO api_key (prefix, user_id, secret_sha256, scopes, expires_at) VALUES (%s, %s, %s, %s, %s)")
 _REVOKE = SQL("DELETE FROM api_key WHERE prefix = %s")
 _FORGET = SQL("DELETE FROM api_key_window WHERE prefix = %s")
+_RENAME = SQL("""
+INSERT INTO workspace (workspace_id, name) VALUES (%s, %s)
+ON CONFLICT (workspace_id) DO UPDATE SET name = excluded.name
+""")
 _OWNER = SQL("SELECT user_id FROM api_key WHERE prefix = %s")
+_LINKED = SQL("SELECT EXISTS (SELECT FROM workspace_link WHERE workspace_id = %s)")
 _LAST_USED = SQL("SELECT prefix, last_used_at FROM api_key WHERE user_id = %s")
 _USED = SQL("""
 UPDATE api_key AS k SET last_used_at = u.at
@@ -28,6 +34,11 @@ def owner_of_key(database: Database, prefix: str) -> str | None:
     return str(row[0]) if row else None
 
 
+def is_linked(database: Database, workspace_id: int) -> bool:
+    """Return whether the workspace is linked to anybody."""
+    return database.execute(_LINKED, (workspace_id,)).fetchone() == (True,)
+
+
 def last_used(database: Database, user_id: str) -> dict[str, int | None]:
     """Return by prefix when each of the user's API keys was used last (ms, UTC; None: never)."""
     return dict(database.execute(_LAST_USED, (user_id,)).fetchall())
@@ -39,7 +50,7 @@ def used(database: Database, instants: Mapping[str, int], pause: int) -> None:
     database.execute(_USED, keys)
 
 
-def project(database: Database, events: Iterable[User.Event]) -> None:
+def project(database: Database, events: Iterable[User.Event | Workspace.Event]) -> None:
     """Write what users' events change; called in the transaction that appends them."""
     for event in events:
         match event:
@@ -52,6 +63,8 @@ def project(database: Database, events: Iterable[User.Event]) -> None:
             case User.KeyIssued():
                 key = (event.prefix, event.user_id, event.secret_sha256, event.scopes, event.expires_at)
                 database.execute(_ISSUE, key)
+            case Workspace.Renamed():
+                database.execute(_RENAME, (event.workspace_id, event.name))
             case User.KeyRevoked():
                 database.execute(_REVOKE, (event.prefix,))
                 database.execute(_FORGET, (event.prefix,))

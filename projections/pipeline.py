@@ -10,6 +10,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import chain
 from struct import Struct
 from typing import NamedTuple
 
@@ -41,11 +42,16 @@ class TooManySentError(Exception):
 
 
 class Statement:
-    """A statement that each connection prepares once, under its name; `%(name)b` is sent in binary."""
+    """A statement that each connection prepares once, under its name; `%(name)b` is sent in binary.
 
-    def __init__(self, name: str, statement: bytes) -> None:
+    One that is `behind` another is sent with it, in one transaction and with the same parameters; where the other one
+    fails, its error is the answer.
+    """
+
+    def __init__(self, name: str, statement: bytes, behind: "Statement | None" = None) -> None:
         """Take the name, which no other statement has, and the statement."""
         self.name = name.encode()
+        self.behind = behind
         marked = {found[1].decode(): found[2] == b"b" for found in _PARAMETER.finditer(statement)}
         self._parameters = list(marked)
         self.formats = [_BINARY if binary else _TEXT for binary in marked.values()]
@@ -58,11 +64,13 @@ class Statement:
 
 
 class _Sent(NamedTuple):
-    """A statement and where its result goes; without the latter it is to be prepared."""
+    """A statement and where its result goes; without the latter it is to be prepared, or goes `before` another."""
 
     statement: Statement
     values: list[bytes | None]
     answer: asyncio.Future[PGresult] | None
+    before: asyncio.Future[PGresult] | None = None
+    first: "_Sent | None" = None  # what goes before this one
 
 
 class _Batch(NamedTuple):
@@ -115,7 +123,9 @@ class Pipeline:
             answer: asyncio.Future[PGresult] = loop.create_future()
             if not self._queued:
                 loop.call_soon(self._send_queued)
-            self._queued.append(_Sent(statement, values, answer))
+            ahead = statement.behind
+            first = None if ahead is None else _Sent(ahead, ahead.values(given), None, answer)
+            self._queued.append(_Sent(statement, values, answer, first=first))
             result = await answer
         finally:
             self._waiting -= 1
@@ -169,7 +179,7 @@ class Pipeline:
         connection, batch = self._database.pgconn, list[_Sent]()
         self._sent.append(_Batch(batch, [], self._loop.time()))
         try:
-            for each in statements:
+            for each in chain.from_iterable((sent.first, sent) if sent.first else (sent,) for sent in statements):
                 statement = each.statement
                 if statement.name not in self._prepared:
                     connection.send_prepare(statement.name, statement.text)
@@ -231,21 +241,25 @@ class Pipeline:
             self._sent[0].results.append(result)
             return
         batch = self._sent.popleft()
-        again, failed_to_prepare = list[_Sent](), dict[bytes, PGresult]()
+        again, failed = list[_Sent](), dict[object, PGresult]()
         for sent, each in zip(batch.sent, batch.results, strict=True):
+            own = failed.get(sent.answer) or failed.get(sent.statement.name, each)
             if sent.answer is None:
-                if each.status != ExecStatus.COMMAND_OK:
-                    self._prepared.discard(sent.statement.name)
-                if each.status == ExecStatus.FATAL_ERROR:
-                    failed_to_prepare[sent.statement.name] = each
+                self._take_before(sent, own, failed)
             elif not sent.answer.done():
-                own = failed_to_prepare.get(sent.statement.name, each)
                 if own.status == ExecStatus.PIPELINE_ABORTED:
                     again.append(sent)
                 else:
                     sent.answer.set_result(own)
         for sent in again:
             self._send([sent])
+
+    def _take_before(self, sent: _Sent, result: PGresult, failed: dict[object, PGresult]) -> None:
+        """Note what has failed: what can't be prepared by its name, what goes before another by that one's answer."""
+        if sent.before is None and result.status != ExecStatus.COMMAND_OK:
+            self._prepared.discard(sent.statement.name)
+        if result.status == ExecStatus.FATAL_ERROR:
+            failed[sent.before or sent.statement.name] = result
 
     def _look(self) -> None:
         """Give up a connection whose oldest statement is overdue: the server is frozen, or the way to it is cut."""

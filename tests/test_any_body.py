@@ -17,7 +17,7 @@ from domain.recorder import Pool
 from tests.facts import api_key, email_sent
 from tests.support.properties import on_the_database
 
-PATH = "/api/v1/events/"
+PATH = "/api/v1/events/?workspace_id=340"
 KINDS = ("application/json", ndjson.MEDIA_TYPE, cloudevents.STRUCTURED, cloudevents.BATCH, "text/plain", "")
 
 SCALARS = (

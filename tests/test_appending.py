@@ -44,7 +44,7 @@ class Log:
     def _condition(self, writers: Collection[Credentials]) -> dict[str, object]:
         return {"allowed": STRANGER not in writers}
 
-    async def _carefully(self, workspace_id: int, prepared: Prepared) -> Recorded:
+    async def _carefully(self, workspace_id: int, prepared: Prepared, _: Collection[Credentials]) -> Recorded:
         def work() -> Recorded:
             with self._pool.connection() as database:
                 return ledger.record_carefully(database, workspace_id, prepared)

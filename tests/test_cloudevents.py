@@ -1,5 +1,6 @@
 """Shows that CloudEvents 1.0 come in structured, in batches and binary, as the official SDK sends them."""
 
+import base64
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +14,9 @@ from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
 from tests.facts import api_key, parsed
+from tests.test_posting import log
 
-PATH = "/api/v1/events/"
+PATH = "/api/v1/events/?workspace_id=340"
 BATCH = "application/cloudevents-batch+json"
 DATA = {"campaign_id": 123, "prospect_id": "p-1", "step": 2}
 TIME = datetime(2026, 11, 1, 10, 0, 0, 123_000, tzinfo=UTC)
@@ -97,7 +99,12 @@ WRONG: list[tuple[object, str, str]] = [
     (structured(time="2999-01-01T00:00:00Z"), "out_of_range", "occurred_at"),
     (structured(data=None), "invalid_field", "data"),
     (structured(data="x"), "invalid_field", "data"),
-    (structured(data=None, data_base64="e30="), "invalid_field", "data"),
+    (structured(data_base64="e30="), "invalid_field", "data_base64"),
+    *[(structured(data=None, data_base64=bad), "invalid_field", "data_base64") for bad in (5, "e30", "e3\n0=", "é")],
+    (structured(data=None, data_base64="bm9wZQ=="), "malformed", "data_base64"),
+    (structured(data=None, data_base64="eyJhIjoxLCJhIjoyfQ=="), "malformed", "data_base64"),
+    (structured(data=None, data_base64="NQ=="), "invalid_field", "data"),
+    (structured(data=None, data_base64="e30=", datacontenttype="text/xml"), "invalid_field", "datacontenttype"),
     (structured(data={**DATA, "id": "e-2"}), "invalid_field", "id"),
     (structured(data={**DATA, "occurred_at": "x"}), "invalid_field", "occurred_at"),
     (structured(data={**DATA, "nonsense": 1}), "invalid_field", "nonsense"),
@@ -144,3 +151,100 @@ def test_binary_mode_names_what_its_headers_lack(client: testing.TestClient, key
         assert answer.status_code == 422
         assert answer.json["rejected"][0]["error"].startswith(f"{field}:")
     assert client.simulate_post(PATH, headers={**key, **message.headers}, body=b"no json").status_code == 400
+
+
+def binary(client: testing.TestClient, key: dict[str, str], **attributes: str) -> testing.Result:
+    """Post an event in binary mode, with these headers as bytes that are written as Latin-1."""
+    said = {"specversion": "1.0", "id": "e-1", "source": "/m", "type": "EmailSent", "time": str(OURS["occurred_at"])}
+    headers = {f"ce-{name}": value for name, value in {**said, **attributes}.items()}
+    headers |= {**key, "Content-Type": "application/json"}
+    return client.simulate_post(PATH, headers=headers, body=json.dumps(DATA))
+
+
+ENCODED = [  # a header's value, and what it says
+    ("%C3%A9%20%25%22", 'é %"'),
+    ("%c3%a9", "é"),
+    ("%41", "A"),
+    ("%2541", "%41"),
+    ("a+b", "a+b"),
+    ("%F0%9F%98%80", "😀"),
+    ("é".encode().decode("latin-1"), "é"),
+    ('"a b"', "a b"),
+    ('"a\\"b\\\\"', 'a"b\\'),
+    ('"a%20b"', "a b"),
+    ('a"b', 'a"b'),
+]
+
+
+@pytest.mark.parametrize(("sent", "meant"), ENCODED)
+def test_headers_are_decoded_as_the_binding_has_it(
+    client: testing.TestClient, key: dict[str, str], sent: str, meant: str
+) -> None:
+    """Unquoted, percent-decoded once, and UTF-8 also where it was sent as it is: the structured mode says the same."""
+    assert binary(client, key, id=sent, source=sent).json["accepted"] == 1
+    kind = "application/cloudevents+json"
+    assert post(client, key, kind, structured(id=meant, source=meant)).json["duplicates"] == 1
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "x%FF",
+        "x%FE",
+        "%C0%A0",
+        "%E0%80%A0",
+        "%ED%A0%80",
+        "%C3",
+        "%F4%90%80%80",
+        "\xe9",
+        "\xff",
+        "50%",
+        "%",
+        "%4",
+        "%GG",
+        '"a',
+        '"a"b',
+    ],
+)
+@pytest.mark.parametrize("attribute", ["id", "source"])
+def test_a_header_that_says_nothing_is_refused(
+    client: testing.TestClient, key: dict[str, str], pool: Pool, attribute: str, sent: str
+) -> None:
+    """Invalid UTF-8, overlong forms and broken encodings would make two ids one."""
+    answer = binary(client, key, **{attribute: sent})
+    assert (answer.status_code, answer.json["details"][0]["field"]) == (400, f"ce-{attribute}")
+    assert log(pool) == []
+
+
+@pytest.mark.parametrize("kind", [None, "application/json", "application/json; charset=utf-8", "text/x+json"])
+def test_data_may_come_as_base64(client: testing.TestClient, key: dict[str, str], kind: str | None) -> None:
+    """As SDKs send bytes: it is the same event."""
+    text = base64.b64encode(json.dumps(DATA).encode()).decode()
+    packed = structured(data=None, data_base64=text, datacontenttype=kind)
+    assert post(client, key, "application/cloudevents+json", packed).json["accepted"] == 1
+    assert post(client, key, BATCH, [structured()]).json["duplicates"] == 1
+
+
+def test_all_that_is_wrong_with_an_envelope_is_said(client: testing.TestClient, key: dict[str, str]) -> None:
+    """In JSON's words."""
+    event = structured(specversion=None, id=5, source="", time=None, data=[])
+    [rejected] = post(client, key, BATCH, [event]).json["rejected"]
+    assert rejected["errors"] == [
+        "specversion: expected 1.0",
+        "id: expected a string, got an integer",
+        "source: expected a string that is not empty",
+        "time: is missing",
+        "data: expected a JSON object, got an array",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["application/cloudevents+json", BATCH])
+def test_a_name_twice_is_an_error(client: testing.TestClient, key: dict[str, str], kind: str) -> None:
+    """In the envelope and in the data."""
+    for event in (
+        json.dumps(structured()).replace('"id"', '"id": "e-0", "id"'),
+        json.dumps(structured()).replace('"step"', '"step": 1, "step"'),
+    ):
+        body = event if kind != BATCH else f"[{event}]"
+        answer = client.simulate_post(PATH, headers={**key, "Content-Type": kind}, body=body)
+        assert (answer.status_code, "twice in one object" in answer.json["error"]) == (400, True)

@@ -38,6 +38,7 @@ STORED = [
     ("EmailBounced", PROSPECT, '{"prospect_id":"p",'),
     ("ProspectUnsubscribed", PROSPECT, '{"prospect_id":"p",'),
     ("MeetingBooked", PROSPECT, '{"prospect_id":"p",'),
+    # The line of a new event goes above this one.
 ]
 
 
@@ -146,6 +147,7 @@ def test_a_prospect_may_be_an_integer(prospect: int | str, expected: str) -> Non
     assert json.loads(encode(event))["prospect_id"] == expected
 
 
+TYPES = "expected one of " + ", ".join(event.__name__ for event in EVENTS)
 WRONG: list[tuple[str, str, list[Any]]] = [  # kind, field, values
     ("EmailSent", "prospect_id", [None, True, 5.0, [], {}, 10**128]),
     ("EmailSent", "campaign_id", [None, True, 5.0, "5", 0, -1, 2**63]),
@@ -184,18 +186,81 @@ def test_an_integer_too_long_to_write_is_refused(field: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "code", "error"),
     [
-        (told(stepp=1), "invalid_field", "stepp: is not a field of EmailSent"),
-        (told("EmailEaten"), "unknown_type", "type: EmailEaten is not a type of event"),
-        (told("x" * 65), "unknown_type", f"type: {'x' * 63}… is not a type of event"),
+        (told(stepp=1), "invalid_field", "stepp: is not a field of EmailSent, did you mean step?"),
+        (told("EmailEaten"), "unknown_type", "type: EmailEaten is not a type of event, did you mean EmailSent?"),
+        (told("x" * 65), "unknown_type", f"type: {'x' * 63}… is not a type of event, {TYPES}"),
         ({**told(), "\ud800": 1}, "invalid_field", "?: is not a field of EmailSent"),
         (told(**{"y" * 100: "v" * 100}), "invalid_field", f"{'y' * 63}…: is not a field of EmailSent"),
-        *[(bad, "malformed", "event: expected a JSON object") for bad in (None, [], "x", 5, True, [told()])],
-        ({}, "invalid_field", "type: is missing"),
+        *[
+            (bad, "malformed", f"event: expected a JSON object, got {kind}")
+            for bad, kind in (
+                (None, "null"),
+                ([], "an array"),
+                ("x", "a string"),
+                (5, "an integer"),
+                (True, "a boolean"),
+            )
+        ],
+        ({}, "invalid_field", f"type: is missing, {TYPES}"),
     ],
 )
 def test_the_code_is_stable_and_the_text_short(fields: object, code: str, error: str) -> None:
     """A worker can act on the code; a text repeats at most 64 characters of what it was told."""
     assert refusal(fields) == (code, error)
+
+
+IN_WORDS = [  # kind, field, value, what is said of it
+    ("EmailSent", "campaign_id", "5", "expected an integer, got a string"),
+    ("EmailSent", "campaign_id", True, "expected an integer, got a boolean"),
+    ("EmailSent", "campaign_id", 5.0, "expected an integer, got a decimal number"),
+    ("EmailSent", "campaign_id", 0, f"expected an integer from 1 to {2**63 - 1}"),
+    ("EmailSent", "step", [], "expected an integer, got an array"),
+    ("EmailSent", "step", 10_001, "expected an integer from 0 to 10000"),
+    ("EmailSent", "prospect_id", {}, "expected a string or an integer, got an object"),
+    ("EmailSent", "prospect_id", 10**128, "expected at most 128 characters"),
+    ("EmailSent", "id", 5, "expected a string, got an integer"),
+    ("EmailSent", "id", "", "expected 1 to 128 characters"),
+    ("EmailSent", "source", "x" * 257, "expected at most 256 characters"),
+    ("EmailSent", "occurred_at", 5, "expected an RFC 3339 time as a string, got an integer"),
+    ("EmailSent", "occurred_at", None, "is missing"),
+    ("ReplyReceived", "automatic", 1, "expected a boolean, got an integer"),
+    ("ReplyReceived", "channel", "sms", "expected one of email, linkedin"),
+    ("CampaignCreated", "status", 5, "expected one of DRAFT, ACTIVE, PAUSED, COMPLETED, ARCHIVED"),
+    ("CampaignCreated", "timezone", 5, "expected a string, got an integer"),
+    ("CampaignCreated", "timezone", "x/y", "x/y is not an IANA time zone"),
+    (
+        "CampaignCreated",
+        "timezone",
+        "europe/berlin",
+        "europe/berlin is not an IANA time zone, did you mean Europe/Berlin?",
+    ),
+    ("EmailSent", "prospectid", 5, "is not a field of EmailSent, did you mean prospect_id?"),
+    ("EmailSent", "occuredAt", 5, "is not a field of EmailSent, did you mean occurred_at?"),
+    ("EmailSent", "q", 5, "is not a field of EmailSent"),
+    ("EmailSent", "type", "emailsent", "emailsent is not a type of event, did you mean EmailSent?"),
+    ("EmailSent", "type", 5, "expected a string, got an integer"),
+]
+
+
+@pytest.mark.parametrize(("kind", "field", "value", "why"), IN_WORDS)
+def test_an_error_speaks_the_words_of_json(kind: str, field: str, value: Any, why: str) -> None:
+    """Not Python's; and it guesses which name was meant."""
+    assert refusal({**told(kind), field: value})[1] == f"{field}: {why}"
+
+
+def test_all_faults_are_told_the_first_one_first() -> None:
+    """The code is that of the first; of a type that is unknown, what all events have is checked."""
+    with pytest.raises(RejectedError) as caught:
+        parse({"type": "EmailSend", "occurred_at": "2999-01-01T00:00:00Z", "campain_id": 5}, NOW)
+    assert caught.value.code == "unknown_type"
+    assert caught.value.errors == (
+        "type: EmailSend is not a type of event, did you mean EmailSent?",
+        "campain_id: is not a field of any event, did you mean campaign_id?",
+        "id: is missing",
+        "campaign_id: is missing",
+        "occurred_at: 2999-01-01T00:00:00Z lies in the future",
+    )
+    assert caught.value.error == caught.value.errors[0]
 
 
 INSTANTS = [  # as told, in ms since 1970

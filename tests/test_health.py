@@ -156,7 +156,7 @@ def test_events_are_counted_by_their_outcome(client: testing.TestClient, users: 
     assert counted() == [0, 0, 0]
     bodies = ([email_sent(1), email_sent(2)], [email_sent(1), email_sent(3), email_sent(2, step=1)], [None] * 1_500)
     for events in bodies:
-        client.simulate_post(POSTS, headers=key, json={"events": events})
+        client.simulate_post(f"{POSTS}?workspace_id=340", headers=key, json={"events": events})
     assert counted() == [3, 1, 1_501]
 
 

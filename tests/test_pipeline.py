@@ -207,3 +207,32 @@ def test_a_statement_that_somebody_has_deallocated_is_prepared_again(run: Any) -
         assert await made.rows(DIVIDED, given) == [("x", 10, True, 1)]
 
     run(test)
+
+
+SET = Statement("set", b"SELECT set_config('campaign.test', %(text)s::text, true), 1 / %(number)s::bigint")
+BEHIND = Statement(
+    "behind", b"SELECT current_setting('campaign.test', true), 10 / (%(number)s::bigint - 2)", behind=SET
+)
+
+
+def test_a_statement_behind_another_shares_its_transaction_and_its_error(run: Any) -> None:
+    """And the statements around them are none of their business."""
+
+    async def test(made: Pipeline) -> None:
+        given: list[dict[str, object]] = [
+            {"text": "a", "number": 1},
+            {"text": "b", "number": 0},  # the first one fails
+            {"text": "c", "number": 2},  # the second one fails
+            {"text": "d", "number": 12},
+        ]
+        for _ in range(3):
+            tries = [made.rows(BEHIND, each) for each in given]
+            found = await asyncio.gather(*tries, made.rows(LONG, {"text": "x"}), return_exceptions=True)
+            assert (found[0], found[3], found[4]) == ([("a", -10)], [("d", 1)], [("x",)])
+            assert all(isinstance(each, psycopg.errors.DivisionByZero) for each in found[1:3])
+        for _ in range(3):
+            bad = Statement("bad", b"SELECT 1", behind=Statement("broken", b"SELECT FROM nowhere"))
+            with pytest.raises(psycopg.errors.UndefinedTable):
+                await made.rows(bad, {})
+
+    run(test)

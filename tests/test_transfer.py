@@ -42,7 +42,7 @@ def test_an_import_can_be_repeated(
 ) -> None:
     """What is there already is a duplicate; the order of the lines is that of the log."""
     monkeypatch.setattr(service.commands.transfer, "EVENTS_AT_ONCE", at_once)
-    code, out, err = command("import", str(file), "--workspace", "340", "--json")
+    code, out, err = command("import", str(file), "--workspace", "340", "--create", "--json")
     counts = {"workspace_id": 340, "accepted": 100, "duplicates": 0, "rejected": 0, "position": 100}
     assert (code, json.loads(out)) == (0, counts)
     assert "100 accepted, 0 duplicates, 0 rejected" in err
@@ -90,6 +90,33 @@ def test_an_import_knows_the_rules_of_the_endpoint(
     assert [each["error"] for each in reversed(shown)] == [each["error"] for each in told]
 
 
+def test_an_unknown_workspace_is_not_begun_by_a_slip(command: Command, pool: Pool, users: Access, file: Path) -> None:
+    """A log is known, or a link, or `--create` says so."""
+    code, out, err = command("import", str(file), "--workspace", "341", "--json")
+    assert (code, out) == (2, "")
+    assert err == "--workspace: 341 has no log and is linked to nobody; --create begins it\n"
+    assert log(pool, 341) == []
+    assert list(file.parent.iterdir()) == [file]
+    assert command("import", str(file), "--workspace", "341", "--create").code == 0
+    assert command("import", str(file), "--workspace", "341").code == 0
+    users.link("u-1", 342, "cli:test")
+    assert command("import", str(file), "--workspace", "342").code == 0
+
+
+def test_an_import_is_as_strict_as_the_endpoint(command: Command, pool: Pool, file: Path) -> None:
+    """A name twice is an error that names it; a byte order mark is skipped; lines are told, blank ones counted."""
+    twice = lines(email_sent(2)).replace(b'"id"', b'"type": "X", "id"')
+    file.write_bytes(b"\xef\xbb\xbf" + lines(email_sent(1)) + b"\n" + twice + lines({"type": "EmailSent", "id": "a"}))
+    assert command("import", str(file), "--workspace", "340", "--create").code == 1
+    first, second = map(json.loads, Path(f"{file}.rejected.ndjson").read_bytes().splitlines())
+    assert (first["index"], first["line"], first["code"]) == (1, 3, "malformed")
+    assert first["error"] == 'line: has the name "type" twice in one object'
+    assert "errors" not in first
+    missing = ["campaign_id: is missing", "occurred_at: is missing", "prospect_id: is missing"]
+    assert (second["line"], second["errors"]) == (4, missing)
+    assert log(pool) == ["e-1"]
+
+
 def test_standard_input_can_be_imported(command: Command, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its end is not known, so the bar shows only how fast it goes."""
     reading, writing = os.pipe()
@@ -97,7 +124,7 @@ def test_standard_input_can_be_imported(command: Command, pool: Pool, monkeypatc
     os.close(writing)
     with os.fdopen(reading) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        assert command("import", "-", "--workspace", "340").code == 0
+        assert command("import", "-", "--workspace", "340", "--create").code == 0
     assert log(pool) == ["e-1", "e-2"]
 
 
@@ -144,7 +171,7 @@ def test_what_was_exported_can_be_imported(
     path = tmp_path / "log.ndjson"
     path.write_bytes(lines(*found))
     for workspace, accepted in (("2", 8), ("1", 0)):
-        assert cli.main(["import", str(path), "--workspace", workspace]) == 0
+        assert cli.main(["import", str(path), "--workspace", workspace, "--create"]) == 0
         with pool.connection() as database:
             states = [
                 database.execute(
@@ -176,7 +203,7 @@ def test_an_import_that_is_killed_goes_on_where_it_was(pool: Pool, database_url:
     """Each transaction is there as a whole or not at all, and the file can be sent again."""
     path = tmp_path / "events.ndjson"
     path.write_bytes(lines(*(email_sent(number) for number in range(60_000))))
-    command = [sys.executable, "-m", "service.cli", "import", str(path), "--workspace", "340"]
+    command = [sys.executable, "-m", "service.cli", "import", str(path), "--workspace", "340", "--create"]
     environment = {**os.environ, "DATABASE_URL": database_url}
     killed = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     with pool.connection() as database:

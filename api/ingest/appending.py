@@ -48,13 +48,13 @@ class Appending:
         pipelines: Sequence[Pipeline],
         statement: Statement,
         condition: Callable[[Collection[Credentials]], Mapping[str, object]],
-        carefully: Callable[[int, Prepared], Awaitable[Recorded]],
+        carefully: Callable[[int, Prepared, Collection[Credentials]], Awaitable[Recorded]],
         appended: Callable[[], None],
     ) -> None:
         """Take what to append with.
 
         `statement` is the append with a condition on the writers, whose parameters `condition` returns; `carefully`
-        records events of which some are known already; `appended` is called after each commit.
+        records events of which some are known already, on the same condition; `appended` is called after each commit.
         """
         self._free = list(pipelines)
         self._statement = statement
@@ -161,7 +161,7 @@ class Appending:
         try:
             found = await pipeline.rows(self._statement, given)
         except UniqueViolation:
-            return await self._carefully(workspace_id, prepared)
+            return await self._carefully(workspace_id, prepared, writers)
         if not found:
             raise ConditionError
         return ledger.all_new(prepared, distinct, int(found[0][0]))

@@ -1,35 +1,49 @@
 """The one way in for facts: a worker's body is read, each event is checked, and what holds is put on disk."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
 import falcon
 import msgspec
 
 from api.answers import feed
-from api.auth.authentication import require
+from api.auth.gate import Visit
 from api.dependencies import Parts
 from api.errors import (
     BODY_FAULTS,
     INTERRUPTIONS,
-    AccessDeniedError,
     InterruptedBodyError,
+    TooLargeError,
     UnavailableError,
     UnsupportedTypeError,
 )
 from api.http import bodies
-from api.http.parameters import WORKSPACE, asked, query
+from api.http.parameters import ONE_WORKSPACE, Query
 from api.ingest import formats, intake, ndjson
 from api.ingest.appending import QueueTimeoutError
+from api.ingest.known_writers import KnownWriters
 from api.ingest.receipt import Rejected, Tally
 from domain import ledger
 from domain.ledger import Outcome, Recorded
 from domain.recorder import ConditionError
 from projections.queries import rejections
-from projections.queries.caller import Asked, Credentials, check, may_write
+from projections.queries.caller import Asked, check, may_write
 
-MAX_SMALL_BYTES = 16 * 1024  # of a body that is parsed on the event loop: less than a millisecond of work
+MAX_SMALL_BYTES = 16 * 1024  # of a body that is parsed on the event loop,
+MAX_SMALL_EVENTS = 150  # if it has no more events: so many that can hold take less than a millisecond
 STREAM_BYTES_AT_ONCE = 256 * 1024  # of a stream of lines that are handed to a thread together
+PAUSE_SECONDS = 0.1  # a thread looks for the next part of a stream no longer, then others have their turn
+MOST_REJECTED = 10_000  # a stream may have so many rejected events more than others
+WORK_SECONDS = 600.0  # of threads for one stream
+_TOO_MANY_REJECTED = (
+    f"Expected at most {MOST_REJECTED} rejected events more than others; send the rest once it is right"
+)
+_TOO_MUCH_WORK = f"Expected a body that takes at most {WORK_SECONDS:.0f} s to record; send the rest in another one"
+
+NAMED_WORKSPACE = replace(ONE_WORKSPACE, text="the workspace, which a post names", required=True)
+POST = Query(NAMED_WORKSPACE)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -40,6 +54,7 @@ class Events:
     def __init__(self, parts: Parts) -> None:
         """Take the parts."""
         self._parts = parts
+        self._known = KnownWriters()
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with a stretch of the log, in a thread."""
@@ -48,12 +63,11 @@ class Events:
     async def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Record the events of the body; when this answers, what was accepted is on disk."""
         parts = self._parts
-        credentials = await parts.credentials(request)
-        wanted = await parts.parsed(request, response, credentials, _parse)
-        request.context.workspace = wanted.workspace_id
-        sender, tally = _Sender(parts, request, response, credentials, wanted), Tally()
+        visit, asked = await parts.gate.visit(request, response, _parse)
+        visit.about(asked)
+        sender, tally = _Sender(parts, self._known, visit, asked), Tally()
         small = sender.sends_little()
-        if not small:
+        if not (small and sender.is_known()):
             await parts.threads.run(sender.check)
         try:
             if formats.is_stream(request):
@@ -85,15 +99,41 @@ class Events:
                 size += len(piece)
                 if size >= STREAM_BYTES_AT_ONCE:
                     data, come, size = b"".join(come), [], 0
-                    await self._parts.threads.run(self._record_parts, sender, tally, stream.feed(data))
+                    await self._record_parts(sender, tally, stream.feed(data))
         except BODY_FAULTS:
-            await self._parts.threads.run(self._record_parts, sender, tally, stream.feed(b"".join(come)))
+            await self._record_parts(sender, tally, stream.feed(b"".join(come)))
             raise
-        rest = chain(stream.feed(b"".join(come)), stream.finish())
-        await self._parts.threads.run(self._record_parts, sender, tally, rest)
+        await self._record_parts(sender, tally, chain(stream.feed(b"".join(come)), stream.finish()))
+
+    async def _record_parts(self, sender: "_Sender", tally: Tally, parts: Iterator[formats.Part | None]) -> None:
+        """Record the parts of a stream, each with a thread of its own, so that others have their turn in between.
+
+        Once the sender has gone this is cancelled, and what follows is not worked for.
+        """
+        while await self._parts.threads.run(self._record_next, sender, tally, parts):
+            if tally.seconds > WORK_SECONDS:
+                raise TooLargeError(_TOO_MUCH_WORK)
+
+    def _record_next(self, sender: "_Sender", tally: Tally, parts: Iterator[formats.Part | None]) -> bool:
+        """Record the next part that there is, in a thread; return whether there may be another."""
+        began = time.monotonic()
+        try:
+            for part in parts:
+                if part is not None:
+                    self._record_part(sender, tally, part)
+                    if tally.rejects > MOST_REJECTED + tally.recorded:
+                        raise TooLargeError(_TOO_MANY_REJECTED)
+                if part is not None or time.monotonic() - began > PAUSE_SECONDS:
+                    return True
+            return False
+        finally:
+            tally.seconds += time.monotonic() - began
 
     async def _record_small(self, sender: "_Sender", tally: Tally, part: formats.Part) -> None:
         """Record a small body on the event loop, together with others that come at the same time."""
+        if len(part.given) > MAX_SMALL_EVENTS:
+            await self._parts.threads.run(self._record_part, sender, tally, part)
+            return
         taken = intake.take(part, tally.events, self._parts.clock())
         if not taken.facts:
             await self._parts.threads.run(self._finish, sender, tally, taken, None)
@@ -115,24 +155,24 @@ class Events:
 
     def _record_body(self, sender: "_Sender", tally: Tally, request: falcon.Request, body: bytes) -> None:
         """Record a whole body in a thread."""
-        self._record_parts(sender, tally, [formats.part_of(request, body)])
+        self._record_part(sender, tally, formats.part_of(request, body))
 
-    def _record_parts(self, sender: "_Sender", tally: Tally, parts: Iterable[formats.Part]) -> None:
-        """Record each part in a transaction of its own, in a thread."""
-        for part in parts:
-            taken = intake.take(part, tally.events, self._parts.clock())
-            recorded = None
-            if taken.facts:
-                prepared = ledger.prepare(taken.facts)
-                condition = may_write([sender.credentials], self._parts.clock())
-                try:
-                    with self._parts.connection() as database:
-                        recorded = ledger.record_prepared(database, sender.workspace_id, prepared, condition)
-                except ConditionError as error:
-                    sender.check()
-                    raise _being_changed() from error
-                self._parts.appended()
-            self._finish(sender, tally, taken, recorded)
+    def _record_part(self, sender: "_Sender", tally: Tally, part: formats.Part) -> None:
+        """Record a part in a transaction of its own, in a thread."""
+        taken = intake.take(part, tally.events, self._parts.clock())
+        recorded = None
+        if taken.facts:
+            prepared = ledger.prepare(taken.facts)
+            condition = may_write([sender.credentials], self._parts.clock())
+            try:
+                with self._parts.connection() as database:
+                    recorded = ledger.record_prepared(database, sender.workspace_id, prepared, condition)
+            except ConditionError as error:
+                sender.check()
+                raise _being_changed() from error
+            self._parts.appended()
+            sender.admitted()
+        self._finish(sender, tally, taken, recorded)
 
     def _finish(self, sender: "_Sender", tally: Tally, taken: intake.Intake, recorded: Recorded | None) -> None:
         """Keep why events of a part were refused, and count it; in a thread, unless nothing was refused."""
@@ -143,15 +183,20 @@ class Events:
         refused = taken.with_conflicts(recorded.outcomes)
         if refused:
             with self._parts.connection() as database:
-                rejections.keep(database, sender.workspace_id, [rejection for _, rejection in refused])
+                rejections.keep(database, sender.workspace_id, [each.rejection for each in refused])
         accepted, duplicates = (recorded.outcomes.count(each) for each in (Outcome.ACCEPTED, Outcome.DUPLICATE))
         self._parts.measurements.recorded(accepted, duplicates, len(refused))
-        rejected = [Rejected(index, each.id, each.code, each.error) for index, each in refused]
-        tally.add(accepted, duplicates, rejected, recorded.position)
+        tally.add(accepted, duplicates, [_rejected(each) for each in refused], recorded.position)
+
+
+def _rejected(refused: intake.Refused) -> Rejected:
+    why, errors = refused.rejection, refused.errors
+    return Rejected(refused.place, why.id, why.code, why.error, errors if len(errors) > 1 else None, refused.line)
 
 
 def _parse(request: falcon.Request) -> Asked:
-    return asked(query(request, (WORKSPACE,)), every=False)
+    """Return the workspace, which a post names: a current one that has changed would be the wrong log for ever."""
+    return POST.read(request.query_string)[NAMED_WORKSPACE]
 
 
 def _being_changed() -> UnavailableError:
@@ -161,33 +206,29 @@ def _being_changed() -> UnavailableError:
 class _Sender:
     """Who sends a post, and to which workspace."""
 
-    def __init__(
-        self,
-        parts: Parts,
-        request: falcon.Request,
-        response: falcon.Response,
-        credentials: Credentials,
-        wanted: Asked,
-    ) -> None:
-        self.credentials = credentials
-        self.workspace_id = wanted.workspace_id or 0
-        self.checked = False
+    def __init__(self, parts: Parts, known: KnownWriters, visit: Visit, asked: Asked) -> None:
+        self.credentials = visit.credentials
+        self.workspace_id = asked.workspace_id or 0  # it is named
         self._parts = parts
-        self._request = request
-        self._response = response
-        self._wanted = wanted
+        self._known = known
+        self._visit = visit
+        self._request = visit.request
+        self._wanted = asked
+
+    @property
+    def checked(self) -> bool:
+        """Whether the sender is known to be who they say."""
+        return self._visit.is_counted
 
     def sends_little(self) -> bool:
         """Return whether the body is small enough for the event loop, and the append can decide who may write.
 
-        So it can for a key that is not counted, with a workspace that is named. A body that is larger is read only
-        after the sender was checked.
+        So it can for a key that is not counted.
         """
         length = self._request.content_length
         return (
             self.credentials.prefix is not None
             and self._parts.authentication.rate_limit is None
-            and self._wanted.workspace_id is not None
             and length is not None
             and length <= MAX_SMALL_BYTES
             and self._request.get_header("Expect") is None
@@ -195,21 +236,19 @@ class _Sender:
             and not (self._request.content_type or "").lower().startswith(ndjson.MEDIA_TYPE)
         )
 
+    def is_known(self) -> bool:
+        """Return whether they could write there before; of anybody else nothing is parsed before they are checked."""
+        return (self.credentials, self.workspace_id) in self._known
+
     def check(self) -> None:
         """Ask who is calling; raise UnauthenticatedError or AccessDeniedError where they may not write there now."""
-        authentication = self._parts.authentication
+        self._known.refused((self.credentials, self.workspace_id))
         with self._parts.connection() as database:
-            found, workspaces = check(database, self.credentials, self._wanted)
-        caller = authentication.identify(self.credentials, found)
-        self.admitted()
-        require(caller, "write")
-        if not workspaces:
-            raise AccessDeniedError
-        self.workspace_id = self._request.context.workspace = workspaces[0]
-        self._wanted = Asked(self.workspace_id)
+            sealed = check(database, self.credentials, self._wanted)
+        self._parts.gate.open(self._visit, sealed, "write")
+        self._known.allowed((self.credentials, self.workspace_id))
 
     def admitted(self) -> None:
-        """Note, once, that the sender is who they say."""
-        if not self.checked:
-            self.checked = True
-            self._parts.authentication.note(self._request, self._response, self.credentials)
+        """Note that the sender is who they say, and may write."""
+        self._parts.gate.count(self._visit)
+        self._known.allowed((self.credentials, self.workspace_id))

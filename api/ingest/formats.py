@@ -6,28 +6,33 @@ from typing import Any, NamedTuple
 import falcon
 
 from api.errors import BadRequestError, TooLargeError
-from api.http import bodies
+from api.http import bodies, strict_json
 from api.ingest import cloudevents, ndjson
-from domain.events import RejectedError
+from domain.events import MAX_ERRORS, RejectedError, json_type, shown
 
 MAX_EVENTS = 10_000
 MAX_BODY_BYTES = 5 * 1024 * 1024
 MAX_UNPACKED_BYTES = 1024 * 1024 * 1024  # of a packed stream of lines
-LINES_AT_ONCE = 5_000  # so many lines of a stream share a transaction
+LINES_AT_ONCE = 5_000  # so many lines of a stream share a transaction,
+BYTES_AT_ONCE = MAX_BODY_BYTES  # or so many bytes of them
+MOST_BLANK = 10_000  # a stream may have so many blank lines more than others
 _EVENTS = "events"
 _TOO_LARGE = f"Expected at most {MAX_BODY_BYTES} bytes and {MAX_EVENTS} events"
 _UNPACKS_TOO_LARGE = f"Expected a body that unpacks to at most {MAX_UNPACKED_BYTES} bytes"
+_TOO_MANY_BLANK = f"Expected at most {MOST_BLANK} blank lines more than events"
 _TYPES = (falcon.MEDIA_JSON, ndjson.MEDIA_TYPE, cloudevents.STRUCTURED, cloudevents.BATCH)
 
 
 class Part(NamedTuple):
     """Events that are recorded together, as they were given, and what makes JSON's own object of one.
 
-    `said` raises RejectedError where one is refused for its form.
+    `said` raises RejectedError where one is refused for its form. `lines` tells of each on which line it stood, from 1,
+    where it stood on one.
     """
 
     given: Sequence[Any]
     said: Callable[[Any], Any]
+    lines: Sequence[int] | None = None
 
 
 def is_stream(request: falcon.Request) -> bool:
@@ -42,15 +47,23 @@ class Stream:
         """Take whether gzip packed them."""
         self._unpacker = bodies.Unpacker(MAX_UNPACKED_BYTES, _UNPACKS_TOO_LARGE) if packed else None
         self._splitter = ndjson.Splitter()
-        self._batch: list[bytes | None] = []
+        self._batch: list[ndjson.Line] = []
+        self._size = self._events = 0
 
-    def feed(self, piece: bytes) -> Iterator[Part]:
-        """Yield the parts that are full with this piece; raises what `bodies.Unpacker` raises."""
+    def feed(self, piece: bytes) -> Iterator[Part | None]:
+        """Yield the parts that are full with this piece, and None between two looks for one: a place to pause.
+
+        Raises what `bodies.Unpacker` raises, and TooLargeError where there are too many blank lines.
+        """
         for unpacked in (piece,) if self._unpacker is None else self._unpacker.feed(piece):
             for each in self._splitter.feed(unpacked):
                 self._batch.append(each)
-                if len(self._batch) == LINES_AT_ONCE:
+                self._size += len(each.text or b"")
+                if len(self._batch) >= LINES_AT_ONCE or self._size >= BYTES_AT_ONCE:
                     yield self._part()
+            if self._splitter.blank > MOST_BLANK + self._events + len(self._batch):
+                raise TooLargeError(_TOO_MANY_BLANK)
+            yield None
 
     def finish(self) -> Iterator[Part]:
         """Yield the last part, which may be empty; raise BadRequestError where more should have come."""
@@ -60,8 +73,16 @@ class Stream:
         yield self._part()
 
     def _part(self) -> Part:
-        batch, self._batch = self._batch, []
-        return Part(batch, line)
+        batch, self._batch, self._size = self._batch, [], 0
+        self._events += len(batch)
+        return part_of_lines(batch)
+
+
+def part_of_lines(lines: Sequence[ndjson.Line]) -> Part:
+    """Return the events of these lines."""
+    texts, numbers = [each.text for each in lines], [each.number for each in lines]
+    read = None if None in texts else strict_json.decode_each(texts)  # type: ignore[arg-type]
+    return Part(texts, _line, numbers) if read is None else Part(read, _as_it_is, numbers)
 
 
 async def body_of(request: falcon.Request) -> bytes:
@@ -85,20 +106,24 @@ def part_of(request: falcon.Request, data: bytes) -> Part:
         return Part(_events(body, "body"), cloudevents.fields)
     if cloudevents.is_binary(request):
         return Part([cloudevents.from_headers(request, body)], cloudevents.fields)
-    return _plain(_object(body, 'one event as an object, or {"events": [...]}'))
+    return Part(_plain(body), _as_it_is)
 
 
-def _plain(body: dict[str, Any]) -> Part:
-    if _EVENTS not in body:
-        return Part([body], _as_it_is)
-    if len(body) > 1:
-        raise BadRequestError(("body", "expected nothing beside events"))
-    return Part(_events(body[_EVENTS], _EVENTS), _as_it_is)
+def _plain(body: object) -> list[Any]:
+    if isinstance(body, list):
+        return _events(body, "body")
+    fields = _object(body, 'one event as an object, an array of them, or {"events": [...]}')
+    if _EVENTS not in fields:
+        return [fields]
+    beside = [shown(name) for name in fields if name != _EVENTS]
+    if beside:
+        raise BadRequestError(*((name, f"expected nothing beside {_EVENTS}") for name in beside[:MAX_ERRORS]))
+    return _events(fields[_EVENTS], _EVENTS)
 
 
 def _events(events: object, field: str) -> list[Any]:
     if not isinstance(events, list):
-        raise BadRequestError((field, "expected a list"))
+        raise BadRequestError((field, f"expected an array, got {json_type(events)}"))
     if len(events) > MAX_EVENTS:
         raise TooLargeError(_TOO_LARGE)
     return events
@@ -106,7 +131,7 @@ def _events(events: object, field: str) -> list[Any]:
 
 def _object(body: object, expected: str) -> dict[str, Any]:
     if not isinstance(body, dict):
-        raise BadRequestError(("body", f"expected {expected}"))
+        raise BadRequestError(("body", f"expected {expected}, got {json_type(body)}"))
     return body
 
 
@@ -114,12 +139,11 @@ def _as_it_is(said: Any) -> Any:  # noqa: ANN401 (whatever JSON can say)
     return said
 
 
-def line(text: bytes | None) -> Any:  # noqa: ANN401 (whatever JSON can say)
+def _line(text: bytes | None) -> Any:  # noqa: ANN401 (whatever JSON can say)
     """Return what a line says; raise RejectedError where it is too long or no JSON."""
     if text is None:
         raise RejectedError("too_large", f"line: expected at most {ndjson.MAX_LINE_BYTES} bytes")
     try:
-        return bodies.decoded(text)
-    except BadRequestError as error:
-        [(_, fault)] = error.faults
-        raise RejectedError("malformed", f"line: {fault}") from error
+        return strict_json.decode(text)
+    except strict_json.NotJSONError as error:
+        raise RejectedError("malformed", f"line: {error}") from error

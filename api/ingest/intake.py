@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from api.ingest.formats import Part
 from domain.events import Event, RejectedError, parse, readable_id, readable_source
@@ -11,37 +12,54 @@ from projections.queries.rejections import Rejection
 _CONFLICT = "id: names another fact already, with other content"
 
 
+class Refused(NamedTuple):
+    """An event that was refused: its index among all, on which line, and all that is wrong with it."""
+
+    place: int
+    line: int | None
+    rejection: Rejection
+    errors: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Intake:
-    """The events of one part: facts, each with its index among all that were given, and why others were refused."""
+    """The events of one part: facts, each with its place in it, and which others were refused, by their places."""
 
+    part: Part
+    first: int  # index of the part's first event among all that were given
     facts: list[Event]
     places: list[int]
-    refused: dict[int, Rejection]
+    refused: dict[int, Refused]
     now: int
 
-    def with_conflicts(self, outcomes: Sequence[Outcome]) -> list[tuple[int, Rejection]]:
-        """Return by index what was refused, also because the log holds something else; in order."""
+    def with_conflicts(self, outcomes: Sequence[Outcome]) -> list[Refused]:
+        """Return what was refused, also because the log holds something else; in order."""
         refused = dict(self.refused)
         if Outcome.CONFLICT in outcomes:
-            for index, fact, outcome in zip(self.places, self.facts, outcomes, strict=True):
+            for place, fact, outcome in zip(self.places, self.facts, outcomes, strict=True):
                 if outcome is Outcome.CONFLICT:
-                    refused[index] = Rejection(self.now, fact.id, fact.source, "conflict", _CONFLICT)
-        return sorted(refused.items())
+                    rejection = Rejection(self.now, fact.id, fact.source, "conflict", _CONFLICT)
+                    refused[place] = _refused(self.part, self.first, place, rejection, (_CONFLICT,))
+        return [refused[place] for place in sorted(refused)]
 
 
 def take(part: Part, first: int, now: int) -> Intake:
     """Check the events of a part, of which the first has this index; `now` is in ms, UTC."""
     facts: list[Event] = []
     places: list[int] = []
-    refused: dict[int, Rejection] = {}
+    refused: dict[int, Refused] = {}
     said = part.said
-    for index, each in enumerate(part.given, first):
+    for place, each in enumerate(part.given):
         body = each
         try:
             body = said(each)
             facts.append(parse(body, now))
-            places.append(index)
+            places.append(place)
         except RejectedError as error:
-            refused[index] = Rejection(now, readable_id(body), readable_source(body), error.code, error.error)
-    return Intake(facts, places, refused, now)
+            rejection = Rejection(now, readable_id(body), readable_source(body), error.code, error.error)
+            refused[place] = _refused(part, first, place, rejection, error.errors)
+    return Intake(part, first, facts, places, refused, now)
+
+
+def _refused(part: Part, first: int, place: int, rejection: Rejection, errors: tuple[str, ...]) -> Refused:
+    return Refused(first + place, part.lines[place] if part.lines else None, rejection, errors)

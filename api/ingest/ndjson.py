@@ -1,45 +1,65 @@
 """Newline-delimited JSON: lines out of a stream of bytes, in bounded memory."""
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from api.http.strict_json import BOM
 
 MEDIA_TYPE = "application/x-ndjson"
 MAX_LINE_BYTES = 64 * 1024
 _BLANK = b" \t\r"
+_MOST_BEGUN = MAX_LINE_BYTES + len(BOM) + 2  # the mark goes, so does a CR, and one byte more makes the line too long
+
+
+class Line(NamedTuple):
+    """A line that is not blank: which one of all it is, from 1, and its text, None where it has more than 64 KiB."""
+
+    number: int
+    text: bytes | None
 
 
 class Splitter:
-    """Splits what comes in pieces into lines."""
+    """Splits what comes in pieces into lines; a byte order mark may stand before the first one."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self._begun = bytearray()  # of the current line, two bytes more at most than it may have: CR and one too many
+        self._begun = bytearray()  # of the current line
+        self._lines = self._blank = 0
 
-    def feed(self, piece: bytes) -> Iterator[bytes | None]:
-        """Yield the lines that end in a piece, without their ends; None for one of more than 64 KiB, no blank ones."""
+    @property
+    def blank(self) -> int:
+        """Return how many of the lines so far were blank."""
+        return self._blank
+
+    def feed(self, piece: bytes) -> Iterator[Line]:
+        """Yield the lines that end in a piece, without their ends and without the blank ones."""
         first, *others = piece.split(b"\n")
-        self._begun += first[: MAX_LINE_BYTES + 2 - len(self._begun)]
-        if not others:
-            return
-        yield from _line(bytes(self._begun))
-        for line in others[:-1]:
-            yield from _line(line)
-        self._begun = bytearray(others[-1][: MAX_LINE_BYTES + 2])
+        self._begun += first[: _MOST_BEGUN - len(self._begun)]
+        if others:
+            ended = bytes(self._begun)
+            self._begun = bytearray(others.pop()[:_MOST_BEGUN])
+            yield from self._not_blank((ended, *others))
 
-    def finish(self) -> Iterator[bytes | None]:
+    def finish(self) -> Iterator[Line]:
         """Yield a last line that has no end."""
-        yield from _line(bytes(self._begun))
+        if self._begun:
+            yield from self._not_blank((bytes(self._begun),))
+
+    def _not_blank(self, texts: Iterable[bytes]) -> Iterator[Line]:
+        for each in texts:
+            text = each if self._lines else each.removeprefix(BOM)
+            self._lines += 1
+            if len(text) > MAX_LINE_BYTES and len(text.removesuffix(b"\r")) > MAX_LINE_BYTES:
+                yield Line(self._lines, None)
+            elif text.strip(_BLANK):
+                yield Line(self._lines, text)
+            else:
+                self._blank += 1
 
 
-def lines(pieces: Iterable[bytes]) -> Iterator[bytes | None]:
+def lines(pieces: Iterable[bytes]) -> Iterator[Line]:
     """Yield the lines of all these pieces, as `Splitter` does."""
     splitter = Splitter()
     for piece in pieces:
         yield from splitter.feed(piece)
     yield from splitter.finish()
-
-
-def _line(line: bytes) -> Iterator[bytes | None]:
-    if len(line) > MAX_LINE_BYTES + 1 or len(line.rstrip(b"\r")) > MAX_LINE_BYTES:
-        yield None
-    elif line.strip(_BLANK):
-        yield line

@@ -1,6 +1,6 @@
 """What became of the events of one post, as its answer tells it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -8,13 +8,15 @@ import msgspec
 MAX_REJECTS_LISTED = 1_000
 
 
-class Rejected(msgspec.Struct, frozen=True):
-    """Why one event was refused."""
+class Rejected(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why one event was refused: `errors` where there is more than one fault, `line` where it stood on one, from 1."""
 
     index: int
     id: str | None
     code: str
     error: str
+    errors: Sequence[str] | None = None
+    line: int | None = None
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -42,11 +44,22 @@ class Tally:
         """Begin with none."""
         self._accepted = self._duplicates = self._rejects = self._position = 0
         self._rejected: list[Rejected] = []
+        self.seconds = 0.0  # that threads have worked for them
 
     @property
     def events(self) -> int:
         """Return how many events there were."""
         return self._accepted + self._duplicates + self._rejects
+
+    @property
+    def recorded(self) -> int:
+        """Return how many of them are stored, now or before."""
+        return self._accepted + self._duplicates
+
+    @property
+    def rejects(self) -> int:
+        """Return how many of them were rejected."""
+        return self._rejects
 
     def add(self, accepted: int, duplicates: int, rejected: Collection[Rejected], position: int) -> None:
         """Add a part of them, and where the log ends after it."""

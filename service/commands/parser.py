@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     added = add("import", transfer.import_, "load events from a file into a workspace's log")
     added.add_argument("file", metavar="FILE.ndjson", help="one event a line; - reads standard input")
     added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
+    added.add_argument("--create", action="store_true", help="begin a log that is not known yet, nor linked to anybody")
     added.add_argument("--rejects", metavar="FILE", help="where rejected events are told (FILE.ndjson.rejected.ndjson)")
     added.add_argument("--json", action="store_true", help="the counts as JSON")
     added = add("export", transfer.export, "print a workspace's log, as import takes it")

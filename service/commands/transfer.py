@@ -19,7 +19,8 @@ from api.ingest import formats, intake, ndjson
 from domain import ledger
 from domain.events import UndecodableError, canonical, decode
 from domain.ledger import Outcome, Prepared, Recorded
-from domain.recorder import head_of
+from domain.recorder import Database, head_of
+from projections import access
 from projections.queries import rejections
 from service import database
 from service.clock import clock
@@ -53,10 +54,15 @@ def import_(arguments: argparse.Namespace, chosen: Settings) -> int:
         return say(f"FILE: {arguments.file} can't be read: {error.strerror}", MISUSED)
     sys.setswitchinterval(_SWITCH_SECONDS)
     name = "import" if arguments.file == "-" else arguments.file
+    with file as source, chosen_pool(chosen, database.BATCH_TIMEOUT) as pool, pool.connection() as connection:
+        workspace = arguments.workspace
+        if not (arguments.create or head_of(connection, workspace) or access.is_linked(connection, workspace)):
+            return say(f"--workspace: {workspace} has no log and is linked to nobody; --create begins it", MISUSED)
+        return _import(arguments, source, connection, name)
+
+
+def _import(arguments: argparse.Namespace, source: IO[bytes], connection: Database, name: str) -> int:
     with (
-        file as source,
-        chosen_pool(chosen, database.BATCH_TIMEOUT) as pool,
-        pool.connection() as connection,
         _Rejects(Path(arguments.rejects or f"{name}.rejected.ndjson")) as rejects,
         _Progress(source) as progress,
         ThreadPoolExecutor(1) as reader,
@@ -71,7 +77,7 @@ def import_(arguments: argparse.Namespace, chosen: Settings) -> int:
             repeated = Outcome.DUPLICATE in recorded.outcomes  # then the next one will be, too
             position = recorded.position
             refused = batch.given.with_conflicts(recorded.outcomes)
-            rejections.keep(connection, arguments.workspace, [each for _, each in refused])
+            rejections.keep(connection, arguments.workspace, [each.rejection for each in refused])
             rejects.write(refused)
             progress.add(recorded, len(refused), batch.read)
         total = {**progress.counts, "position": position}
@@ -105,7 +111,7 @@ def _batches(file: IO[bytes]) -> Iterator[_Batch]:
     lines = ndjson.lines(iter(lambda: file.read(_PIECE), b""))
     first = 0
     while given := list(islice(lines, EVENTS_AT_ONCE)):
-        taken = intake.take(formats.Part(given, formats.line), first, clock())
+        taken = intake.take(formats.part_of_lines(given), first, clock())
         first += len(given)
         yield _Batch(taken, ledger.prepare(taken.facts), file.tell() if file.seekable() else 0)
 
@@ -156,10 +162,18 @@ class _Rejects:
         """Return whether anything was refused."""
         return self._file is not None
 
-    def write(self, refused: list[tuple[int, rejections.Rejection]]) -> None:
-        """Write what was refused of a batch, each with its index among all events."""
+    def write(self, refused: list[intake.Refused]) -> None:
+        """Write what was refused of a batch, each with its line and its index among all events."""
         if refused and self._file is None:
             self._file = self.path.open("wb")
-        for index, each in refused:
-            line = {"index": index, "id": each.id, "source": each.source, "code": each.code, "error": each.error}
+        for each in refused:
+            why = each.rejection
+            line: dict[str, object] = {
+                "index": each.place,
+                "line": each.line,
+                "id": why.id,
+                "source": why.source,
+                "code": why.code,
+            }
+            line |= {"error": why.error} | ({"errors": each.errors} if len(each.errors) > 1 else {})
             self._file.write(_encode(line) + b"\n")  # type: ignore[union-attr]

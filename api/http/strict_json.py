@@ -1,0 +1,100 @@
+"""JSON as it is taken: as msgspec reads it, but a name stands once in an object; msgspec keeps the last in silence.
+
+RFC 8259, section 4, leaves open what a repeated name means, so that two programs may see two events in one text.
+Telling costs little, since msgspec writes what it has read as fast as it reads: a name that was lost is missing from
+that, and with it two quotation marks. Measured on 5,000 events in one text: 1.5 ms beside the 2.5 ms of reading them.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from domain.events import shown
+
+MOST_VALUES = 500_000  # of one text: 10,000 events have a third of it, and 5 MiB of `[],[],…` would take 200 MiB
+_CERTAINLY_FEW = 2 * MOST_VALUES  # bytes: each value takes a comma, or the bracket that closes it, too
+BOM = b"\xef\xbb\xbf"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_ESCAPED = re.compile(rb"\\(.)")
+
+_read = msgspec.json.Decoder().decode
+_write = msgspec.json.Encoder().encode
+
+
+class NotJSONError(Exception):
+    """The text is no JSON that is taken; the message says why, of the text: `is not JSON: …`."""
+
+
+def decode(text: bytes) -> Any:  # noqa: ANN401 (whatever JSON can say)
+    """Return what a text says; raise NotJSONError."""
+    if _has_too_many_values(text):
+        raise NotJSONError(f"holds more than {MOST_VALUES} values")
+    try:
+        value = _read(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NotJSONError(_reason(text, error)) from error
+    except RecursionError as error:
+        raise NotJSONError("is nested too deep") from error
+    if _marks(_write(value)) != _marks(text):
+        raise NotJSONError(_repeated(text))
+    return value
+
+
+def decode_each(texts: Sequence[bytes]) -> list[Any] | None:
+    """Return what many small texts say, faster than one by one; None where one of them is at fault."""
+    together = b"\n".join(texts)
+    if _has_too_many_values(together):
+        return None
+    try:
+        values = [_read(text) for text in texts]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return values if _marks(_write(values)) == _marks(together) else None
+
+
+def _has_too_many_values(text: bytes) -> bool:
+    """Return whether a text has more values than are taken, before anything is made of it."""
+    if len(text) <= _CERTAINLY_FEW or _values(text) <= MOST_VALUES:
+        return False
+    return _values(_STRING.sub(b"", text)) > MOST_VALUES
+
+
+def _values(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def _marks(text: bytes) -> int:
+    """Return how many quotation marks of JSON begin or end a string."""
+    marks = text.count(b'"')
+    return marks - _ESCAPED.findall(text).count(b'"') if b"\\" in text else marks
+
+
+def _reason(text: bytes, error: Exception) -> str:
+    if text.startswith(BOM):
+        return "is not JSON: begins with a byte order mark (BOM), which may stand only where the body begins"
+    if text.startswith(_UTF_16):
+        return "is not JSON in UTF-8: begins with the byte order mark (BOM) of UTF-16"
+    return f"is not JSON: {error}"
+
+
+def _repeated(text: bytes) -> str:
+    """Name what stands twice; only called where something does."""
+
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        names = set[str]()
+        for name, _ in pairs:
+            if name in names:
+                raise NotJSONError(f'has the name "{shown(name)}" twice in one object')
+            names.add(name)
+
+    try:
+        json.loads(text.decode(), object_pairs_hook=once, parse_int=str, parse_float=str)
+    except NotJSONError as error:
+        return str(error)
+    except RecursionError:
+        pass
+    return "has a name twice in one object"
