@@ -2,10 +2,13 @@
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict
 
+from api.answers import listing
 from api.answers.answering import Endpoint, Found, Table, wants
+from api.answers.listing import CURSOR, LIMIT, SEARCH
+from api.answers.listing import SORT_CAMPAIGNS as SORT
 from api.answers.question import FILTERS, FORM, MIN_POSITION, Question, ShownStatus
 from api.http.parameters import WORKSPACE, Query
 from api.http.schemas import Count, Id, Instant, Word
@@ -34,6 +37,7 @@ class CampaignList(Struct):
     """The matching campaigns."""
 
     campaigns: list[CampaignAbout]
+    next: Word | UnsetType | None = UNSET
 
 
 def _wanted(question: Question) -> Wanted:
@@ -41,7 +45,14 @@ def _wanted(question: Question) -> Wanted:
 
 
 def _body(found: Found) -> CampaignList:
-    return CampaignList([_campaign(each) for each in found.campaigns])
+    question = found.question
+    key = listing.sorted_by(question)
+
+    def describe(row: CampaignAbout) -> listing.Row:
+        return listing.Row(row.workspace_id, row.id, row.name, None if key is None else getattr(row, key))
+
+    rows, following = listing.page(question, [_campaign(each) for each in found.campaigns], describe)
+    return CampaignList(rows, UNSET if question.values[LIMIT] is None else following)
 
 
 def _campaign(found: Campaign) -> CampaignAbout:
@@ -70,9 +81,10 @@ def _instant(at: int | None) -> str | None:
 
 CAMPAIGNS = Endpoint(
     "The campaigns themselves",
-    Query(WORKSPACE, MIN_POSITION, *FILTERS, *FORM),
+    Query(WORKSPACE, MIN_POSITION, *FILTERS, *FORM, SEARCH, SORT, LIMIT, CURSOR),
     _wanted,
     _body,
     (CampaignList,),
     lambda _: Table(CampaignAbout.__struct_fields__, lambda body: map(asdict, body.campaigns)),
+    listing.check,
 )
