@@ -11,17 +11,15 @@ from api.app import create_app
 from domain.access import Access
 from domain.recorder import Pool
 from projections import access
-from projections.building.projector import Projector
-from service import database, settings
+from service import cli, database, settings
 from service.clock import clock
 from service.web.application import make_parts
-from tests.facts import JWT_SECRET
-from tests.servers import temporary_server, wait_for
+from tests.support.commands import Command, Said
 from tests.support.databases import Databases
+from tests.support.examples import JWT_SECRET
 from tests.support.processes import Guard
 from tests.support.properties import load_profiles
-
-__all__ = ["wait_for"]
+from tests.support.servers import temporary_server
 
 GUARD = Guard()
 load_profiles()
@@ -92,8 +90,17 @@ def client(pool: Pool) -> testing.TestClient:
     return testing.TestClient(create_app(make_parts(pool, chosen, {})))
 
 
-def project_all(pool: Pool, batch: int = 5_000) -> None:
-    """Project everything that can be projected now."""
-    projector = Projector(pool, batch=batch)
-    while projector.step():
-        pass
+@pytest.fixture
+def command(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Give a function that runs a command against a fresh database."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+    def run(*arguments: str) -> Said:
+        try:
+            code = cli.main(arguments)
+        except SystemExit as ended:  # what argparse does
+            assert isinstance(ended.code, int)
+            code = ended.code
+        return Said(code, *capsys.readouterr())
+
+    return run

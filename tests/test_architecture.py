@@ -90,3 +90,14 @@ def test_the_pure_parts_touch_no_database_and_no_clock() -> None:
         if imported.split(".")[0] in ("psycopg", "psycopg_pool", "time", "random", "os")
     ]
     assert not wrong
+
+
+def test_no_test_module_imports_another() -> None:
+    """What tests share stands in tests/support; fixtures come from conftest by their names."""
+    wrong = [
+        f"{file.relative_to(HOUSE)}:{line}: imports {imported}"
+        for file in sorted((HOUSE / "tests").rglob("*.py"))
+        for line, imported in imports(file)
+        if any(part.startswith("test_") or part == "conftest" for part in imported.split(".")[1:])
+    ]
+    assert not wrong

@@ -9,6 +9,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import OperationalError, UndefinedTable
 
+from domain.recorder import Database, Pool
 from service import database
 
 _KEPT = ("migration", "fold_version")  # their rows belong to the schema
@@ -54,6 +55,11 @@ def new_database(server_url: str, template: str = "template0") -> Iterator[str]:
         yield url
     finally:
         _drop(server_url, url)
+
+
+def connected(pool: Pool) -> Database:
+    """Return a new connection to the database of a pool."""
+    return psycopg.connect(str(pool.conninfo), autocommit=True)
 
 
 class Databases:
