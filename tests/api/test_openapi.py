@@ -1,4 +1,4 @@
-"""Shows that the OpenAPI document is true: whatever it allows or forbids, the running service does as it says."""
+"""Shows that the OpenAPI document is true: whatever it allows or forbids, the service does as it says."""
 
 import re
 from collections.abc import Iterator
@@ -22,15 +22,20 @@ from service.web.application import make_parts
 from tests.support.databases import Databases
 from tests.support.examples import JWT_SECRET, api_key, parsed, worked_example
 from tests.support.read_models import project_all
+from tests.support.running import serving, users_of
 
 # How what is not allowed is refused.
 REFUSED = [400, 401, 403, 404, 405, 413, 414, 415, 422, 431]
 CONFIG = schemathesis.Config.from_dict({"checks": {"negative_data_rejection": {"expected-statuses": REFUSED}}})
-OPERATIONS = [f"{method.upper()} {path}" for path, methods in document()["paths"].items() for method in methods]
+OPERATIONS = {
+    f"{method.upper()} {path}": operation
+    for path, methods in document()["paths"].items()
+    for method, operation in methods.items()
+}
 # What a schema can't say is a 400 too: an end before its start, `min_position` with ALL, an unknown time zone. A part
 # of a post may be refused, which is a 207. And the service's own state is not what one request has left of it.
 NOT_ASKED = ("positive_data_acceptance", "ensure_resource_availability", "use_after_free")
-EXAMPLES = 40
+EXAMPLES, SERVED_EXAMPLES = 40, 4
 POSTED = "POST /api/v1/events/"
 
 
@@ -41,15 +46,41 @@ def lines(_: Any, value: Any) -> bytes:
 
 
 class Asked(NamedTuple):
-    """The application's operations as its document has them, and the headers of who may do everything."""
+    """The operations as the application's document has them, and the headers of who may do everything."""
 
     operations: dict[str, Any]
     headers: dict[str, str]
 
+    @classmethod
+    def of(cls, schema: Any, headers: dict[str, str]) -> "Asked":
+        """Take a document that was read from the application."""
+        found = [each.ok() for each in schema.get_all_operations()]  # else it raises
+        return cls({f"{each.method.upper()} {each.path}": each for each in found}, headers)
+
+    def ask(self, operation: str, mode: GenerationMode, examples: int) -> None:
+        """Make so many requests that the document allows or forbids, and check every answer."""
+        excluded = [*NOT_ASKED, *(["negative_data_rejection"] if operation == POSTED else [])]
+        checks: Any = [check for check in CHECKS.get_all() if check.__name__ not in excluded]
+
+        @given(case=self.operations[operation].as_strategy(generation_mode=mode))
+        @hypothesis.settings(
+            max_examples=examples,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        def ask(case: Case[Any]) -> None:
+            if str((case.query or {}).get("min_position", "")).isdecimal():
+                case.query["min_position"] = 0  # a later one is waited for, which is shown elsewhere
+            case.call_and_validate(headers=dict(self.headers), checks=checks)
+
+        ask()
+
 
 @pytest.fixture(scope="module")
 def asked(databases: Databases) -> Iterator[Asked]:
-    """Give the operations of an application with something in it."""
+    """Give the operations of an application with something in it, in this process."""
     chosen = settings.from_environment({"JWT_SECRET": JWT_SECRET, "DATABASE_URL": "postgresql://unused"})
     with databases.lend() as url, database.open_pool(url, size=20) as pool:
         with pool.connection() as connection:
@@ -57,42 +88,33 @@ def asked(databases: Databases) -> Iterator[Asked]:
         project_all(pool)
         parts = make_parts(pool, chosen, {})
         key = api_key(parts.users, 1, 340, scopes=("read", "write", "admin"))
-        schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(parts), config=CONFIG)
-        found: Any = [each.ok() for each in schema.get_all_operations()]  # type: ignore[union-attr]  # else it raises
-        yield Asked({f"{each.method.upper()} {each.path}": each for each in found}, key)
+        yield Asked.of(schemathesis.openapi.from_asgi("/openapi.json", create_app(parts), config=CONFIG), key)
         shutdown_lifespans()
         parts.close()
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_the_document_allows_is_answered_as_it_says(asked: Asked, operation: str) -> None:
+    """Statuses, headers and bodies are as described, and nothing is our fault."""
+    asked.ask(operation, GenerationMode.POSITIVE, EXAMPLES)
+
+
 @pytest.mark.parametrize(
-    ("operation", "mode"),
-    [
-        (operation, mode)
-        for operation in OPERATIONS
-        for mode in GenerationMode
-        if mode == GenerationMode.POSITIVE or " /api/" in operation  # health allows and forbids nothing
-    ],
+    "operation", [name for name, it in OPERATIONS.items() if it.get("parameters") or "requestBody" in it]
 )
-def test_the_service_does_what_the_document_says(asked: Asked, operation: str, mode: GenerationMode) -> None:
-    """Statuses, headers and bodies are as described; what is not allowed is refused, and nothing is our fault."""
-    excluded = [*NOT_ASKED, *(["negative_data_rejection"] if operation == POSTED else [])]
-    checks: Any = [check for check in CHECKS.get_all() if check.__name__ not in excluded]
+def test_what_the_document_forbids_is_refused_as_it_says(asked: Asked, operation: str) -> None:
+    """What takes no parameter and no body forbids nothing."""
+    asked.ask(operation, GenerationMode.NEGATIVE, EXAMPLES)
 
-    @given(case=asked.operations[operation].as_strategy(generation_mode=mode))
-    @hypothesis.settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    def ask(case: Case[Any]) -> None:
-        if str((case.query or {}).get("min_position", "")).isdecimal():
-            case.query["min_position"] = 0  # a later one is waited for, which is shown elsewhere
-        case.call_and_validate(headers=dict(asked.headers), checks=checks)
 
-    ask()
+@pytest.mark.processes
+def test_the_running_service_answers_as_the_document_says(database_url: str) -> None:
+    """A few requests of each operation over sockets, through the worker that frames them."""
+    with users_of(database_url) as users, serving(database_url) as running:
+        key = api_key(users, 1, 340, scopes=("read", "write", "admin"))
+        asked = Asked.of(schemathesis.openapi.from_url(f"{running.url}/openapi.json", config=CONFIG), key)
+        for operation in OPERATIONS:
+            asked.ask(operation, GenerationMode.POSITIVE, SERVED_EXAMPLES)
 
 
 def test_the_document_names_every_route(client: testing.TestClient) -> None:
