@@ -115,12 +115,7 @@ def _open(path: Path, *, durable: bool) -> sqlite3.Connection:
             str(path), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=1_024
         )
         try:
-            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            connection.execute("PRAGMA fullfsync=ON")  # macOS, where fsync alone does not reach the disk
-            connection.execute("PRAGMA checkpoint_fullfsync=ON")
-            connection.execute("PRAGMA wal_autocheckpoint=0").fetchall()
-            if connection.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
-                raise SpoolError(f"the spool {path} can't have a write-ahead log; it must be a file on a local disk")
+            _set_up(connection, path, durable=durable)
         except sqlite3.OperationalError as error:
             connection.close()
             # The change to WAL does not wait for another process that does the same.
@@ -133,6 +128,15 @@ def _open(path: Path, *, durable: bool) -> sqlite3.Connection:
         else:
             return connection
     raise AssertionError("the last attempt returns or raises")
+
+
+def _set_up(connection: sqlite3.Connection, path: Path, *, durable: bool) -> None:
+    connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    connection.execute("PRAGMA fullfsync=ON")  # macOS, where fsync alone does not reach the disk
+    connection.execute("PRAGMA checkpoint_fullfsync=ON")
+    connection.execute("PRAGMA wal_autocheckpoint=0").fetchall()
+    if connection.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
+        raise SpoolError(f"the spool {path} can't have a write-ahead log; it must be a file on a local disk")
 
 
 @contextmanager

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from campaign_analytics_client import answers, backoff
 from campaign_analytics_client.errors import ClientError, SpoolDamagedError, SpoolError
 from campaign_analytics_client.rows import Refusal, Row
-from campaign_analytics_client.transport import Transport, TransportError
+from campaign_analytics_client.transport import Packed, Transport, TransportError, pack
 
 if TYPE_CHECKING:
     from campaign_analytics_client.lease import Lease
@@ -54,6 +55,14 @@ class Pause(NamedTuple):
     until_work: bool = False
 
 
+class _Batch(NamedTuple):
+    """Events that are sent at once: all rows, those that are still what was written, and the post of these."""
+
+    rows: list[Row]
+    intact: list[Row]
+    packed: Packed
+
+
 class Sender:
     """Moves events from the spool to the server, one batch after the other; `run` is its thread."""
 
@@ -78,6 +87,7 @@ class Sender:
         self._size = batch_events  # of the next batch; less after a 413
         self._failed = 0  # attempts in a row
         self._gathered = False
+        self._ahead: _Batch | None = None  # the next batch, read while the one before it was on its way
         self._work = threading.Event()
         self._stopping = threading.Event()
         self.progress = threading.Condition()  # notified when events have left the spool, or the state has changed
@@ -125,7 +135,7 @@ class Sender:
             return self._halt(str(error))
         except SpoolError as error:
             return self._later(answers.Later(str(error)))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (it is logged and shown)
             _log.exception("a fault of the sender's own")
             return self._halt(f"{type(error).__name__}: {error}")
 
@@ -133,36 +143,56 @@ class Sender:
         if not self._lease.take():
             self._become("standby", "another process sends from this spool", note=False)
             return Pause(STANDBY_SECONDS)
-        rows = self._spool.first(self._size, MAX_BATCH_BYTES)
-        if not rows:
+        ahead, self._ahead = self._ahead, None
+        batch = ahead or self._read(after=0)
+        if not batch.rows:
             self._become("idle", "")
             return Pause(LOOK_SECONDS, until_work=True)
-        if len(rows) < self._size and self._gather and not self._gathered and not self.hurried and not self._failed:
+        if self._should_gather(batch):
             self._gathered = True
             return Pause(self._gather)
         self._gathered = False
-        intact = [row for row in rows if row.intact]
-        meaning = self._post(intact)
+        meaning = self._post(batch)
         if isinstance(meaning, answers.Settled):
-            return self._settle(rows, intact, meaning)
+            return self._settle(batch, meaning)
         if isinstance(meaning, answers.Split):
-            self._size = max(1, len(intact) // 2)
+            self._ahead = None
+            self._size = max(1, len(batch.intact) // 2)
             _log.warning("%s; the next batch has at most %d events", meaning.reason, self._size)
             return Pause(0)
         return self._halt(meaning.reason) if isinstance(meaning, answers.Halt) else self._later(meaning)
 
-    def _post(self, rows: list[Row]) -> answers.Meaning:
-        if not rows:
+    def _read(self, after: int) -> _Batch:
+        rows = self._spool.first(self._size, MAX_BATCH_BYTES, after)
+        intact = [row for row in rows if row.intact]
+        return _Batch(rows, intact, pack([row.body for row in intact]))
+
+    def _should_gather(self, batch: _Batch) -> bool:
+        few = len(batch.rows) < self._size
+        return few and self._gather > 0 and not self._gathered and not self.hurried and not self._failed
+
+    def _post(self, batch: _Batch) -> answers.Meaning:
+        if not batch.intact:
             return answers.Settled(0, 0, ())
         self.requests += 1
         try:
-            answer = self._transport.post([row.body for row in rows])
+            answer = self._transport.post(batch.packed, lambda: self._read_ahead(batch))
         except TransportError as error:
             return answers.Later(str(error))
-        return answers.understand(answer.status, answer.retry_after, answer.body, posted=len(rows), now=self._now())
+        return answers.understand(
+            answer.status, answer.retry_after, answer.body, posted=len(batch.intact), now=self._now()
+        )
 
-    def _settle(self, rows: list[Row], intact: list[Row], settled: answers.Settled) -> Pause:
-        refusals = [Refusal(intact[each.place].number, each.code, each.error) for each in settled.rejected]
+    def _read_ahead(self, batch: _Batch) -> None:
+        """Make the next batch ready where a full one is on its way; it is used once that one is settled."""
+        if len(batch.rows) < self._batch_events:
+            return
+        with suppress(SpoolError):  # the next step reads again, and says what is wrong
+            self._ahead = self._read(after=batch.rows[-1].number)
+
+    def _settle(self, batch: _Batch, settled: answers.Settled) -> Pause:
+        rows = batch.rows
+        refusals = [Refusal(batch.intact[each.place].number, each.code, each.error) for each in settled.rejected]
         refusals += [
             Refusal(row.number, "damaged", "it is no longer what was written") for row in rows if not row.intact
         ]
@@ -189,6 +219,7 @@ class Sender:
         return Pause(0)
 
     def _later(self, later: answers.Later) -> Pause:
+        self._ahead = None
         self._failed += 1
         self.failures += 1
         seconds = backoff.delay(self._failed, later.seconds, self._chance)
@@ -199,6 +230,7 @@ class Sender:
 
     def _halt(self, reason: str) -> Pause:
         _log.error("%s; sending has stopped, events stay in the spool %s", reason, self._spool.path)
+        self._ahead = None
         self._become("halted", reason)
         self._lease.give_back()  # another process may have a better key
         return Pause(0)

@@ -78,11 +78,15 @@ class Spool:
                 f"{error}; {content.pending:,} events wait to be sent and {content.dead:,} are dead letters"
             ) from error
 
-    def first(self, limit: int, max_bytes: int) -> list[Row]:
-        """Return the first events that wait, at most so many, and of at most so many bytes where it is not just one."""
+    def first(self, limit: int, max_bytes: int, after: int = 0) -> list[Row]:
+        """Return the first events that wait, behind the number `after`.
+
+        At most `limit` of them, and of at most so many bytes where it is not just one.
+        """
         with self._database.reading() as connection:
             rows = connection.execute(
-                "SELECT number, body, checksum FROM event ORDER BY number LIMIT ?", (limit,)
+                "SELECT number, body, checksum FROM event WHERE number > ? ORDER BY number LIMIT ?",
+                (after, limit),
             ).fetchall()
         first: list[Row] = []
         size = 0

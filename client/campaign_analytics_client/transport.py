@@ -6,7 +6,7 @@ import gzip
 import http.client
 import socket
 import ssl
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 from urllib.parse import urlsplit
 
 from campaign_analytics_client.errors import ClientError
@@ -22,6 +22,22 @@ class Answer(NamedTuple):
     status: int
     retry_after: str | None
     body: bytes
+
+
+class Packed(NamedTuple):
+    """The body of a post, and the headers that tell what it is."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+def pack(events: list[bytes]) -> Packed:
+    """Return the body of a post of these events, packed by gzip where it is not small."""
+    body = b'{"events":[' + b",".join(events) + b"]}"
+    headers = {"Content-Type": "application/json"}
+    if len(body) <= PACKED_FROM_BYTES:
+        return Packed(body, headers)
+    return Packed(gzip.compress(body, compresslevel=1), {**headers, "Content-Encoding": "gzip"})
 
 
 class TransportError(ClientError):
@@ -43,27 +59,29 @@ class Transport:
         self._secure = parts.scheme == "https"
         self._host, self._port = parts.hostname, parts.port
         self._path = f"{parts.path.rstrip('/')}/api/v1/events/?workspace_id={workspace_id}"
-        self._headers = {"X-API-Key": api_key, "Content-Type": "application/json", "User-Agent": _AGENT}
+        self._headers = {"X-API-Key": api_key, "User-Agent": _AGENT}
         self._timeout = timeout
         self._context = (context or ssl.create_default_context()) if self._secure else None
         self._connection: http.client.HTTPConnection | None = None
         self._socket: socket.socket | None = None
 
-    def post(self, bodies: list[bytes]) -> Answer:
-        """Post events and return the answer; raise TransportError where none comes."""
-        body = b'{"events":[' + b",".join(bodies) + b"]}"
-        headers = self._headers
-        if len(body) > PACKED_FROM_BYTES:
-            body = gzip.compress(body, compresslevel=1)
-            headers = {**headers, "Content-Encoding": "gzip"}
+    def post(self, packed: Packed, meanwhile: Callable[[], None]) -> Answer:
+        """Post events, call `meanwhile` once while the server works, and return the answer.
+
+        Raises TransportError where no answer comes.
+        """
         try:
             if self._connection is not None:
                 try:
-                    return self._exchange(self._connection, body, headers)
+                    self._send(self._connection, packed)
+                    meanwhile()
+                    return self._receive(self._connection)
                 except ConnectionError:
                     self.close()  # the server has closed an idle connection; the same again does no harm
             self._connection = self._connect()
-            return self._exchange(self._connection, body, headers)
+            self._send(self._connection, packed)
+            meanwhile()
+            return self._receive(self._connection)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise TransportError(f"no answer from the server: {type(error).__name__}: {error}") from error
@@ -95,13 +113,15 @@ class Transport:
         self._socket = connection.sock
         return connection
 
-    def _exchange(self, connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str]) -> Answer:
+    def _send(self, connection: http.client.HTTPConnection, packed: Packed) -> None:
         try:
-            connection.request("POST", self._path, body, headers)
+            connection.request("POST", self._path, packed.body, {**self._headers, **packed.headers})
         except ConnectionError:
             if connection.sock is None:
                 raise
-            # A server that refuses a body may answer and close before it has read the whole.
+            # A server that refuses a body may answer and close before it has read the whole: look for the answer.
+
+    def _receive(self, connection: http.client.HTTPConnection) -> Answer:
         response = connection.getresponse()
         said = response.read(MAX_ANSWER_BYTES)
         if response.will_close or not response.isclosed():
