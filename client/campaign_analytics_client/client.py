@@ -181,6 +181,7 @@ class Client(EventMethods):
         if self._thread.is_alive():
             self._transport.abort()
             self._thread.join(_ABORT_SECONDS)
+        self._commits.close()
         self._spool.close()
         if not self._thread.is_alive():
             self._sent_from.close()

@@ -1,11 +1,15 @@
-"""Lets calls of several threads share a commit: each waits for the disk, but not each for a sync of its own."""
+"""Lets calls of several threads share a commit: each waits for the disk, but not each for a sync of its own.
+
+A thread of its own commits, since a signal never interrupts it: what interrupts one call must not fail the others.
+"""
 
 from __future__ import annotations
 
 import threading
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Callable
 
-from campaign_analytics_client.errors import SpoolError, SpoolFullError
+from campaign_analytics_client.errors import ClosedError, SpoolError, SpoolFullError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,15 +20,13 @@ MAX_EVENTS = 5_000  # that share a commit
 
 
 class _Ticket:
-    """What one call waits for: that it is done, or that it is its turn to commit what has gathered."""
+    """What one call waits for."""
 
     def __init__(self, bodies: Sequence[bytes]) -> None:
         self.bodies = bodies
-        self.done = False
-        self.leads = False
         self.error: SpoolError | None = None
-        self.turn = threading.Lock()
-        self.turn.acquire()
+        self.done = threading.Lock()  # released when the commit is done
+        self.done.acquire()
 
 
 class Commits:
@@ -35,67 +37,69 @@ class Commits:
         self._spool = spool
         self._appended = appended
         self._lock = threading.Lock()
-        self._waiting: list[_Ticket] = []
-        self._led = False
+        self._closed = False
+        self._waiting: SimpleQueue[_Ticket | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="campaign-analytics-commits", daemon=True)
+        self._thread.start()
 
     def append(self, bodies: Sequence[bytes]) -> None:
-        """Keep these events, all or none, in this order; when this returns they are on disk. Raise SpoolError."""
-        self._spool.usable()
+        """Keep these events, all or none, in this order; when this returns they are on disk.
+
+        Raises SpoolError, and ClosedError once it is closed. Events of a call that a signal ends while it waits are
+        kept all the same.
+        """
         ticket = _Ticket(bodies)
-        try:
-            with self._lock:
-                self._waiting.append(ticket)
-                if not self._led:
-                    self._led = ticket.leads = True
-            if not ticket.leads:
-                ticket.turn.acquire()
-            if not ticket.done:
-                self._commit(self._take())
-        finally:  # also where a signal ends the call
-            self._leave(ticket)
+        with self._lock:
+            if self._closed:
+                raise ClosedError("the client is closed")
+            self._waiting.put(ticket)
+        ticket.done.acquire()
         if ticket.error is not None:
             raise ticket.error
 
-    def _take(self) -> list[_Ticket]:
+    def close(self) -> None:
+        """Commit what waits, and take nothing more."""
         with self._lock:
-            count = size = 0
-            for ticket in self._waiting:
-                size += len(ticket.bodies)
-                if count and size > MAX_EVENTS:
-                    break
-                count += 1
-            group, self._waiting = self._waiting[:count], self._waiting[count:]
-        return group
+            if not self._closed:
+                self._closed = True
+                self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        ticket = self._waiting.get()
+        while ticket is not None:
+            group, ticket = self._gather(ticket)
+            self._commit(group)
+            for each in group:
+                each.done.release()
+            self._appended()
+            ticket = ticket or self._waiting.get()
+
+    def _gather(self, first: _Ticket) -> tuple[list[_Ticket], _Ticket | None]:
+        """Return the tickets that share the next commit, and the one after them where it is known already."""
+        group, size = [first], len(first.bodies)
+        while True:
+            try:
+                ticket = self._waiting.get_nowait()
+            except Empty:
+                return group, None
+            if ticket is None:  # the end, which must be seen again
+                self._waiting.put(None)
+                return group, None
+            size += len(ticket.bodies)
+            if size > MAX_EVENTS:
+                return group, ticket
+            group.append(ticket)
 
     def _commit(self, group: list[_Ticket]) -> None:
-        error: SpoolError | None = SpoolError("the commit was interrupted; whether the event is kept is not known")
         try:
             self._spool.append([body for ticket in group for body in ticket.bodies])
-            error = None
-        except SpoolFullError as full:
-            error = full
-            if len(group) > 1:  # what is too much for all may fit for some
-                for ticket in group:
-                    self._commit([ticket])
-        except SpoolError as other:
-            error = other
-        finally:
-            for ticket in group:
-                if not ticket.done:
-                    ticket.error, ticket.done = error, True
-                    ticket.turn.release()
-        self._appended()
-
-    def _leave(self, ticket: _Ticket) -> None:
-        """Give the lead to the first who waits, where this one has it."""
-        with self._lock:
-            if not ticket.done and ticket in self._waiting:
-                self._waiting.remove(ticket)
-            if not ticket.leads:
+        except SpoolFullError as error:
+            if len(group) == 1:
+                group[0].error = error
                 return
-            ticket.leads = False
-            if self._waiting:
-                self._waiting[0].leads = True
-                self._waiting[0].turn.release()
-            else:
-                self._led = False
+            for ticket in group:  # what is too much for all may fit for some
+                self._commit([ticket])
+        except Exception as error:  # noqa: BLE001 (each call raises it)
+            for ticket in group:
+                ticket.error = SpoolError(str(error)) if not isinstance(error, SpoolError) else error
