@@ -7,8 +7,10 @@ import json
 import sys
 from contextlib import closing
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from campaign_analytics_client import salvage as copying
 from campaign_analytics_client.errors import ClientError, InvalidEventError
 from campaign_analytics_client.events import prepare
 from campaign_analytics_client.spool import Spool
@@ -16,7 +18,7 @@ from campaign_analytics_client.spool import Spool
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DONE, FAILED, MISUSED = 0, 1, 2
+DONE, FAILED = 0, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,6 +91,19 @@ def drop(spool: Spool, chosen: argparse.Namespace) -> int:
     return _missing([number for number in chosen.numbers if not spool.drop(number)])
 
 
+def salvage(spool: Spool, chosen: argparse.Namespace) -> int:
+    """Copy what can be read of a damaged spool into a new file."""
+    if Path(chosen.new).exists():
+        print(f"{chosen.new} exists already", file=sys.stderr)
+        return FAILED
+    with closing(Spool(chosen.new, workspace_id=spool.workspace_id)) as new:
+        saved = copying.salvage(spool, new)
+    print(f"{saved.events:,} events and {saved.dead:,} dead letters were copied", file=sys.stderr)
+    for first, last in saved.lost:
+        print(f"{first} to {last} can't be read", file=sys.stderr)
+    return FAILED if saved.lost else DONE
+
+
 def _mended(line: str) -> tuple[int, bytes]:
     """Return the number and the event of a line that `dead --json` has printed and somebody has mended."""
     try:
@@ -108,12 +123,14 @@ def _missing(numbers: Sequence[int]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m campaign_analytics_client", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for run in (status, dead, retry, drop):
+    for run in (status, dead, retry, drop, salvage):
         command = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
         command.add_argument("spool", help="the spool's file")
         command.set_defaults(run=run)
         if run in (status, dead):
             command.add_argument("--json", action="store_true", help="JSON; one object a line for dead letters")
+        if run is salvage:
+            command.add_argument("new", help="the new spool's file")
         if run is drop:
             command.add_argument("numbers", nargs="+", type=int, metavar="NUMBER")
         if run is retry:

@@ -8,8 +8,6 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable
 
-from typing_extensions import Self
-
 from campaign_analytics_client.commits import Commits
 from campaign_analytics_client.errors import ClosedError, ForkedError, SpoolError
 from campaign_analytics_client.events import EventMethods, Prepared, prepare
@@ -186,7 +184,7 @@ class Client(EventMethods):
         if not self._thread.is_alive():
             self._sent_from.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Client:
         """Return the client."""
         return self
 
@@ -225,7 +223,7 @@ class Batch(EventMethods):
         self._prepared.append(prepared)
         return prepared.id
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Batch:
         """Return the batch."""
         return self
 

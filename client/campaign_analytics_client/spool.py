@@ -91,10 +91,11 @@ class Spool:
         first: list[Row] = []
         size = 0
         for number, body, checksum in rows:
-            size += len(body)
+            row = _row(number, body, checksum)
+            size += len(row.body)
             if first and size > max_bytes:
                 break
-            first.append(Row(number, body, zlib.crc32(body) == checksum))
+            first.append(row)
         return first
 
     def settle(self, rows: Sequence[Row], refusals: Sequence[Refusal]) -> None:
@@ -145,6 +146,31 @@ class Spool:
             _insert(connection, [row[0] if body is None else body])
         return True
 
+    def event(self, number: int) -> Row | None:
+        """Return the event that waits under a number, None where there is none."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT body, checksum FROM event WHERE number = ?", (number,)).fetchone()
+        return _row(number, *row) if row else None
+
+    def letter(self, number: int) -> DeadLetter | None:
+        """Return the dead letter with a number, None where there is none."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT number, at, code, error, body FROM dead WHERE number = ?", (number,)
+            ).fetchone()
+        return DeadLetter(*row) if row else None
+
+    def bury(self, bodies: Sequence[bytes], letters: Sequence[DeadLetter]) -> None:
+        """Keep what another spool held: events at the end, and dead letters under numbers before them."""
+        with self._database.writing() as connection:
+            for letter in letters:
+                number = connection.execute(
+                    "INSERT INTO event (body, checksum) VALUES (?, 0)", (letter.body,)
+                ).lastrowid
+                connection.execute("DELETE FROM event WHERE number = ?", (number,))
+                connection.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?)", (number, *letter[1:]))
+            _insert(connection, bodies)
+
     def drop(self, number: int) -> bool:
         """Remove a dead letter for ever; return whether it was there."""
         with self._database.writing() as connection:
@@ -191,6 +217,13 @@ class Spool:
         if workspace_id is not None and workspace_id != kept:
             raise SpoolError(f"the spool {self.path} belongs to workspace {kept}, not {workspace_id}")
         return kept
+
+
+def _row(number: int, body: object, checksum: object) -> Row:
+    """Return an event as it was read; damage may have made anything of it."""
+    if not isinstance(body, bytes):
+        return Row(number, str(body).encode(errors="replace"), intact=False)
+    return Row(number, body, intact=zlib.crc32(body) == checksum)
 
 
 def _insert(connection: sqlite3.Connection, bodies: Sequence[bytes]) -> None:

@@ -6,8 +6,6 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable
 
-from typing_extensions import Self
-
 from campaign_analytics_client.client import Batch
 from campaign_analytics_client.errors import ClosedError
 from campaign_analytics_client.events import EventMethods, Prepared, prepare
@@ -64,7 +62,7 @@ class RecordingClient(EventMethods):
         """Take no more events."""
         self.closed = True
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> RecordingClient:
         """Return the client."""
         return self
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from campaign_analytics_client.spool import Spool
 
 from domain.events import EVENTS, RejectedError, parse
 from tests.client.dummy import Dummy
+from tests.servers import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,23 +119,42 @@ def test_a_batch_is_kept_when_its_block_ends_also_by_an_error(spool: Path) -> No
     assert [event["id"] for event in kept(spool)] == ids
 
 
-def test_calls_of_many_threads_share_commits_and_lose_nothing(spool: Path) -> None:
+def test_calls_of_many_threads_share_a_commit_and_lose_nothing(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(NOWHERE, "k.s", 340, spool)
+    commits: list[int] = []
+    append = client._spool.append
+
+    def counted(bodies: Sequence[bytes]) -> None:
+        commits.append(len(bodies))
+        append(bodies)
+
+    monkeypatch.setattr(client._spool, "append", counted)
     ids: list[list[str]] = [[] for _ in range(16)]
-
-    def tell(mine: list[str]) -> None:
-        mine += [client.send(EVENT) for _ in range(50)]
-
-    threads = [threading.Thread(target=tell, args=(mine,)) for mine in ids]
-    for thread in threads:
-        thread.start()
+    threads = [
+        threading.Thread(target=lambda mine=mine: mine.extend(client.send(EVENT) for _ in range(20))) for mine in ids
+    ]
+    with client._spool._database.lock:  # the first commit waits until all have called
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: sum(commits) + client._commits._waiting.qsize() == 16)
     for thread in threads:
         thread.join(60)
     client.close(timeout=0)
+    assert sum(commits) == 16 * 20
+    assert len(commits) < 16 * 20
+    assert max(commits) >= 8
     stored = [event["id"] for event in kept(spool)]
     assert sorted(stored) == sorted(each for mine in ids for each in mine)
     for mine in ids:  # each thread's in its own order
         assert [each for each in stored if each in set(mine)] == mine
+
+
+def test_each_commit_is_synced_to_the_disk(spool: Path) -> None:
+    client = Client(NOWHERE, "k.s", 340, spool)
+    with client._spool._database.reading() as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    client.close(timeout=0)
 
 
 KILLED = """
@@ -221,7 +242,7 @@ def test_a_closed_client_takes_nothing(spool: Path, server: Dummy) -> None:
 )
 def test_a_bad_argument_is_named(spool: Path, arguments: Any) -> None:
     with pytest.raises(ValueError, match=r"^(url|api_key|workspace_id): "):
-        Client(*arguments, spool)
+        Client(arguments[0], arguments[1], arguments[2], spool)
     assert not spool.exists()
 
 

@@ -1,6 +1,7 @@
 """The command shows what a spool holds, and resends what was refused."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -103,3 +104,20 @@ def test_a_spool_that_is_not_there_is_not_made(spool: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (1, f"there is no spool {spool}\n")
     assert not spool.exists()
+
+
+def test_what_can_be_read_of_a_spool_is_copied_into_a_new_one(
+    refused: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = refused.with_name("new")
+    with closing(sqlite3.connect(refused)) as database:
+        database.execute("UPDATE event SET body = '{}' WHERE number = 4")
+        database.commit()
+    with closing(Spool(refused, workspace_id=340)) as opened:
+        opened.append(bodies(5))
+    assert __main__.main(["salvage", str(refused), str(new)]) == 1
+    assert "4 to 4 can't be read" in capsys.readouterr().err
+    assert [each["id"] for each in waiting(new)] == ids(5)
+    said(capsys, "retry", new, "--all")
+    assert [each["id"] for each in waiting(new)] == ids(5, 1, 2, 3)
+    said(capsys, "salvage", refused, new, code=1)

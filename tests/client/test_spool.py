@@ -1,5 +1,6 @@
 """The spool keeps what it took, in order, within its bound, and says what is wrong with its file."""
 
+import json
 import resource
 import sqlite3
 import subprocess
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from campaign_analytics_client import Client, SpoolDamagedError, SpoolError, SpoolFullError
+from campaign_analytics_client.commits import _Ticket
 from campaign_analytics_client.rows import Refusal
+from campaign_analytics_client.salvage import salvage
 from campaign_analytics_client.spool import Spool
 
 from tests.client.dummy import Dummy
@@ -45,19 +48,12 @@ def test_a_full_spool_refuses_a_call_clearly_and_takes_events_again_once_it_is_s
 def test_what_is_too_much_for_all_that_share_a_commit_may_fit_for_some(spool: Path) -> None:
     client = Client(NOWHERE, "k.s", 340, spool, max_bytes=128 * KIB)
     commits = client._commits
-    small, large = commits_ticket(b"{}"), commits_ticket(b"x" * 1024 * KIB)
+    small, large = _Ticket([b"{}"]), _Ticket([b"x" * 1024 * KIB])
     commits._commit([large, small])
     assert isinstance(large.error, SpoolFullError)
     assert small.error is None
     assert client.stats().pending == 1
     client.close(timeout=0)
-
-
-def commits_ticket(body: bytes) -> "object":
-    """Return what a call with this event waits for."""
-    from campaign_analytics_client.commits import _Ticket  # noqa: PLC0415 (only here)
-
-    return _Ticket([body])
 
 
 LIMITED = """
@@ -201,3 +197,12 @@ def test_damage_within_the_file_stops_the_sender_and_says_so(spool: Path, server
     assert len(server.taken) >= 1_000
     with closing(Spool(spool)) as opened:
         assert opened.content().first == len(server.taken) + 1
+        rest = range(len(server.taken), 2_000)
+        with closing(Spool(spool.with_name("new"), workspace_id=340)) as new:
+            saved = salvage(opened, new)
+            kept = [json.loads(row.body)["id"] for row in new.first(10_000, 10**9)]
+    lost = [number for first, last in saved.lost for number in range(first - 1, last)]
+    assert 1_500 in lost
+    assert len(lost) < 50
+    assert kept == ids(*(number for number in rest if number not in lost))
+    assert saved.events == len(kept)
