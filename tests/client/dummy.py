@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,8 +71,8 @@ class Dummy:
 
 
 @contextmanager
-def serving() -> Iterator[Dummy]:
-    """Run a server for a test."""
+def serving(secure: ssl.SSLContext | None = None) -> Iterator[Dummy]:
+    """Run a server for a test, behind TLS where a context for it is given."""
     dummy = Dummy()
 
     class Posts(BaseHTTPRequestHandler):
@@ -98,9 +99,11 @@ def serving() -> Iterator[Dummy]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Posts)
     server.daemon_threads = True
+    if secure is not None:
+        server.socket = secure.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    dummy.url = f"http://127.0.0.1:{server.server_address[1]}"
+    dummy.url = f"{'http' if secure is None else 'https'}://127.0.0.1:{server.server_address[1]}"
     try:
         yield dummy
     finally:

@@ -3,10 +3,13 @@
 import json
 import logging
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -17,7 +20,11 @@ from campaign_analytics_client.lease import Lease
 from campaign_analytics_client.sender import Sender
 from campaign_analytics_client.spool import Spool
 from campaign_analytics_client.transport import Transport
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.client import dummy
 from tests.client.dummy import Dummy, Reply, answer, taken
 from tests.servers import wait_for
 
@@ -312,3 +319,43 @@ def test_nothing_is_sent_twice_or_left_out_however_the_server_fails(spool: Path,
         while pending(spool):
             sender.step()
     assert stored == ids(*range(40))
+
+
+def test_a_server_behind_tls_is_sent_to_only_where_its_certificate_is_trusted(spool: Path, tmp_path: Path) -> None:
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_bytes(self_signed())
+    secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    secure.load_cert_chain(certificate)
+    with dummy.serving(secure) as server:
+        with Client(server.url, "k.s", 340, spool) as client:
+            told = client.send({**EVENT, "prospect_id": "p"})
+            wait_for(lambda: client.stats().state == "waiting", LIMIT_SECONDS)
+            assert "CERTIFICATE_VERIFY_FAILED" in client.stats().reason
+            client.close(timeout=0)
+        assert server.posts == []
+        trusting = ssl.create_default_context(cafile=certificate)
+        with Client(server.url, "k.s", 340, spool, context=trusting) as client:
+            assert client.flush(LIMIT_SECONDS)
+        assert server.taken == [told]
+
+
+def self_signed() -> bytes:
+    """Return a new key and a certificate for 127.0.0.1, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return private + certificate.public_bytes(serialization.Encoding.PEM)
