@@ -150,7 +150,7 @@ def say_how_fresh(response: falcon.Response, standings: Sequence[Standing], ques
 
 def wants(question: Question, needs: Needs) -> Wanted:
     """Return which rows of the matching campaigns a question needs."""
-    return Wanted(needs, question.values[CAMPAIGN], question.values[STATUS], *question.bounds)
+    return Wanted(needs, question.campaign_ids, question.values[STATUS], *question.bounds)
 
 
 def _rendered(endpoint: Endpoint, found: Found, wanted: Wanted) -> bytes:

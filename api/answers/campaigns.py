@@ -12,7 +12,9 @@ from api.answers.listing import SORT_CAMPAIGNS as SORT
 from api.answers.question import FILTERS, FORM, MIN_POSITION, Question, ShownStatus
 from api.http.parameters import WORKSPACE, Query
 from api.http.schemas import Count, Id, Instant, Word
+from domain.campaign_keys import FIRST_DERIVED_ID
 from domain.instants import format_instant
+from domain.keyed_campaigns import keys_of
 from projections.journeys import campaign
 from projections.journeys.campaign import Dated
 from projections.metrics import analytics
@@ -31,6 +33,7 @@ class CampaignAbout(Struct):
     created_at: Instant | None
     updated_at: Instant | None
     prospect_count: Count | None
+    campaign_key: Word | UnsetType = UNSET  # of a campaign that its tool names so
 
 
 class CampaignList(Struct):
@@ -52,7 +55,17 @@ def _body(found: Found) -> CampaignList:
         return listing.Row(row.workspace_id, row.id, row.name, None if key is None else getattr(row, key))
 
     rows, following = listing.page(question, [_campaign(each) for each in found.campaigns], describe)
+    _add_keys(found, rows)
     return CampaignList(rows, UNSET if question.values[LIMIT] is None else following)
+
+
+def _add_keys(found: Found, rows: list[CampaignAbout]) -> None:
+    """Put the keys of campaigns into their rows; a key stands for ever, so it needs no common snapshot."""
+    for workspace_id in {row.workspace_id for row in rows}:
+        own = {row.id: row for row in rows if row.workspace_id == workspace_id and row.id >= FIRST_DERIVED_ID}
+        keys = keys_of(found.database, workspace_id, own) if own else {}
+        for campaign_id, key in keys.items():
+            own[campaign_id].campaign_key = key
 
 
 def _campaign(found: Campaign) -> CampaignAbout:
@@ -85,6 +98,6 @@ CAMPAIGNS = Endpoint(
     _wanted,
     _body,
     (CampaignList,),
-    lambda _: Table(CampaignAbout.__struct_fields__, lambda body: map(asdict, body.campaigns)),
+    lambda _: Table(CampaignAbout.__struct_fields__[:-1], lambda body: map(asdict, body.campaigns)),
     listing.check,
 )

@@ -135,7 +135,9 @@ def _schemas() -> _Json:
             **schema["properties"],
             "occurred_at": {**_INSTANT, "description": "RFC 3339 with an offset; digits behind milliseconds are cut"},
         }
-        schema["required"] = ["type", *schema["required"]]
+        schema["required"] = ["type", *(name for name in schema["required"] if name != "campaign_id")]
+        schema["properties"]["campaign_key"] = schema["properties"]["campaign_key"]["anyOf"][0]
+        schema["oneOf"] = [{"required": ["campaign_id"]}, {"required": ["campaign_key"]}]
         if issubclass(event, ProspectEvent):
             schema["properties"]["prospect_id"] = {"anyOf": [schema["properties"]["prospect_id"], {"type": "integer"}]}
     shown = {metric.name: _metric(metric) for metric in METRICS if metric.shown != Shown.NEVER}
