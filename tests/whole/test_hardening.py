@@ -1,4 +1,4 @@
-"""Shows what every answer carries, which pages may read, what is logged and never is, and what slow clients get."""
+"""Shows what is logged and never is, and what broken, slow and idle clients get."""
 
 import json
 import re
@@ -11,18 +11,14 @@ from select import select
 
 import jwt
 import pytest
-from falcon import testing
 
-from api.app import create_app
-from domain.access import Access
-from domain.recorder import Pool
-from service import settings
 from service.web import worker
-from service.web.application import make_parts
 from tests.support.databases import Databases
 from tests.support.examples import JWT_SECRET, api_key, email_sent, session
 from tests.support.running import Service, descendants, exchange, held, serving, users_of, with_password
 from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.processes
 
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
 EVENTS = "/api/v1/events/"
@@ -35,62 +31,6 @@ SECURITY = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-
-
-@pytest.mark.parametrize("path", [DASHBOARD, EVENTS, "/healthz", "/readyz", "/metrics", "/nowhere"])
-@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_every_answer_carries_the_security_headers_and_no_cookie(
-    client: testing.TestClient, path: str, method: str
-) -> None:
-    """Errors too; and nobody's page may read it."""
-    answer = client.simulate_request(method, path, headers={"Origin": HERE, "Access-Control-Request-Method": "GET"})
-    assert {name: answer.headers.get(name) for name in SECURITY} == SECURITY
-    assert "set-cookie" not in answer.headers
-    assert [name for name in answer.headers if name.startswith("access-control-")] == []
-
-
-@pytest.fixture
-def for_pages(pool: Pool) -> testing.TestClient:
-    """Give the application with two origins whose pages may read."""
-    chosen = settings.from_environment({"JWT_SECRET": JWT_SECRET, "CORS_ORIGINS": f"{HERE}, http://localhost:3000"})
-    return testing.TestClient(create_app(make_parts(pool, chosen, {})))
-
-
-def test_a_page_of_a_named_origin_may_read_with_its_users_cookie(for_pages: testing.TestClient, users: Access) -> None:
-    """And see how fresh the answer is."""
-    users.link("u-1", 340, "cli:test")
-    answer = for_pages.simulate_get(DASHBOARD, headers={"Origin": HERE, **session("u-1")})
-    assert answer.status_code == 200
-    assert answer.headers["access-control-allow-origin"] == HERE
-    assert answer.headers["access-control-allow-credentials"] == "true"
-    assert "Origin" in answer.headers["vary"].split(", ")
-    assert "X-Position" in answer.headers["access-control-expose-headers"]
-    asked = {"Origin": HERE, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
-    preflight = for_pages.simulate_options(DASHBOARD, headers=asked)
-    assert preflight.status_code == 200
-    assert preflight.headers["access-control-allow-origin"] == HERE
-    assert preflight.headers["access-control-allow-headers"] == "x-api-key"
-
-
-@pytest.mark.parametrize("path", [DASHBOARD, EVENTS, "/api/v1/access/users/u-1/workspaces/340"])
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_a_page_of_a_named_origin_may_not_write(for_pages: testing.TestClient, path: str, method: str) -> None:
-    """A browser that asks is allowed nothing; it has to ask, since a write needs a key's header."""
-    asked = {"Origin": HERE, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": "x-api-key"}
-    answer = for_pages.simulate_options(path, headers=asked)
-    assert [name for name in answer.headers if name.startswith("access-control-")] == []
-    assert "Origin" in answer.headers["vary"].split(", ")
-
-
-@pytest.mark.parametrize(
-    "origin", ["https://evil.example", "https://app.example.com.evil.example", "http://app.example.com", "null", "*"]
-)
-def test_a_page_of_another_origin_reads_nothing(for_pages: testing.TestClient, users: Access, origin: str) -> None:
-    """Its browser keeps the answer from it; and caches are told that the origin matters."""
-    users.link("u-1", 340, "cli:test")
-    answer = for_pages.simulate_get(DASHBOARD, headers={"Origin": origin, **session("u-1")})
-    assert [name for name in answer.headers if name.startswith("access-control-")] == []
-    assert "Origin" in answer.headers["vary"].split(", ")
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +53,6 @@ def lines(service: Service, request_id: str) -> list[dict[str, object]]:
     return [line for line in found if line["logger"] == "access"]
 
 
-@pytest.mark.processes
 def test_each_request_is_one_line_of_the_log(service: Service, url: str) -> None:
     """User or key's prefix, workspace, status, duration; the route, never the path or the query."""
     with users_of(url) as users:
@@ -144,7 +83,6 @@ def test_each_request_is_one_line_of_the_log(service: Service, url: str) -> None
         assert {"user", "key", "workspace"} & line.keys() <= expected.keys(), path
 
 
-@pytest.mark.processes
 def test_the_line_is_readable_on_a_terminal(url: str) -> None:
     """The same, as text."""
     with serving(url, LOG_FORMAT="text") as service:
@@ -155,7 +93,6 @@ def test_the_line_is_readable_on_a_terminal(url: str) -> None:
     assert "user=u-text" in line
 
 
-@pytest.mark.processes
 def test_no_secret_is_told_anywhere(service: Service, url: str) -> None:
     """Not in the log at its most talkative, not in an error, not in the metrics: good, bad and misplaced ones."""
     with users_of(url) as users:
@@ -219,7 +156,6 @@ BROKEN = [
 ]
 
 
-@pytest.mark.processes
 @pytest.mark.parametrize(("sent", "status"), BROKEN, ids=[str(number) for number in range(len(BROKEN))])
 def test_what_is_no_request_gets_an_error_like_any_other(service: Service, sent: bytes, status: int) -> None:
     """In JSON, with a request id, and the connection is closed."""
@@ -232,7 +168,6 @@ def test_what_is_no_request_gets_an_error_like_any_other(service: Service, sent:
     assert set(json.loads(body)) == ({"error", "details"} if status == 400 else {"error"})
 
 
-@pytest.mark.processes
 def test_the_largest_requests_that_are_taken(service: Service) -> None:
     """A line of 8,000 bytes, 60 header fields, a cookie of 8,000 bytes."""
     headers = {**{f"X-{number}": "y" for number in range(60)}, "Cookie": "sessionid=" + "x" * 8_000}
@@ -253,7 +188,6 @@ HELD = [
 STILL_COMING = b"POST /api/v1/events/ HTTP/1.1\r\nHost: h\r\ncontent-length: 1000\r\n\r\nx"
 
 
-@pytest.mark.processes
 @pytest.mark.parametrize("sent", HELD, ids=[str(number) for number in range(len(HELD))])
 def test_connections_that_are_held_take_no_thread_from_anybody(service: Service, sent: bytes) -> None:
     """Far more of them than there are threads; a stranger must not be able to stop the service with a few sockets."""
@@ -265,7 +199,6 @@ def test_connections_that_are_held_take_no_thread_from_anybody(service: Service,
         assert time.monotonic() - started < worker.HEAD_SECONDS / 2
 
 
-@pytest.mark.processes
 def test_a_stranger_is_answered_before_the_body_has_come(service: Service) -> None:
     """Nothing is waited for: the connection is closed behind the answer."""
     started = time.monotonic()
@@ -276,7 +209,6 @@ def test_a_stranger_is_answered_before_the_body_has_come(service: Service) -> No
         assert time.monotonic() - started < worker.HEAD_SECONDS / 2
 
 
-@pytest.mark.processes
 def test_a_client_that_expects_to_be_told_to_continue_is_told(service: Service) -> None:
     """It sends nothing of its body before."""
     head = b"POST /nowhere HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n"
@@ -284,7 +216,6 @@ def test_a_client_that_expects_to_be_told_to_continue_is_told(service: Service) 
         assert connection.recv(12) in (b"HTTP/1.1 100", b"HTTP/1.1 404")
 
 
-@pytest.mark.processes
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks into Linux's /proc")
 def test_connections_are_spread_over_the_processes(url: str) -> None:
     """Else the one that is awake would take all, and its one interpreter be busy while another has nothing to do."""
@@ -312,7 +243,6 @@ def test_connections_are_spread_over_the_processes(url: str) -> None:
             assert [now - then > 5 for now, then in zip(sockets(), before, strict=True)] == [True, True]
 
 
-@pytest.mark.processes
 def test_too_many_connections_make_room_for_new_ones(url: str) -> None:
     """The oldest idle one is closed; who comes new is answered."""
     with serving(url, GUNICORN_CMD_ARGS="--worker-connections 20", WEB_CONCURRENCY="1") as service:  # noqa: SIM117
@@ -323,7 +253,6 @@ def test_too_many_connections_make_room_for_new_ones(url: str) -> None:
             assert time.monotonic() - started < worker.HEAD_SECONDS / 2
 
 
-@pytest.mark.processes
 def test_the_last_answer_reaches_a_client_that_goes_on_sending(service: Service) -> None:
     """Closed at once, the connection would be reset, and the answer lost with it."""
     head = b"POST /nowhere HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n"
@@ -333,7 +262,6 @@ def test_the_last_answer_reaches_a_client_that_goes_on_sending(service: Service)
         assert b"".join(iter(lambda: connection.recv(65_536), b"")).endswith(b'{"error": "Not Found"}')
 
 
-@pytest.mark.processes
 def test_requests_one_after_another_are_answered_in_order(service: Service) -> None:
     """Sent at once, over one connection."""
     asked = [f"GET /healthz HTTP/1.1\r\nHost: h\r\nX-Request-ID: p-{number}\r\n\r\n" for number in range(20)]
@@ -341,7 +269,6 @@ def test_requests_one_after_another_are_answered_in_order(service: Service) -> N
     assert re.findall(r"(?i)x-request-id: (p-\d+)", answer) == [f"p-{number}" for number in range(20)]
 
 
-@pytest.mark.processes
 def test_bodies_that_do_not_come_take_no_thread(url: str) -> None:
     """Whoever sends them may write; all others are answered meanwhile, also those that need a thread."""
     with users_of(url) as users:
@@ -360,14 +287,12 @@ def test_bodies_that_do_not_come_take_no_thread(url: str) -> None:
         assert time.monotonic() - started < worker.HEAD_SECONDS / 2
 
 
-@pytest.mark.processes
 def test_no_header_moves_the_path(service: Service) -> None:
     """Not even from this machine, which gunicorn would trust with it."""
     answer = exchange(service.port, b"GET /x/healthz HTTP/1.1\r\nHost: h\r\nSCRIPT_NAME: /x\r\n\r\n")
     assert answer[9:12] == b"404"
 
 
-@pytest.mark.processes
 def test_a_client_that_is_too_slow_is_sent_away(service: Service, url: str) -> None:
     """No first byte: closed. A head that stops or trickles, a body that stops or trickles: 408 after its time."""
     with users_of(url) as users:

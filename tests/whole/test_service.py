@@ -8,14 +8,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.sql import SQL, Identifier
 
-from service import cli, database, settings
 from tests.support.databases import Databases
 from tests.support.examples import JWT_SECRET, api_key, email_sent
 from tests.support.running import (
@@ -32,6 +27,8 @@ from tests.support.running import (
     with_password,
 )
 from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.processes
 
 NO_DATABASE = f"postgresql://nobody:{PASSWORD}@127.0.0.1:1/none"
 PLAIN_GUNICORN = ("-m", "gunicorn", "-c", "gunicorn.conf.py")
@@ -58,7 +55,6 @@ def service(url: str) -> Iterator[Service]:
         yield running
 
 
-@pytest.mark.processes
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_request_that_has_begun_is_answered_before_the_service_ends(
     url: str, key: dict[str, str], number: signal.Signals
@@ -86,7 +82,6 @@ def test_a_request_that_has_begun_is_answered_before_the_service_ends(
             socket.create_connection(("127.0.0.1", service.port))
 
 
-@pytest.mark.processes
 def test_a_killed_projector_is_started_again(service: Service, key: dict[str, str]) -> None:
     """What is posted meanwhile is counted once it is back."""
     killed = kill(service.projector())
@@ -96,7 +91,6 @@ def test_a_killed_projector_is_started_again(service: Service, key: dict[str, st
     assert "projector ended with code -9" in service.output
 
 
-@pytest.mark.processes
 def test_a_killed_gunicorn_is_started_again_at_the_same_port(service: Service) -> None:
     """The workers of the killed one are not left beside the new ones."""
     workers, left = service.workers(), list(service.temporary.iterdir())
@@ -111,7 +105,6 @@ def test_a_killed_gunicorn_is_started_again_at_the_same_port(service: Service) -
     assert "web ended with code -9" in service.output
 
 
-@pytest.mark.processes
 def test_a_killed_worker_is_started_again(service: Service) -> None:
     """Gunicorn does that, and the service goes on."""
     (worker,) = service.workers()
@@ -120,7 +113,6 @@ def test_a_killed_worker_is_started_again(service: Service) -> None:
     wait_for(service.is_ready)
 
 
-@pytest.mark.processes
 def test_five_deaths_within_a_minute_end_the_service(url: str) -> None:
     """What cannot run is not started for ever; whoever runs the service gets to know by the exit code."""
     with serving(url) as service:
@@ -132,7 +124,6 @@ def test_five_deaths_within_a_minute_end_the_service(url: str) -> None:
         assert "children died 5 times within a minute, giving up" in service.output
 
 
-@pytest.mark.processes
 def test_the_children_end_by_themselves_when_their_parent_is_killed(url: str) -> None:
     """Nothing goes on that nobody looks after."""
     with serving(url) as service:
@@ -143,7 +134,6 @@ def test_the_children_end_by_themselves_when_their_parent_is_killed(url: str) ->
         service.ended(tree, -signal.SIGKILL)
 
 
-@pytest.mark.processes
 def test_plain_gunicorn_runs_the_api_too(database_url: str) -> None:
     """For whoever runs processes their own way; the projector is then a process of its own, and SIGTERM ends it."""
     command = [sys.executable, "-m", "service.cli", "project"]
@@ -159,7 +149,6 @@ def test_plain_gunicorn_runs_the_api_too(database_url: str) -> None:
         assert (answer.status, projector.returncode) == (200, 0)
 
 
-@pytest.mark.processes
 def test_no_secret_is_seen_in_the_list_of_processes(service: Service) -> None:
     """Secrets are in the environment alone."""
     listed = [processes()[service.process.pid], *descendants(service.process.pid)]
@@ -167,7 +156,6 @@ def test_no_secret_is_seen_in_the_list_of_processes(service: Service) -> None:
     assert not [each for each in listed if PASSWORD in each.command or JWT_SECRET in each.command]
 
 
-@pytest.mark.processes
 def test_a_port_in_use_is_told_in_one_line(service: Service) -> None:
     """It names the port; no child was started yet."""
     variables = environment(DATABASE_URL=NO_DATABASE, JWT_SECRET=JWT_SECRET, PORT=str(service.port))
@@ -184,67 +172,6 @@ def test_a_port_in_use_is_told_in_one_line(service: Service) -> None:
     assert f"port {service.port} of 127.0.0.1" in line
 
 
-BAD = [
-    ("PORT", {"PORT": "x"}),
-    ("PORT", {"PORT": "65536"}),
-    ("PORT", {"PORT": "9" * 5_000}),
-    ("WEB_THREADS", {"WEB_THREADS": "0"}),
-    ("WEB_CONCURRENCY", {"WEB_CONCURRENCY": "many"}),
-    ("KEEP_ALIVE", {"KEEP_ALIVE": "0"}),
-    ("LOG_LEVEL", {"LOG_LEVEL": "loud"}),
-    ("LOG_FORMAT", {"LOG_FORMAT": "xml"}),
-    ("DATABASE_URL", {"DATABASE_URL": f"mysql://u:{PASSWORD}@here/x"}),
-    ("DATABASE_URL", {"DATABASE_URL": f"postgresql://u:{PASSWORD}@[::1/x"}),
-    ("DATABASE_URL", {"DATABASE_URL": f"postgresql://u:{PASSWORD}@here/x?no_such_option=1"}),
-    ("JWT_SECRET", {"JWT_SECRET": "a-secret-too-short"}),
-    ("JWT_SECRET", {"JWT_SECRET": ""}),
-    ("JWT_SECRET", {"JWT_SECRET": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"}),
-    ("JWT_PUBLIC_KEY", {"JWT_PUBLIC_KEY": "a-key"}),
-    ("JWT_PUBLIC_KEY", {"JWT_SECRET": "", "JWT_PUBLIC_KEY": "@/missing"}),
-    ("JWT_PUBLIC_KEY", {"JWT_SECRET": "", "JWT_PUBLIC_KEY": "not a key"}),
-    ("JWT_JWKS_URL", {"JWT_JWKS_URL": "https://here/jwks"}),
-    *[
-        ("JWT_JWKS_URL", {"JWT_SECRET": "", "JWT_JWKS_URL": bad})
-        for bad in (
-            "http://elsewhere/jwks",
-            "http://127.0.0.1.evil.example/jwks",
-            "file:///etc/passwd",
-            "https://",
-            "https://here:x/",
-            "here",
-            f"https://u:{PASSWORD}@here/",
-        )
-    ],
-    ("JWT_ALGORITHM", {"JWT_ALGORITHM": "none"}),
-    ("JWT_ALGORITHM", {"JWT_SECRET": "", "JWT_JWKS_URL": "https://here/jwks", "JWT_ALGORITHM": "HS256"}),
-    ("RATE_LIMIT", {"RATE_LIMIT": "-1"}),
-    ("RATE_LIMIT", {"RATE_LIMIT": "many"}),
-    *[
-        ("CORS_ORIGINS", {"CORS_ORIGINS": bad})
-        for bad in ("*", "null", "example.com", "https://x/", "https://X", "https://a.b,*")
-    ],
-    ("JWT_LEEWAY", {"JWT_LEEWAY": "-1"}),
-]
-
-
-@pytest.mark.parametrize(("name", "variables"), BAD, ids=[f"{name}-{number}" for number, (name, _) in enumerate(BAD)])
-def test_a_bad_setting_is_told_in_one_line_that_names_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, variables: dict[str, str]
-) -> None:
-    """Nothing is started, and no secret is repeated."""
-    for variable in environment_of_ours():
-        monkeypatch.delenv(variable, raising=False)
-    for variable, value in {"DATABASE_URL": NO_DATABASE, "JWT_SECRET": JWT_SECRET, **variables}.items():
-        monkeypatch.setenv(variable, value)
-    assert cli.main(["serve"]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    (line,) = said.err.splitlines()
-    assert line.startswith(f"{name}: ")
-    assert not [secret for secret in (PASSWORD, JWT_SECRET, "a-secret-too-short") if secret in line]
-
-
-@pytest.mark.processes
 def test_plain_gunicorn_tells_a_bad_setting_in_one_line_too() -> None:
     """The same words, and no stack trace."""
     variables = environment(DATABASE_URL=NO_DATABASE, PORT="x")
@@ -254,53 +181,9 @@ def test_plain_gunicorn_tells_a_bad_setting_in_one_line_too() -> None:
     assert (ended.returncode, ended.stderr) == (1, "PORT: expected a number from 0 to 65535\n")
 
 
-def environment_of_ours() -> list[str]:
-    """Return the variables that might be set where the tests run."""
-    return [name for name in os.environ if name.startswith(("JWT_", "WEB_", "LOG_")) or name in ("HOST", "PORT")]
-
-
 def kill(process: Process | None) -> Process:
     """Kill a process as a machine short of memory does, and give it back."""
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
     wait_for(lambda: gone([process]))
     return process
-
-
-@pytest.mark.parametrize(("given", "meant"), [("", "read-write"), ("?target_session_attrs=any", "any")])
-def test_of_several_hosts_the_one_that_takes_writes_is_asked(given: str, meant: str) -> None:
-    """A standby may not know yet that a link has gone; unless the URL says that it wants it so."""
-    found = conninfo_to_dict(database.conninfo(f"postgresql://one,two/db{given}", "5s"))
-    assert (found["host"], found["target_session_attrs"]) == ("one,two", meant)
-
-
-def test_a_database_that_takes_no_writes_is_not_connected_to(database_url: str) -> None:
-    """Where it is the only one, the service waits for it to take writes."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        name = connection.info.dbname
-        connection.execute(SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(Identifier(name)))
-    with pytest.raises(psycopg.OperationalError, match="read-only"):
-        psycopg.connect(database.conninfo(database_url, "5s"))
-
-
-@pytest.mark.parametrize(
-    ("files", "cores"),
-    [
-        ({}, 8),
-        ({"cpu.max": "max 100000"}, 8),
-        ({"cpu.max": "150000 100000"}, 2),
-        ({"cpu.max": "10000 100000"}, 1),
-        ({"cpu.max": "9900000 100000"}, 8),
-        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
-    ],
-)
-def test_only_the_cores_that_may_be_used_are_counted(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str], cores: int
-) -> None:
-    """Those of the process's affinity, within its control group's quota, of version 2 or 1."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(f"{text}\n")
-    assert settings.usable_cores(tmp_path) == cores
