@@ -4,8 +4,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
-
 from domain.recorder import Pool
 from service import database, embedded
 from service.settings import BadSettingError, Settings
@@ -33,10 +31,10 @@ def chosen_database(chosen: Settings) -> Iterator[str]:
 
 
 @contextmanager
-def chosen_pool(chosen: Settings, statement_timeout: str = database.REQUEST_TIMEOUT) -> Iterator[Pool]:
+def chosen_pool(chosen: Settings, statement_timeout: int = database.REQUEST_TIMEOUT) -> Iterator[Pool]:
     """Give a few connections to the database; raise psycopg's OperationalError, which says why, where it is away."""
     with chosen_database(chosen) as url:
-        psycopg.connect(database.conninfo(url, statement_timeout)).close()  # a pool would only time out
+        database.connect(url, statement_timeout=statement_timeout).close()  # a pool would only time out
         with database.open_pool(url, size=2, statement_timeout=statement_timeout) as pool:
             yield pool
 

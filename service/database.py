@@ -1,19 +1,21 @@
 """Connections to PostgreSQL that can never hang, and the migrations that bring a database to this version."""
 
+import logging
 from importlib.resources import files
 from typing import NamedTuple
 
-import psycopg
-from psycopg import Connection
+from psycopg import OperationalError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import DuplicateObject, DuplicateTable, UndefinedTable, UniqueViolation
 from psycopg.sql import SQL
 from psycopg_pool import ConnectionPool
 
 from domain.recorder import Database, Pool
+from projections.trouble import Trouble
+from service.connection import Connection, EncodingError
 
-REQUEST_TIMEOUT = "5s"  # a statement that answers a request
-BATCH_TIMEOUT = "120s"  # a statement of the projector or of a replay
+REQUEST_TIMEOUT = 5  # seconds, of a statement that answers a request
+BATCH_TIMEOUT = 120  # seconds, of a statement of the projector or of a replay
 POOL_TIMEOUT_SECONDS = 2.0  # a request waits for a connection no longer, and no attempt to connect backs off longer
 
 _CREATE = SQL("CREATE TABLE IF NOT EXISTS migration (version integer PRIMARY KEY, applied_at timestamptz NOT NULL)")
@@ -21,6 +23,8 @@ _APPLIED = SQL("SELECT version FROM migration")
 _RECORD = SQL("INSERT INTO migration (version, applied_at) VALUES (%s, now())")
 _SERIALISE = SQL("LOCK TABLE migration IN EXCLUSIVE MODE")
 _ATTEMPTS = 5
+
+logger = logging.getLogger(__name__)
 
 
 class Migration(NamedTuple):
@@ -31,12 +35,12 @@ class Migration(NamedTuple):
     statements: str
 
 
-def conninfo(url: str, statement_timeout: str) -> str:
+def conninfo(url: str, statement_timeout: int) -> str:
     """Return the URL with time-outs and keepalives: no caller hangs, and no frozen peer holds a head for ever."""
     given = conninfo_to_dict(url)
-    options = (  # planning a read anew costs twice its execution
+    options = (
         f"{given.get('options') or ''} -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
-        f" -c statement_timeout={statement_timeout} -c timezone=UTC -c plan_cache_mode=force_generic_plan"
+        f" -c statement_timeout={statement_timeout}s"
     )
     return make_conninfo(
         url,
@@ -44,7 +48,6 @@ def conninfo(url: str, statement_timeout: str) -> str:
         # Of several hosts, the one that takes writes: a standby may lag behind a link that has gone.
         target_session_attrs=given.get("target_session_attrs") or "read-write",
         application_name="campaign-analytics",
-        client_encoding="utf8",  # whatever the database's or the environment's default is
         connect_timeout=2,
         keepalives_idle=10,
         keepalives_interval=5,
@@ -53,12 +56,20 @@ def conninfo(url: str, statement_timeout: str) -> str:
     )
 
 
-def open_pool(url: str, *, size: int, statement_timeout: str = REQUEST_TIMEOUT) -> Pool:
-    """Return a pool of at most `size` autocommitting connections, opened in the background; the caller closes it."""
+def connect(url: str, *, statement_timeout: int = BATCH_TIMEOUT) -> Connection:
+    """Return a connection in autocommit; the caller closes it. Raises what `Connection.connect` raises."""
+    return Connection.connect(conninfo(url, statement_timeout), statement_timeout=statement_timeout)
+
+
+def open_pool(url: str, *, size: int, statement_timeout: int = REQUEST_TIMEOUT, outage: Trouble | None = None) -> Pool:
+    """Return a pool of at most `size` connections in autocommit, opened in the background; the caller closes it.
+
+    `outage`, where one is to be logged, lasts while the database does not answer.
+    """
     return ConnectionPool(
         conninfo(url, statement_timeout),
-        connection_class=Connection[tuple[object, ...]],
-        kwargs={"autocommit": True},
+        connection_class=Connection,
+        kwargs={"statement_timeout": statement_timeout, "outage": outage},
         min_size=1,
         max_size=size,
         timeout=POOL_TIMEOUT_SECONDS,
@@ -66,6 +77,21 @@ def open_pool(url: str, *, size: int, statement_timeout: str = REQUEST_TIMEOUT) 
         max_waiting=4 * size,
         open=True,
     )
+
+
+def check_encoding(url: str) -> None:
+    """Raise EncodingError where the database answers and stores text in another encoding than ours."""
+    try:
+        connect(url).close()
+    except EncodingError:
+        raise
+    except OperationalError as error:
+        logger.info("the database's encoding can't be checked yet: %s", error)
+
+
+def new_outage() -> Trouble:
+    """Return what logs when the database stops answering, and when it answers again."""
+    return Trouble(logger, "the database does not answer", "the database answers again")
 
 
 def migrations() -> list[Migration]:
@@ -82,7 +108,7 @@ def migrate(url: str) -> list[str]:
 
     Whoever comes second, from wherever, waits for the first and finds nothing left to do.
     """
-    with psycopg.connect(conninfo(url, BATCH_TIMEOUT), autocommit=True) as database:
+    with connect(url) as database:
         database.execute("SET lock_timeout = '60s'")
         _create_table(database)
         with database.transaction():

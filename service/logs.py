@@ -41,6 +41,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
             "gunicorn.error": to_root,
+            "psycopg.pool": {"level": "ERROR"},  # it repeats what `Trouble` has logged, at each attempt to connect
             "gunicorn.access": {"handlers": [], "propagate": False, "level": "CRITICAL"},
         },
     }

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from psycopg import OperationalError
 from psycopg.sql import SQL
 
 from domain.recorder import Database
@@ -26,6 +27,7 @@ AT_ONCE = 8_000  # journeys that are written by one statement
 LONG_BYTES = 8 * 1024  # of facts; what is longer is asked for by itself, so that the memory is bounded
 _ADDED_AT_ONCE = 4_000  # journeys whose numbers leave a fact room in an integer
 _FACTS_AT_ONCE = 250_000  # about so many are added at once, for the memory again
+_SEND_MS = 120_000  # the server takes nothing for so long: it is away
 assert _ADDED_AT_ONCE << FACT_BITS + 1 < 1 << 63
 
 # Facts are put behind those that are there, and the whole comes back: each journey is looked up once.
@@ -209,7 +211,8 @@ def _send(database: Database) -> None:
     writable = poll()
     writable.register(database, POLLOUT)
     while database.pgconn.flush():
-        writable.poll()
+        if not writable.poll(_SEND_MS):
+            raise OperationalError("the database does not take what it is asked")
 
 
 def _columns(piece: Journeys) -> dict[str, object]:

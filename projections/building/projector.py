@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from threading import Event
 from typing import NamedTuple
 
-from psycopg import Error, OperationalError
+from psycopg import Error
 from psycopg.sql import SQL, Literal
 from psycopg_pool import PoolClosed
 
@@ -21,12 +21,14 @@ from projections.building import generations, set_aside, wakeup
 from projections.building.batch import FoldError, Gathered, Journeys, sort
 from projections.building.fold import Rows, fold
 from projections.metrics import FOLD_VERSION
+from projections.trouble import Trouble
 
 BATCH = 5_000  # events of one workspace while others wait for their turn too
 ALONE = 4  # times as many while none does
 LOOK_SECONDS = 0.5  # a look without a hint
 RETRY_SECONDS = 1.0  # after the database has failed
 STUCK_RETRY_SECONDS = 5
+MOST_REASON = 500  # characters that are kept of an exception
 
 END_OF_LOG = 2**63 - 1
 
@@ -34,7 +36,8 @@ logger = logging.getLogger(__name__)
 
 # No lock is taken here. Whoever was served longest ago comes first, so nobody starves.
 _BEHIND = SQL("""
-SELECT h.workspace_id, p.workspace_id IS NULL FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id)
+SELECT h.workspace_id, p.workspace_id IS NULL, p.stuck_position IS NOT NULL
+FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id)
 WHERE h.workspace_id > 0 AND h.head > coalesce(p.position, 0) AND coalesce(p.fold_version, {version}) = {version}
     AND (p.stuck_position IS NULL OR p.projected_at < clock_timestamp() - make_interval(secs => {retry}))
 ORDER BY p.projected_at NULLS FIRST
@@ -72,22 +75,26 @@ class Projector:
         self._pool = pool
         self._batch = batch
         self._ahead: _Ahead | None = None
+        self._waiting = Trouble(logger, "projection waits for the database", "projection goes on")
+        self._refused: dict[int, Trouble] = {}  # by workspace
 
     def run(self, stop: Event) -> None:
-        """Follow all logs until `stop` is set; a database that is away is waited for, all else is raised."""
+        """Follow all logs until `stop` is set; what the database refuses is tried again, all else is raised."""
         while not stop.is_set():
             try:
                 with self._pool.connection() as database:
                     generations.declare(database)
                 with wakeup.listening(self._pool) as wait:
                     while not stop.is_set():
-                        if not self.step():
+                        moved = self.step()
+                        self._waiting.over()
+                        if not moved:
                             wait(LOOK_SECONDS)
             except PoolClosed:
                 raise
-            except OperationalError as error:
+            except Error as error:
                 self._ahead = None  # a database that comes back from a backup may hold another log
-                logger.warning("projection waits for the database: %s", error)
+                self._waiting.met(error)
                 stop.wait(RETRY_SECONDS)
 
     def step(self) -> bool:
@@ -95,28 +102,79 @@ class Projector:
         with self._pool.connection() as database, _uncollected():
             behind = database.execute(_BEHIND).fetchall()
             alone = len(behind) == 1
-            moved = [self._try(database, workspace_id, alone=alone, new=new) for workspace_id, new in behind]
+            batch = self._batch * (ALONE if alone else 1)
+            moved = [
+                self._try(database, workspace_id, alone=alone, new=new, batch=1 if stuck else batch)
+                for workspace_id, new, stuck in behind
+            ]
         return any(moved)
 
-    def _try(self, database: Database, workspace_id: int, *, alone: bool, new: bool) -> bool:
-        """Project a workspace; what the database refuses there is said, tried again, and stops no other workspace."""
+    def _try(self, database: Database, workspace_id: int, *, alone: bool, new: bool, batch: int) -> bool:
+        """Project a workspace; whatever goes wrong there is logged, tried again, and stops no other workspace."""
         try:
-            moved = self._project(database, workspace_id, alone=alone, new=new)
-        except Error as error:
+            moved = self._project_or_stick(database, workspace_id, alone=alone, new=new, batch=batch)
+        except Exception as error:
             if database.broken:
                 raise
-            logger.warning("workspace %s could not be projected, and is tried again: %s", workspace_id, error)
+            if not isinstance(error, Error):
+                logger.debug("workspace %s", workspace_id, exc_info=error)
+            self._trouble_of(workspace_id).met(f"{type(error).__name__}: {error}")
             return False
+        if workspace_id in self._refused:
+            self._refused.pop(workspace_id).over()
         if moved:
             self._moved(workspace_id)
         return moved
+
+    def _project_or_stick(self, database: Database, workspace_id: int, *, alone: bool, new: bool, batch: int) -> bool:
+        """Project a workspace; an exception of no known kind halves the batch until one event is left: that is stuck.
+
+        Raises psycopg's errors.
+        """
+        while True:
+            try:
+                return self._project(database, workspace_id, alone=alone, new=new, batch=batch)
+            except Error:
+                raise
+            except Exception as error:  # noqa: BLE001 (whatever its class, it is this workspace's alone)
+                self._ahead = None
+                if batch == 1:
+                    return self._stick(database, workspace_id, error)
+                batch //= 2
+
+    def _stick(self, database: Database, workspace_id: int, error: Exception) -> bool:
+        """Note that a workspace's next event can't be folded, and why; return that nothing has moved."""
+        with database.transaction():
+            locked = database.execute(_LOCK, (workspace_id,)).fetchone()
+            if locked is None:
+                return False
+            _, position, was_stuck_at = locked
+            (row,) = ledger.read(database, workspace_id, after=position, upto=END_OF_LOG, limit=1)
+            if row.position != was_stuck_at:
+                logger.error("workspace %s is stuck at position %s", workspace_id, row.position, exc_info=error)
+            reason = f"{type(error).__name__}: {error}"[:MOST_REASON].encode(errors="backslashreplace").decode()
+            parameters = {
+                "workspace_id": workspace_id,
+                "position": position,
+                "stuck_position": row.position,
+                "stuck_topic": row.topic,
+                "stuck_reason": reason.replace("\0", "\\0"),  # PostgreSQL's text can't hold it
+            }
+            database.execute(_MOVE, parameters)
+        return False
+
+    def _trouble_of(self, workspace_id: int) -> Trouble:
+        name = f"workspace {workspace_id}"
+        return self._refused.setdefault(
+            workspace_id, Trouble(logger, f"{name} could not be projected, and is tried again", f"{name} goes on")
+        )
 
     def _taken(self, key: tuple[int, int, frozenset[int]]) -> tuple[list[LogRow], Gathered[Journeys] | None]:
         """Return the batch that was sorted ahead, where it is this one: of a workspace, behind a position."""
         ahead, self._ahead = self._ahead, None
         return (ahead.log, ahead.gathered) if ahead is not None and ahead.key == key else ([], None)
 
-    def _project(self, database: Database, workspace_id: int, *, alone: bool, new: bool) -> bool:
+    def _project(self, database: Database, workspace_id: int, *, alone: bool, new: bool, batch: int) -> bool:
         if new:
             generations.begin(database, workspace_id)
         with database.transaction():
@@ -127,7 +185,8 @@ class Projector:
             generation, position, was_stuck_at = locked
             rows = Rows(workspace_id, generation)
             aside = set_aside.positions(database, workspace_id)
-            batch = 1 if was_stuck_at is not None else self._batch * (ALONE if alone else 1)
+            if was_stuck_at is not None:
+                batch = 1
             log, gathered = self._taken((workspace_id, position, aside))
             if gathered is None:
                 log = ledger.read(database, workspace_id, after=position, upto=END_OF_LOG, limit=batch)

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from threading import Event
 from typing import NamedTuple
 
-from psycopg import IsolationLevel, OperationalError
+from psycopg import Error, IsolationLevel, OperationalError
 from psycopg.sql import SQL, Literal
 from psycopg_pool import PoolClosed
 
@@ -22,6 +22,7 @@ from projections.building.fold import Rows, fold
 from projections.building.generations import SupersededError
 from projections.building.replay_by_parts import Building, Hands
 from projections.metrics import FOLD_VERSION, MEASURES
+from projections.trouble import Trouble
 
 NEARLY_THERE = 2_000  # events that the last step, which holds the projector up, may have to fold
 CATCH_UP = 20_000  # events folded at once of what has come meanwhile
@@ -171,14 +172,17 @@ def verify(pool: Pool, workspace_id: int, progress: Progress, hands: Hands | Non
 def keep_current(pool: Pool, stop: Event) -> None:
     """Rebuild workspaces that an older version has folded, the smallest first, and sweep, until `stop` is set.
 
-    Those of a newer version are left alone. A database that is away is waited for, all else is raised.
+    Those of a newer version are left alone. What the database refuses is tried again, and so is a workspace later
+    that can't be rebuilt, for whatever reason.
     """
+    waiting = Trouble(logger, "rebuilding waits for the database", "rebuilding goes on")
     failed: list[int] = []
     waited = 0.0
     while not stop.is_set():
         try:
             with pool.connection() as database:
                 older = database.execute(_OLDER, (failed,)).fetchone()
+            waiting.over()
             if older is None:
                 generations.sweep(pool)
             else:
@@ -186,8 +190,8 @@ def keep_current(pool: Pool, stop: Event) -> None:
                 continue
         except PoolClosed:
             raise
-        except OperationalError as error:
-            logger.warning("rebuilding waits for the database: %s", error)
+        except Error as error:
+            waiting.met(error)
         stop.wait(LOOK_SECONDS)
         waited += LOOK_SECONDS
         if waited >= RETRY_SECONDS:
@@ -214,6 +218,11 @@ def _rebuild(pool: Pool, workspace_id: int, failed: list[int], stop: Event) -> N
         failed.append(workspace_id)
     except SupersededError as error:
         logger.warning("workspace %s is to be rebuilt again: %s", workspace_id, error)
+    except OperationalError:
+        raise
+    except Exception:
+        logger.exception("workspace %s stays at an older version of the fold", workspace_id)
+        failed.append(workspace_id)
     else:
         logger.info("workspace %s was rebuilt up to position %s", workspace_id, position)
 

@@ -17,6 +17,7 @@ from service import database, embedded, logs, settings
 from service.commands import access, explain, read_models, transfer
 from service.commands.terminal import DONE, FAILED, INTERRUPTED, MISUSED, Command, position, say, workspace
 from service.connect import chosen_database, wait_for_the_end
+from service.connection import EncodingError
 from service.demo import seeding
 from service.processes import supervisor
 from service.processes.replay_workers import WorkerEndedError
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if getattr(chosen, name, None) is not None:
                 environment[name.upper()] = getattr(chosen, name)
         return command(chosen, settings.from_environment(environment))
-    except settings.BadSettingError as error:
+    except (settings.BadSettingError, EncodingError) as error:
         return say(error, MISUSED)
     except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
         return say("the database can't be used: " + str(error).partition("\n")[0], FAILED)

@@ -68,21 +68,22 @@ def _project(_: argparse.Namespace, chosen: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     lifeline.watch()
-    # No connection is tried first: the projector also waits for a database that is not there yet.
-    with (
-        chosen_database(chosen) as url,
-        database.open_pool(url, size=5, statement_timeout=database.BATCH_TIMEOUT) as pool,
-        ThreadPoolExecutor(1, "keep-current") as beside,
-    ):
-        moved = Hints(pool, PROJECTED)
-        rebuilding = beside.submit(replay.keep_current, pool, stop)
-        rebuilding.add_done_callback(lambda _: stop.set())  # neither goes on without the other
-        try:
-            Projector(pool, moved=moved.give).run(stop)
-        finally:
-            moved.close()
-            stop.set()
-        rebuilding.result()
+    with chosen_database(chosen) as url:
+        database.check_encoding(url)  # a database that is not there yet is waited for
+        outage = database.new_outage()
+        with (
+            database.open_pool(url, size=5, statement_timeout=database.BATCH_TIMEOUT, outage=outage) as pool,
+            ThreadPoolExecutor(1, "keep-current") as beside,
+        ):
+            moved = Hints(pool, PROJECTED)
+            rebuilding = beside.submit(replay.keep_current, pool, stop)
+            rebuilding.add_done_callback(lambda _: stop.set())  # neither goes on without the other
+            try:
+                Projector(pool, moved=moved.give).run(stop)
+            finally:
+                moved.close()
+                stop.set()
+            rebuilding.result()
     return DONE
 
 

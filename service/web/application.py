@@ -49,7 +49,7 @@ def application() -> Application:
         raise settings.BadSettingError(message)
     logs.configure(chosen)
     size = chosen.threads + APPENDS + 3  # one for the loop's reads, two for hints and for the uses of keys
-    pool = database.open_pool(chosen.database_url, size=size)
+    pool = database.open_pool(chosen.database_url, size=size, outage=database.new_outage())
     hints = Hints(pool)
     parts = replace(make_parts(pool, chosen, os.environ), appended=hints.give)
     if chosen.sessions is not None and isinstance(chosen.sessions.keys, PublishedKeys):
