@@ -2,11 +2,10 @@
 
 import gc
 import os
-import shutil
 import sys
-import tempfile
 from typing import Any
 
+from api import counts, telemetry
 from service import logs, settings
 from service.processes import lifeline
 from service.web import worker
@@ -40,7 +39,11 @@ logconfig_dict = logs.configuration(_chosen)
 
 def on_starting(server: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter)
     """Make what the workers share: where they count, and a database where none is given."""
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = server.counts = tempfile.mkdtemp(prefix="campaign-analytics-counts-")
+    server.counts = counts.Counts.inherited(os.environ) or counts.Counts.made()
+    server.slots = {}  # by the age of a worker, which is gunicorn's number of it
+    for slot in range(counts.FIRST_WORKER, counts.SLOTS):
+        server.counts.fold(slot)  # an earlier gunicorn of this tree has ended with its workers
+    os.environ[counts.MEMORY] = str(server.counts.descriptor)
     lifeline.watch()
     server.load = worker.Load()
     if _chosen.database_url is None:
@@ -51,9 +54,23 @@ def on_starting(server: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter)
         os.environ["DATABASE_URL"] = server.attachment.url
 
 
+def pre_fork(server: Any, worker: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter and worker)
+    """Give the worker a place to count in; where all are taken, it counts for itself."""
+    taken = set(server.slots.values())
+    slot = next((each for each in range(counts.FIRST_WORKER, counts.SLOTS) if each not in taken), None)
+    if slot is not None:
+        server.slots[worker.age] = slot
+    if worker.age > _chosen.processes:
+        ended = server.counts.slot(counts.ENDED)
+        ended.add(ended.place(f"{telemetry.RESTARTS}\tworker"), 1)
+
+
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter and worker)
-    """Let the worker see how busy the others are."""
+    """Let the worker see how busy the others are, and where it counts."""
     worker.load = server.load
+    os.environ.pop(counts.SLOT, None)
+    if worker.age in server.slots:
+        os.environ[counts.SLOT] = str(server.slots[worker.age])
 
 
 def post_worker_init(_: Any) -> None:  # noqa: ANN401 (gunicorn's worker)
@@ -71,14 +88,9 @@ def worker_exit(_: Any, worker: Any) -> None:  # noqa: ANN401 (gunicorn's worker
         application.close()
 
 
-def child_exit(server: Any, worker: Any) -> None:  # noqa: ANN401 (gunicorn's worker)
-    """Stop counting what only a living worker has."""
+def child_exit(server: Any, worker: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter and worker)
+    """Keep what the worker has counted, and stop counting what only a living worker has."""
     server.load.forget(worker.age)
-    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 (it reads the environment on import)
-
-    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
-
-
-def on_exit(server: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter)
-    """Leave nothing behind."""
-    shutil.rmtree(server.counts, ignore_errors=True)
+    slot = server.slots.pop(worker.age, None)
+    if slot is not None:
+        server.counts.fold(slot)

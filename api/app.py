@@ -18,7 +18,7 @@ from api.answers.explain import Explain
 from api.answers.rejections import Rejections
 from api.dependencies import Parts
 from api.errors import add_error_handlers
-from api.health import Healthz, Metrics, Readyz
+from api.health import Healthz, Metrics, Probe, Readyz
 from api.http.bodies import RECEIVE
 from api.http.compression import Packed
 from api.http.headers import REQUEST_ID, SECURITY
@@ -82,9 +82,10 @@ def create_app(parts: Parts) -> App:
     add("/openapi.json", OpenAPI())
     add("/docs", documentation)
     add("/docs/{name}", documentation, suffix="file")
+    probe = Probe(parts)
     add("/healthz", Healthz())
-    add("/readyz", Readyz(parts))
-    add("/metrics", Metrics(parts))
+    add("/readyz", Readyz(probe))
+    add("/metrics", Metrics(parts, probe))
     return app
 
 
@@ -112,6 +113,7 @@ class _Around:
         request_id = given if given and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
         request.context.request_id = request_id
         request.context.started = time.perf_counter()
+        request.context.measurements = self._measurements
         response.set_headers(SECURITY)
         response.set_header(REQUEST_ID, request_id)
 

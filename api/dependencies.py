@@ -1,6 +1,6 @@
 """What the application is put together from; everything is handed in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Parts:
-    """The pool, who is who, the clock (ms, UTC), the measurements, and what is wrong with the schema, if anything."""
+    """The pool, who is who, the clock (ms, UTC), the measurements, and the schema's migrations."""
 
     pool: Pool
     threads: Threads
@@ -36,7 +36,7 @@ class Parts:
     users: Access
     clock: Callable[[], int]
     measurements: Measurements
-    schema_fault: Callable[[Database], str | None]
+    migrations: Collection[int]  # that this version knows
     appended: Callable[[], None] = lambda: None  # told of each append
     reading_origins: tuple[str, ...] = ()  # pages from elsewhere that may read, with their users' cookies
 

@@ -1,16 +1,19 @@
 """Connections to PostgreSQL that can never hang, and the migrations that bring a database to this version."""
 
 import logging
+import re
 from importlib.resources import files
 from typing import NamedTuple
 
 from psycopg import OperationalError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.errors import DuplicateObject, DuplicateTable, UndefinedTable, UniqueViolation
+from psycopg.errors import DuplicateObject, DuplicateTable, UniqueViolation
 from psycopg.sql import SQL
 from psycopg_pool import ConnectionPool
 
 from domain.recorder import Database, Pool
+from projections import schema
+from projections.schema import Schema
 from projections.trouble import Trouble
 from service.connection import Connection, EncodingError
 
@@ -19,10 +22,14 @@ BATCH_TIMEOUT = 120  # seconds, of a statement of the projector or of a replay
 POOL_TIMEOUT_SECONDS = 2.0  # a request waits for a connection no longer, and no attempt to connect backs off longer
 
 _CREATE = SQL("CREATE TABLE IF NOT EXISTS migration (version integer PRIMARY KEY, applied_at timestamptz NOT NULL)")
-_APPLIED = SQL("SELECT version FROM migration")
-_RECORD = SQL("INSERT INTO migration (version, applied_at) VALUES (%s, now())")
+_LACKS_COLUMN = SQL("""
+SELECT NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'migration'::regclass AND attname = 'works_with')
+""")
+_ADD_COLUMN = SQL("ALTER TABLE migration ADD COLUMN works_with integer")
+_RECORD = SQL("INSERT INTO migration (version, applied_at, works_with) VALUES (%s, now(), %s)")
 _SERIALISE = SQL("LOCK TABLE migration IN EXCLUSIVE MODE")
 _ATTEMPTS = 5
+_WORKS_WITH = re.compile(r"^-- works with: ([0-9]+)$", re.MULTILINE)
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +40,7 @@ class Migration(NamedTuple):
     version: int
     name: str
     statements: str
+    works_with: int | None  # programs of this migration or a later one go on working with it; None: no older one does
 
 
 def conninfo(url: str, statement_timeout: int) -> str:
@@ -98,39 +106,44 @@ def migrations() -> list[Migration]:
     """Return all migrations of this version in order."""
     found = [file for file in files("service").joinpath("migrations").iterdir() if file.name.endswith(".sql")]
     return [
-        Migration(int(file.name.split("_")[0]), file.name, file.read_text(encoding="utf-8"))
-        for file in sorted(found, key=lambda file: file.name)
+        _migration(file.name, file.read_text(encoding="utf-8")) for file in sorted(found, key=lambda file: file.name)
     ]
+
+
+def _migration(name: str, statements: str) -> Migration:
+    declared = _WORKS_WITH.search(statements)
+    return Migration(int(name.split("_", maxsplit=1)[0]), name, statements, declared and int(declared[1]))
+
+
+def known() -> frozenset[int]:
+    """Return the migrations that this version knows."""
+    return frozenset(migration.version for migration in migrations())
 
 
 def migrate(url: str) -> list[str]:
     """Apply the migrations that the database lacks, each once, in one transaction; return their names.
 
-    Whoever comes second, from wherever, waits for the first and finds nothing left to do.
+    Whoever comes second, from wherever, waits for the first and finds nothing left to do. What a newer version has
+    applied stays. Raises EncodingError.
     """
     with connect(url) as database:
         database.execute("SET lock_timeout = '60s'")
         _create_table(database)
         with database.transaction():
             database.execute(_SERIALISE)
-            applied = {version for (version,) in database.execute(_APPLIED)}
+            if database.execute(_LACKS_COLUMN).fetchone() == (True,):
+                database.execute(_ADD_COLUMN)
+            applied = schema.applied_to(database)
             lacking = [migration for migration in migrations() if migration.version not in applied]
             for migration in lacking:
                 database.execute(migration.statements.encode())
-                database.execute(_RECORD, (migration.version,))
+                database.execute(_RECORD, (migration.version, migration.works_with))
     return [migration.name for migration in lacking]
 
 
-def schema_fault(database: Database) -> str | None:
-    """Say in what the database's schema differs from this version's; None where it does not."""
-    try:
-        applied = {version for (version,) in database.execute(_APPLIED)}
-    except UndefinedTable:
-        applied = set()
-    expected = {migration.version for migration in migrations()}
-    if applied == expected:
-        return None
-    return "the database is older than this version: run migrate" if expected - applied else "the database is newer"
+def schema_of(database: Database) -> Schema:
+    """Return whether this version can work with the database's schema."""
+    return schema.judge(schema.applied_to(database), known())
 
 
 def _create_table(database: Database) -> None:

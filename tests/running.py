@@ -202,7 +202,7 @@ def running(arguments: Iterable[str], **variables: str) -> Iterator[Service]:
             process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=ROOT,
-                env=environment(TMPDIR=str(temporary), **variables),
+                env=environment(**{"TMPDIR": str(temporary), **variables}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

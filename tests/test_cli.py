@@ -2,10 +2,12 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, NoReturn
 
 import psycopg
@@ -273,6 +275,23 @@ def test_a_replay_of_an_unknown_workspace_fails_and_names_it(command: Command, p
     assert (code, out) == (1, "")
     assert "workspace 9 has no log" in err
     assert json.loads(command("status", "--json").out)["workspaces"][0]["position"] == 1
+
+
+def test_a_replay_without_room_for_its_files_says_so_before_it_begins(
+    command: Command, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line that names the place and how much is missing; a small workspace needs none."""
+    record(pool, 1, email_sent(1))
+    record(pool, 2, *(email_sent(number) for number in range(2_001)))
+    project_all(pool)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
+    for verify in ((), ("--verify",)):
+        code, out, err = command("replay", *verify)
+        assert (code, out) == (1, "")
+        assert re.fullmatch(
+            r"a replay of 2,001 events needs 0.2 MB in /\S+, where 0.1 MB are free: make room, .*\n", err
+        )
+    assert command("replay", "--workspace", "1").code == 0
 
 
 @pytest.mark.parametrize(

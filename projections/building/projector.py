@@ -66,12 +66,20 @@ class _Ahead(NamedTuple):
 class Projector:
     """Folds what is new into the read models, until it is told to stop."""
 
-    def __init__(self, pool: Pool, *, batch: int = BATCH, moved: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        batch: int = BATCH,
+        moved: Callable[[int], None] = lambda _: None,
+        looked: Callable[[], None] = lambda: None,
+    ) -> None:
         """Take the pool to borrow two connections from, how many events to fold at once, and whom to tell what moved.
 
-        `moved` is called with the workspace after the commit of each of its batches.
+        `moved` is called with the workspace after the commit of each of its batches, `looked` after each look at all.
         """
         self._moved = moved
+        self._looked = looked
         self._pool = pool
         self._batch = batch
         self._ahead: _Ahead | None = None
@@ -88,6 +96,7 @@ class Projector:
                     while not stop.is_set():
                         moved = self.step()
                         self._waiting.over()
+                        self._looked()
                         if not moved:
                             wait(LOOK_SECONDS)
             except PoolClosed:

@@ -20,7 +20,7 @@ from projections.building import generations, replay_by_parts, set_aside
 from projections.building.batch import FoldError, sort
 from projections.building.fold import Rows, fold
 from projections.building.generations import SupersededError
-from projections.building.replay_by_parts import Building, Hands
+from projections.building.replay_by_parts import Building, Hands, NoRoomError
 from projections.metrics import FOLD_VERSION, MEASURES
 from projections.trouble import Trouble
 
@@ -84,6 +84,11 @@ def workspaces(pool: Pool) -> list[tuple[int, int]]:
     """Return each workspace that has a log, with the log's head."""
     with pool.connection() as database:
         return [(workspace_id, head) for workspace_id, head in database.execute(_WORKSPACES)]
+
+
+def require_room(heads: Iterable[tuple[int, int]]) -> None:
+    """Raise NoRoomError where there is no room for a replay of these workspaces, given with their heads."""
+    replay_by_parts.require_room(max((head for _, head in heads if head > NEARLY_THERE), default=0))
 
 
 def replay_all(pool: Pool, heads: Iterable[tuple[int, int]], progress: Progress, hands: Hands) -> Iterator[Failure]:
@@ -211,7 +216,7 @@ def _rebuild(pool: Pool, workspace_id: int, failed: list[int], stop: Event) -> N
         position = replay(pool, workspace_id, go_on)
     except _StoppedError:
         logger.info("rebuilding workspace %s was interrupted; it is begun again at the next start", workspace_id)
-    except FoldError as error:
+    except (FoldError, NoRoomError) as error:
         logger.error(  # noqa: TRY400 (it is no bug of ours, and the fact is named)
             "workspace %s stays at an older version of the fold: %s", workspace_id, error
         )

@@ -34,6 +34,7 @@ from projections.metrics import MEASURES
 EVENTS_A_CHUNK = 50_000  # read at once by one worker; bounds its memory in the first step
 EVENTS_A_PART = 100_000  # about so many are folded at once by one worker; bounds its memory in the second
 _PREFIX = "campaign-analytics-replay-"
+BYTES_AN_EVENT = 80  # of temporary files; 75 were measured
 _LOCK = "lock"
 _BITS = 0xFFFFFFFF
 
@@ -42,6 +43,10 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Piece).decode
 # A sum of a quarter hour on disk.
 _CELL = np.dtype([("campaign_id", "<i8"), ("quarter", "<i4"), ("place", "u1"), ("value", "<i8")])
+
+
+class NoRoomError(Exception):
+    """There is no room for the temporary files of a replay; nothing was changed."""
 
 
 class Hands(NamedTuple):
@@ -134,6 +139,7 @@ def rebuild(hands: Hands, building: Building, upto: int) -> None:
     totals: dict[int, Integers] = defaultdict(lambda: np.zeros(len(MEASURES), np.int64))
     facts: dict[int, int] = defaultdict(int)
     campaigns: dict[int, About] = defaultdict(About)
+    require_room(upto)
     with _directory() as directory:
         chunks = [
             Chunk(
@@ -247,6 +253,17 @@ def _read(path: Path, start: int, end: int) -> bytes:
     with path.open("rb") as file:
         file.seek(start)
         return file.read(end - start)
+
+
+def require_room(events: int) -> None:
+    """Raise NoRoomError where the directory for temporary files has no room for a replay of so many events."""
+    place = tempfile.gettempdir()
+    needed, free = events * BYTES_AN_EVENT, shutil.disk_usage(place).free
+    if needed > free:
+        raise NoRoomError(
+            f"a replay of {events:,} events needs {needed / 1e6:,.1f} MB in {place}, where {free / 1e6:,.1f} MB are"
+            " free: make room, or set TMPDIR to another directory"
+        )
 
 
 @contextmanager

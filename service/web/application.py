@@ -11,7 +11,7 @@ from api.auth.last_use import LastUse
 from api.auth.published_keys import PublishedKeys
 from api.auth.rate_limit import RateLimit
 from api.dependencies import APPENDS, Parts
-from api.telemetry import Measurements, Projection
+from api.telemetry import Measurements
 from api.threads import Threads
 from domain.access import Access
 from domain.recorder import Pool
@@ -59,7 +59,7 @@ def application() -> Application:
 
 def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, str]) -> Parts:
     """Return the application's parts around a pool."""
-    measurements = Measurements(Projection(pool), environment)
+    measurements = Measurements.of(environment)
     return Parts(
         pool=pool,
         threads=Threads(chosen.threads),
@@ -72,6 +72,6 @@ def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, 
         users=Access(pool, access.project, clock),
         clock=clock,
         measurements=measurements,
-        schema_fault=database.schema_fault,
+        migrations=database.known(),
         reading_origins=chosen.reading_origins,
     )
