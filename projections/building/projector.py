@@ -103,7 +103,8 @@ class Projector:
                 raise
             except Error as error:
                 self._ahead = None  # a database that comes back from a backup may hold another log
-                self._waiting.met(error)
+                if error.sqlstate is not None:  # else it is away, which is logged where connections are made
+                    self._waiting.met(error)
                 stop.wait(RETRY_SECONDS)
 
     def step(self) -> bool:

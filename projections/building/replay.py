@@ -196,7 +196,8 @@ def keep_current(pool: Pool, stop: Event) -> None:
         except PoolClosed:
             raise
         except Error as error:
-            waiting.met(error)
+            if error.sqlstate is not None:  # else it is away, which is logged where connections are made
+                waiting.met(error)
         stop.wait(LOOK_SECONDS)
         waited += LOOK_SECONDS
         if waited >= RETRY_SECONDS:

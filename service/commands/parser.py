@@ -11,7 +11,7 @@ from threading import Event
 
 import psycopg
 
-from domain.access import AccessError
+from domain.access import AccessError, BadFieldError
 from projections.building.generations import SupersededError
 from projections.building.replay_by_parts import NoRoomError
 from projections.journeys.explanation import EXPLAINED
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if getattr(chosen, name, None) is not None:
                 environment[name.upper()] = getattr(chosen, name)
         return command(chosen, settings.from_environment(environment))
-    except (settings.BadSettingError, EncodingError) as error:
+    except (settings.BadSettingError, EncodingError, BadFieldError) as error:
         return say(error, MISUSED)
     except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
         return say("the database can't be used: " + str(error).partition("\n")[0], FAILED)

@@ -56,13 +56,11 @@ def by_operator() -> str:
 
 
 def harmless(text: object) -> str:
-    """Return a text such that it moves no cursor, ends no line and hides nothing: what a tenant has chosen may be in it.
+    """Return a text that moves no cursor, ends no line and hides nothing: what a tenant has chosen may be in it.
 
     What Unicode does not count as printable (controls, line ends, directions, lone surrogates) is escaped as in Python.
     """
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in str(text)
-    )
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in str(text))
 
 
 def say(text: object, code: int) -> int:
