@@ -77,7 +77,7 @@ class Connection(psycopg.Connection[TupleRow]):
         """
         try:
             made = super().connect(conninfo, **{**given, "autocommit": True})
-            made.deadline, made.outage = statement_timeout + _MARGIN_SECONDS, outage
+            made.deadline, made.outage = statement_timeout + _MARGIN_SECONDS, None
             made.execute(_PIN)
             encoding = made.info.parameter_status("server_encoding")
             if encoding != ENCODING:
@@ -89,6 +89,7 @@ class Connection(psycopg.Connection[TupleRow]):
             raise
         if outage is not None:
             outage.over()
+        made.outage = outage
         return made
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
@@ -99,10 +100,18 @@ class Connection(psycopg.Connection[TupleRow]):
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         try:
-            return super().wait(gen, interval, self.deadline)
+            answer = super().wait(gen, interval, self.deadline)
         except _WaitTimeout:
             self.pgconn.finish()  # what it may still answer is nobody's
             error = OperationalError("the database does not answer in time")
             if self.outage is not None:
                 self.outage.met(error)
             raise error from None
+        if self.outage is not None:
+            self.outage.over()
+        return answer
+
+
+def check(connection: psycopg.Connection[TupleRow]) -> None:
+    """Raise OperationalError where the server has closed the connection meanwhile; this asks the server nothing."""
+    connection.pgconn.consume_input()

@@ -15,7 +15,7 @@ from domain.recorder import Database, Pool
 from projections import schema
 from projections.schema import Schema
 from projections.trouble import Trouble
-from service.connection import Connection, EncodingError
+from service.connection import Connection, EncodingError, check
 
 REQUEST_TIMEOUT = 5  # seconds, of a statement that answers a request
 BATCH_TIMEOUT = 120  # seconds, of a statement of the projector or of a replay
@@ -83,6 +83,7 @@ def open_pool(url: str, *, size: int, statement_timeout: int = REQUEST_TIMEOUT, 
         timeout=POOL_TIMEOUT_SECONDS,
         reconnect_timeout=POOL_TIMEOUT_SECONDS,
         max_waiting=4 * size,
+        check=check,
         open=True,
     )
 
