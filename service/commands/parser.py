@@ -109,7 +109,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(_: argparse.Namespace, chosen: Settings) -> int:
     secret = {} if chosen.sessions else {"JWT_SECRET": token_urlsafe(32)}
-    return _run_tree(chosen, secret, seeding.demonstrate)
+
+    def demonstrate(url: str, database_url: str, stop: Event) -> None:
+        seeding.demonstrate(url, database_url, stop, chosen)
+
+    return _run_tree(chosen, secret, demonstrate)
 
 
 def _serve(_: argparse.Namespace, chosen: Settings) -> int:

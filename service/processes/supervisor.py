@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
 
@@ -23,7 +22,7 @@ MAX_DEATHS = 5
 DEATHS_WITHIN_SECONDS = 60.0
 DRAIN_SECONDS = 7.5  # Ctrl-C ends all within 10 s
 _LOOK_SECONDS = 0.1
-CONFIGURATION = Path(__file__).resolve().parents[2] / "gunicorn.conf.py"
+CONFIGURATION = "python:service.web.gunicorn_settings"
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +69,7 @@ class Supervisor:
             "CAMPAIGN_ANALYTICS_BIND": f"fd://{listener.fileno()}",
         }
         self._commands = {
-            "web": [sys.executable, "-m", "gunicorn", "--config", str(CONFIGURATION)],
+            "web": [sys.executable, "-m", "gunicorn", "--config", CONFIGURATION],
             "projector": [sys.executable, "-m", "service.cli", "project"],
         }
 
