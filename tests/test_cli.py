@@ -1,6 +1,7 @@
 """Shows what each command does, prints and returns, called as a user types it."""
 
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from domain import ledger
 from domain.recorder import Pool
 from projections.building import status
-from service import cli, database
+from service import cli, database, logs
 from tests.conftest import new_database, project_all
 from tests.facts import email_sent, parsed
 from tests.running import ROOT, environment
@@ -374,6 +375,13 @@ def test_what_a_tenant_has_chosen_comes_out_harmless(command: Command, pool: Poo
             assert out.count(HARMLESS) == 2
         if arguments == ("status", "--json"):
             assert json.loads(out)["workspaces"][0]["stuck"]["reason"] == HARMFUL
+
+
+def test_a_line_of_the_log_stays_one_line() -> None:
+    """On a terminal too; JSON escapes by itself."""
+    record = logging.LogRecord("x", logging.ERROR, "", 0, "stuck: %s", (HARMFUL,), None)
+    record.request_id = HARMFUL
+    assert logs.Text("%(message)s").format(record) == f"stuck: {HARMLESS} request_id={HARMLESS}"
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["status", "--json"]])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from domain.events import MAX_ID
+from service.printable import harmless
 from service.settings import Settings
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
@@ -53,14 +54,6 @@ def by_operator() -> str:
     except (KeyError, OSError):  # a container may run under a number that has no name
         user = str(os.getuid())
     return f"cli:{user}"
-
-
-def harmless(text: object) -> str:
-    """Return a text that moves no cursor, ends no line and hides nothing: what a tenant has chosen may be in it.
-
-    What Unicode does not count as printable (controls, line ends, directions, lone surrogates) is escaped as in Python.
-    """
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in str(text))
 
 
 def say(text: object, code: int) -> int:
