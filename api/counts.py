@@ -111,10 +111,10 @@ class Slot:
         with self._lock:
             if self._places is None:
                 self._places = {key: place for key, place, _ in self._entries()}
-            found = self._places.get(key)
-            if found is None:
-                found = self._places[key] = self._new(key, number)
-            return found
+            place = self._places.get(key)
+            if place is None:
+                place = self._places[key] = self._new(key, number)
+            return place
 
     def add(self, place: int, number: float) -> None:
         """Add to a number."""

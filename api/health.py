@@ -29,7 +29,7 @@ class Probe:
         """Take the parts."""
         self._parts = parts
         self._lock = asyncio.Lock()
-        self._found: tuple[Schema, Lag | None] | None = None
+        self._answer: tuple[Schema, Lag | None] | None = None
         self._looked_at = float("-inf")
         self.lag: Lag | None = None  # the latest that is known
 
@@ -37,21 +37,21 @@ class Probe:
         """Return the schema, and the lag where the schema can be read, as of a second ago at most; None: it is away."""
         async with self._lock:  # those who wait for this look are not to look one after another
             if time.monotonic() - self._looked_at >= KEPT_SECONDS:
-                self._found = await self._look()
+                self._answer = await self._look()
                 self._looked_at = time.monotonic()
-            return self._found
+            return self._answer
 
     async def _look(self) -> tuple[Schema, Lag | None] | None:
         reads = self._parts.reads
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                found = schema.judge(await schema.applied_by(reads), self._parts.migrations)
-                if found.fault is None:
+                seen = schema.judge(await schema.applied_by(reads), self._parts.migrations)
+                if seen.fault is None:
                     [row] = await reads.rows(LAG, {})
                     self.lag = Lag(*row)
         except _AWAY:
             return None
-        return found, None if found.fault else self.lag
+        return seen, None if seen.fault else self.lag
 
 
 class Healthz:
@@ -73,10 +73,10 @@ class Readyz:
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer 200 when requests can be served, also where some workspace lags; else 503 and why."""
         query(request, ())
-        found = await self._probe.look()
-        if found is None:
+        answer = await self._probe.look()
+        if answer is None:
             raise UnavailableError("The database does not answer, please try again")
-        seen, lag = found
+        seen, lag = answer
         if seen.fault or lag is None:
             raise UnavailableError(seen.fault)
         if not (lag.stuck or lag.seconds > LAG_SECONDS or seen.newer):

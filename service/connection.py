@@ -68,7 +68,7 @@ class Connection(psycopg.Connection[TupleRow]):
         *,
         statement_timeout: int,
         outage: Trouble | None = None,
-        **given: Any,  # noqa: ANN401 (psycopg's)
+        **parameters: Any,  # noqa: ANN401 (psycopg's)
     ) -> Self:
         """Return a new connection in autocommit; `statement_timeout` is the server's, in seconds.
 
@@ -76,12 +76,12 @@ class Connection(psycopg.Connection[TupleRow]):
         EncodingError.
         """
         try:
-            made = super().connect(conninfo, **{**given, "autocommit": True})
-            made.deadline, made.outage = statement_timeout + _MARGIN_SECONDS, None
-            made.execute(_PIN)
-            encoding = made.info.parameter_status("server_encoding")
+            connection = super().connect(conninfo, **{**parameters, "autocommit": True})
+            connection.deadline, connection.outage = statement_timeout + _MARGIN_SECONDS, None
+            connection.execute(_PIN)
+            encoding = connection.info.parameter_status("server_encoding")
             if encoding != ENCODING:
-                made.close()
+                connection.close()
                 raise EncodingError(f"DATABASE_URL: the database's encoding is {encoding}, expected {ENCODING}")
         except OperationalError as error:
             if outage is not None:
@@ -89,8 +89,8 @@ class Connection(psycopg.Connection[TupleRow]):
             raise
         if outage is not None:
             outage.over()
-        made.outage = outage
-        return made
+        connection.outage = outage
+        return connection
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Wait for the server as psycopg does; without `timeout` the connection is lost when the time is up.

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from threading import Event
 from typing import NamedTuple
 
-from psycopg import Error
+from psycopg import Error, OperationalError
 from psycopg.sql import SQL, Literal
 from psycopg_pool import PoolClosed
 
@@ -125,9 +125,7 @@ class Projector:
             moved = self._project_or_stick(database, workspace_id, alone=alone, new=new, batch=batch)
         except Exception as error:
             if database.broken:
-                raise
-            if not isinstance(error, Error):
-                logger.debug("workspace %s", workspace_id, exc_info=error)
+                raise OperationalError("the connection to the database is lost") from error
             self._trouble_of(workspace_id).met(f"{type(error).__name__}: {error}")
             return False
         if workspace_id in self._refused:
