@@ -4,7 +4,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev &
 WORKDIR /source
 COPY requirements-fast.txt .
 RUN pip wheel --no-cache-dir --require-hashes --requirement requirements-fast.txt --wheel-dir /wheels \
-    && pip install --no-cache-dir --no-index --find-links /wheels setuptools
+    && pip install --no-cache-dir --no-index /wheels/setuptools-*.whl
 COPY pyproject.toml README.md LICENSE ./
 COPY domain domain
 COPY projections projections
