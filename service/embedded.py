@@ -1,4 +1,7 @@
-"""Gives a machine without a database a PostgreSQL server that ends with the last process that uses it."""
+"""Gives a machine without a database a PostgreSQL server that ends with the last process that uses it.
+
+All of it is one file, since the server's keeper runs this file by its path, without any package of ours.
+"""
 
 import contextlib
 import fcntl
