@@ -42,12 +42,12 @@ audit: .venv/bin/python
 	@.venv/audit/bin/python -m pip --disable-pip-version-check --quiet install --upgrade pip-audit
 	.venv/audit/bin/pip-audit --require-hashes --disable-pip --requirement requirements-dev.txt
 
-# The locks hold for every platform and carry hashes.
+# The locks hold for every platform and carry hashes. The last one is the image's: without an embedded PostgreSQL.
 lock:
 	uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
-		--extra build pyproject.toml -o requirements.txt
+		--extra build --extra embedded pyproject.toml -o requirements.txt
 	uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
-		--extra build --extra dev pyproject.toml -o requirements-dev.txt
+		--extra build --extra embedded --extra dev pyproject.toml -o requirements-dev.txt
 	uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 		--extra build --extra fast pyproject.toml -o requirements-fast.txt
 

@@ -20,7 +20,7 @@ from api.answers.me import MeResource
 from api.answers.rejections import Rejections
 from api.dependencies import Parts
 from api.errors import add_error_handlers
-from api.health import Healthz, Metrics, Readyz
+from api.health import Healthz, Metrics, Probe, Readyz
 from api.http.bodies import RECEIVE
 from api.http.compression import Packed
 from api.http.headers import REQUEST_ID, SECURITY
@@ -83,9 +83,10 @@ def create_app(parts: Parts) -> App:
     add("/openapi.json", OpenAPI())
     add("/docs", documentation)
     add("/docs/{name}", documentation, suffix="file")
+    probe = Probe(parts)
     add("/healthz", Healthz())
-    add("/readyz", Readyz(parts))
-    add("/metrics", Metrics(parts))
+    add("/readyz", Readyz(probe))
+    add("/metrics", Metrics(parts, probe))
     return app
 
 
@@ -113,6 +114,7 @@ class _Around:
         request_id = given if given and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
         request.context.request_id = request_id
         request.context.started = time.perf_counter()
+        request.context.measurements = self._measurements
         response.set_headers(SECURITY)
         response.set_header(REQUEST_ID, request_id)
 

@@ -23,7 +23,7 @@ APPENDS = 4  # connections for appends in one process; commits of several worksp
 
 @dataclass(frozen=True)
 class Parts:
-    """The pool, who is who, the clock (ms, UTC), the measurements, and what is wrong with the schema, if anything."""
+    """The pool, who is who, the clock (ms, UTC), the measurements, and the schema's migrations."""
 
     pool: Pool
     threads: Threads
@@ -31,7 +31,7 @@ class Parts:
     users: Access
     clock: Callable[[], int]
     measurements: Measurements
-    schema_fault: Callable[[Database], str | None]
+    migrations: Collection[int]  # that this version knows
     appended: Callable[[], None] = lambda: None  # told of each append
     reading_origins: tuple[str, ...] = ()  # pages from elsewhere that may read, with their users' cookies
 

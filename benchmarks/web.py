@@ -28,7 +28,7 @@ from service.processes import supervisor
 SECRET = "a secret for measuring, long enough to be taken"
 ANYBODY = {"Accept": "*/*"}
 HELLO = "benchmarks.hello:Application()"
-HOME = supervisor.CONFIGURATION.parent
+HOME = Path(__file__).resolve().parents[1]
 
 
 def can_be_measured(what: str) -> bool:
@@ -50,7 +50,7 @@ def gunicorn(environment: Mapping[str, str], *application: str) -> Iterator[str]
 def running(environment: Mapping[str, str], *application: str, home: Path = HOME) -> Iterator[tuple[str, int]]:
     """Run gunicorn with the code that lies at `home`; give its URL, and the id of the process that has the workers."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    command = [sys.executable, "-m", "gunicorn", "--config", str(home / supervisor.CONFIGURATION.name), *application]
+    command = [sys.executable, "-m", "gunicorn", "--config", str(home / "gunicorn.conf.py"), *application]
     environment = {
         **environment,
         "CAMPAIGN_ANALYTICS_BIND": f"fd://{listener.fileno()}",

@@ -1,23 +1,26 @@
 """Shows what probes and Prometheus are told, and that no id of anybody is among it."""
 
 import re
-from dataclasses import replace
+from typing import Any
 
-import psycopg
 import pytest
 from falcon import testing
 
-from api.app import create_app
-from api.telemetry import Projection
+from api import health
 from domain import ledger
 from domain.access import Access
-from domain.recorder import Database, Pool
-from service import settings
+from domain.recorder import Pool
+from service import database, settings
 from service.web.application import make_parts
 from tests.support.examples import JWT_SECRET, api_key, email_sent, parsed
 from tests.support.read_models import project_all
+from tests.support.samples import read_samples
 
 POSTS = "/api/v1/events/"
+END_ALL = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
 
 
@@ -39,12 +42,6 @@ def samples(client: testing.TestClient) -> dict[str, float]:
     assert result.status_code == 200
     assert result.headers["content-type"].startswith("text/plain; version=0.0.4")
     return read_samples(result.text)
-
-
-def read_samples(text: str) -> dict[str, float]:
-    """Return the samples of Prometheus' text format."""
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/healthz/"])
@@ -100,6 +97,11 @@ def test_a_stuck_workspace_is_counted_and_not_named(client: testing.TestClient, 
         ("DELETE FROM migration", "the database is older than this version: run migrate"),
         ("DELETE FROM migration WHERE version = 1", "the database is older than this version: run migrate"),
         ("INSERT INTO migration VALUES (9999, now())", "the database is newer"),
+        ("INSERT INTO migration VALUES (9999, now(), 9998)", "the database is newer"),
+        (
+            "ALTER TABLE migration DROP COLUMN works_with; INSERT INTO migration VALUES (9999, now())",
+            "the database is newer",
+        ),
         ("DROP TABLE migration", "the database is older than this version: run migrate"),
     ],
 )
@@ -108,6 +110,46 @@ def test_another_schema_is_not_ready(client: testing.TestClient, pool: Pool, sta
     execute(pool, statement)
     result = client.simulate_get("/readyz")
     assert (result.status_code, result.json, result.headers["retry-after"]) == (503, {"error": error}, "1")
+
+
+def test_a_newer_schema_that_was_declared_to_work_with_this_version_is_degraded(
+    client: testing.TestClient, pool: Pool
+) -> None:
+    """So that during a rolling upgrade, and on the way back, the older processes go on."""
+    known = max(database.known())
+    execute(pool, f"INSERT INTO migration VALUES (9998, now(), {known}), (9999, now(), {known - 1})")
+    result = client.simulate_get("/readyz")
+    assert (result.status_code, result.json) == (
+        200,
+        {"status": "degraded", "stuck": 0, "lag_seconds": 0, "schema": "newer"},
+    )
+
+
+def test_a_database_that_an_earlier_version_has_migrated_is_ready(client: testing.TestClient, pool: Pool) -> None:
+    """Its table of migrations tells nothing of what works with what."""
+    execute(pool, "ALTER TABLE migration DROP COLUMN works_with")
+    assert client.simulate_get("/readyz").json == {"status": "ready"}
+
+
+def test_a_disk_that_is_full_is_said_and_counted(
+    client: testing.TestClient, users: Access, pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is no outage: what is stored can be read. It is logged when it begins and when it ends."""
+    key = api_key(users, 340)
+    execute(pool, "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE disk_full; END $$")
+    execute(pool, "CREATE TRIGGER full_disk BEFORE INSERT ON stored_events FOR EACH ROW EXECUTE FUNCTION full_disk()")
+    for body in (email_sent(1), {"events": [email_sent(number) for number in range(500)]}):
+        result = client.simulate_post(POSTS, headers=key, json=body, query_string="workspace_id=340")
+        assert (result.status_code, result.headers["retry-after"]) == (503, "1")
+        assert result.json == {"error": "Nothing can be written now: the database's disk is full"}
+    assert samples(client)["campaign_analytics_disk_full_total"] == 2
+    execute(pool, "DROP TRIGGER full_disk ON stored_events")
+    client.simulate_post(POSTS, headers=key, json=email_sent(1), query_string="workspace_id=340")
+    said = [(each.levelname, each.message.partition(":")[0]) for each in caplog.records if each.levelno > 20]
+    assert said == [
+        ("ERROR", "nothing can be recorded, the database's disk is full"),
+        ("WARNING", "recording goes on"),
+    ]
 
 
 def test_a_database_that_is_away_is_not_ready(client: testing.TestClient, pool: Pool) -> None:
@@ -119,18 +161,38 @@ def test_a_database_that_is_away_is_not_ready(client: testing.TestClient, pool: 
     assert "campaign_analytics_projection_lag_events" not in found
 
 
-def test_a_database_that_is_away_is_asked_once_a_second(pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
-    """Who measures in between is not made to wait for it again, one after another."""
-    projection = Projection(pool)
+def test_the_database_is_asked_once_a_second(
+    client: testing.TestClient, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who measures in between is not made to wait for it again, one after another, also where it is away."""
+    looks = []
+    look = health.Probe._look
+
+    async def counted(probe: health.Probe) -> Any:
+        looks.append(1)
+        return await look(probe)
+
+    monkeypatch.setattr(health.Probe, "_look", counted)
+    monkeypatch.setattr(health, "KEPT_SECONDS", 60)
     pool.close()
-    errors = []
-    for _ in range(5):
-        with pytest.raises(psycopg.OperationalError) as caught:
-            projection.lag()
-        errors.append(caught.value)
-    assert len({id(error) for error in errors}) == 1
-    assert list(projection.collect()) == []
-    assert "can't be read" in caplog.text
+    for _ in range(3):
+        assert client.simulate_get("/readyz").status_code == 503
+        assert samples(client)["campaign_analytics_database_up"] == 0
+    assert len(looks) == 1
+
+
+def test_what_is_known_of_the_projection_stays_while_the_database_is_away(
+    client: testing.TestClient, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A series that vanishes ends its alert just when it is needed."""
+    monkeypatch.setattr(health, "KEPT_SECONDS", 0)
+    record(pool, 340, 1)
+    found = samples(client)
+    assert (found["campaign_analytics_database_up"], found["campaign_analytics_projection_lag_events"]) == (1, 1)
+    execute(pool, END_ALL)
+    pool.close()
+    found = samples(client)
+    assert (found["campaign_analytics_database_up"], found["campaign_analytics_projection_lag_events"]) == (0, 1)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
@@ -191,19 +253,14 @@ def test_the_lag_is_measured(client: testing.TestClient, pool: Pool) -> None:
 
 def test_connections_in_use_are_measured(pool: Pool) -> None:
     """A connection counts while a request holds it, and no longer."""
-    during: list[float] = []
     parts = make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET}), {})
 
-    def look(_: Database) -> None:
-        during.append(connections())
-
-    client = testing.TestClient(create_app(replace(parts, schema_fault=look)))
-
     def connections() -> float:
-        return read_samples(parts.measurements.text().decode())["campaign_analytics_pool_connections"]
+        return read_samples(parts.measurements.text(None, is_up=True).decode())["campaign_analytics_pool_connections"]
 
-    assert client.simulate_get("/readyz").json == {"status": "ready"}
-    assert (during, connections()) == ([1], 0)
+    with parts.connection():
+        assert connections() == 1
+    assert connections() == 0
 
 
 def test_no_label_tells_of_anybody(client: testing.TestClient, users: Access) -> None:
@@ -215,7 +272,7 @@ def test_no_label_tells_of_anybody(client: testing.TestClient, users: Access) ->
     found = samples(client)
     assert all(name.startswith("campaign_analytics_") for name in found)
     labels = {label for name in found for label in re.findall(r'(\w+)="', name)}
-    assert labels == {"method", "route", "status", "outcome", "le"}
+    assert labels == {"method", "route", "status", "outcome", "le", "version", "child", "process"}
     text = client.simulate_get("/metrics").text
     for told in ("348333", "somebody", "sent-by-a-caller", key["X-API-Key"].partition(".")[0]):
         assert told not in text

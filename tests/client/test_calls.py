@@ -20,6 +20,7 @@ from campaign_analytics_client.spool import Spool
 
 from domain.events import EVENTS, RejectedError, parse
 from tests.client.dummy import Dummy
+from tests.client.spools import python_path
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -184,11 +185,6 @@ def test_what_a_call_has_returned_survives_a_kill(spool: Path, server: Dummy) ->
     with Client(server.url, "k.s", 340, spool) as client:
         assert client.flush(30)
     assert set(returned) <= set(server.taken)
-
-
-def python_path() -> dict[str, str]:
-    """Return an environment in which Python finds the client."""
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "client")}
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")

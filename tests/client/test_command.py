@@ -14,8 +14,7 @@ from campaign_analytics_client.rows import Refusal
 from campaign_analytics_client.spool import Spool
 
 from tests.client.dummy import Dummy, Reply
-from tests.client.test_calls import python_path
-from tests.client.test_sending import bodies, ids
+from tests.client.spools import bodies, ids, python_path
 
 
 @pytest.fixture

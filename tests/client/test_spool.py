@@ -16,8 +16,7 @@ from campaign_analytics_client.salvage import salvage
 from campaign_analytics_client.spool import Spool
 
 from tests.client.dummy import Dummy
-from tests.client.test_calls import python_path
-from tests.client.test_sending import bodies, ids, sending
+from tests.client.spools import bodies, ids, python_path, sending
 from tests.support.waiting import wait_for
 
 LIMIT_SECONDS = 60.0

@@ -11,7 +11,7 @@ from pathlib import Path
 from campaign_analytics_client import Client
 
 from domain.recorder import Pool
-from tests.client.test_calls import python_path
+from tests.client.spools import python_path
 from tests.support.examples import JWT_SECRET, WORKED_EXAMPLE_ANALYTICS, api_key, worked_example
 from tests.support.running import Service, descendants, running, serving, users_of
 from tests.support.waiting import wait_for

@@ -2,13 +2,14 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
 
 from domain.recorder import Pool
-from projections.building import replay, set_aside, status
+from projections.building import fold, projector, replay, set_aside, status
 from projections.building.batch import FoldError
 from projections.building.projector import Projector
 from projections.journeys.columns import PackedEvents
@@ -263,3 +264,35 @@ def test_a_projector_goes_on_when_its_connections_are_cut(pool: Pool, database_u
         observer.execute("INSERT INTO workspace_link VALUES ('reader', 1, false)")
         _, campaigns = shown_to(observer, "reader", 1)
     assert campaigns == [{**campaign, "workspace_id": 1} for campaign in reference.campaigns(events)]
+
+
+class UnheardOfError(Exception):
+    """What nobody has thought of."""
+
+
+@pytest.mark.parametrize("kind", [UnheardOfError, MemoryError, RecursionError, AssertionError, UnicodeDecodeError])
+def test_an_exception_of_whatever_class_stops_its_event_alone(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    """What comes before it is projected, it is named with the reason, everybody else goes on."""
+    raised = UnicodeDecodeError("utf-8", b"\xff\0", 0, 1, "odd \0") if kind is UnicodeDecodeError else kind("odd \0")
+    whole = fold.fold
+
+    def folding(database: Any, rows: Any, gathered: Any, **given: Any) -> None:
+        whole(database, rows, gathered, **given)
+        if rows.workspace_id == 1 and gathered.first <= 7 <= gathered.last:
+            raise raised
+
+    record(pool, 1, *(email_sent(number) for number in range(10)))
+    record(pool, 2, email_sent(1))
+    with monkeypatch.context() as patched:
+        patched.setattr(projector, "fold", folding)
+        project_all(pool)
+        project_all(pool)
+        assert (progress(pool, 1), progress(pool, 2)) == ((10, 6, 7), (1, 1, None))
+        stuck = state(pool, 1).stuck
+        assert stuck is not None
+        assert stuck.reason.startswith(f"{kind.__name__}: ")
+    execute(pool, "UPDATE projection SET projected_at = now() - interval '1 minute'")
+    project_all(pool)
+    assert progress(pool, 1) == (10, 10, None)

@@ -1,10 +1,15 @@
 """Shows what each command does, prints and returns, called as a user types it."""
 
 import json
+import logging
 import re
+import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import psycopg
@@ -12,11 +17,12 @@ import pytest
 
 from domain.recorder import Pool
 from projections.building import status
-from service import cli
+from service import cli, database, logs
 from tests.support.commands import Command
 from tests.support.databases import new_database
 from tests.support.examples import email_sent
 from tests.support.read_models import project_all
+from tests.support.running import ROOT, environment
 from tests.support.stored_events import record
 
 COMMANDS = (
@@ -71,13 +77,13 @@ def test_what_a_user_may_see_is_linked_selected_and_unlinked(command: Command) -
     shown: dict[str, Any] = {"user": "u", "linked_workspaces": [], "current_workspace": None}
     assert json.loads(command("access", "show", "u", "--json").out) == shown
     for workspace in ("2", "3", "2"):
-        assert command("access", "link", "u", workspace) == (0, "", "")
+        assert command("access", "link", "u", workspace)[:2] == (0, "")
     assert command("access", "show", "u").out == "workspace\n2          current\n3\n"
     assert command("access", "select", "u", "3").code == 0
     shown = {"user": "u", "linked_workspaces": [2, 3], "current_workspace": 3}
     assert json.loads(command("access", "show", "u", "--json").out) == shown
     for _ in range(2):
-        assert command("access", "unlink", "u", "3") == (0, "", "")
+        assert command("access", "unlink", "u", "3")[:2] == (0, "")
     shown = {"user": "u", "linked_workspaces": [2], "current_workspace": None}
     assert json.loads(command("access", "show", "u", "--json").out) == shown
 
@@ -91,8 +97,9 @@ def test_a_new_key_alone_is_printed_and_its_secret_never_again(command: Command)
     """So it can be taken into a variable of a shell; the list shows what is known of it."""
     before = datetime.now(UTC)
     code, out, err = command("access", "issue-key", "u", "--scope", "write", "--scope", "read", "--expires", "90d")
-    assert (code, err) == (0, "")
+    assert code == 0
     prefix, _, secret = out.removesuffix("\n").partition(".")
+    assert secret not in err
     assert re.fullmatch(r"[A-Za-z0-9_]+", prefix)
     assert len(secret) >= 32
     (shown,) = json.loads(command("access", "keys", "u", "--json").out)["keys"]
@@ -139,7 +146,7 @@ def test_the_history_shows_who_could_see_what_since_when_by_whose_hand(command: 
 def test_a_key_is_revoked_once(command: Command) -> None:
     """A second time there is no such key."""
     prefix = command("access", "issue-key", "u").out.partition(".")[0]
-    assert command("access", "revoke-key", prefix) == (0, "", "")
+    assert command("access", "revoke-key", prefix) == (0, "", f"key {prefix} of u is revoked\n")
     assert json.loads(command("access", "keys", "u", "--json").out) == {"keys": []}
     assert command("access", "revoke-key", prefix) == (1, "", "no such key, or revoked already\n")
 
@@ -148,7 +155,7 @@ def test_a_key_is_revoked_once(command: Command) -> None:
 def test_a_user_id_that_cannot_be_one_is_refused(command: Command, user: str) -> None:
     """It is said in one line."""
     code, out, err = command("access", "link", user, "1")
-    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert (code, out, err.count("\n")) == (2, "", 1)
 
 
 @pytest.mark.processes
@@ -248,6 +255,24 @@ def test_a_replay_of_an_unknown_workspace_fails_and_names_it(command: Command, p
     assert json.loads(command("status", "--json").out)["workspaces"][0]["position"] == 1
 
 
+@pytest.mark.processes
+def test_a_replay_without_room_for_its_files_says_so_before_it_begins(
+    command: Command, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line that names the place and how much is missing; a small workspace needs none."""
+    record(pool, 1, email_sent(1))
+    record(pool, 2, *(email_sent(number) for number in range(2_001)))
+    project_all(pool)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
+    for verify in ((), ("--verify",)):
+        code, out, err = command("replay", *verify)
+        assert (code, out) == (1, "")
+        assert re.fullmatch(
+            r"a replay of 2,001 events needs 0.2 MB in /\S+, where 0.1 MB are free: make room, .*\n", err
+        )
+    assert command("replay", "--workspace", "1").code == 0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -295,6 +320,112 @@ def test_the_commands_explained_are_all_there_are(command: Command) -> None:
     assert sorted(listed) == sorted(COMMANDS)
     listed = re.findall(r"^    ([a-z-]+)", command("access", "--help").out, re.MULTILINE)
     assert sorted(listed) == sorted(ACCESS_COMMANDS)
+
+
+HARMFUL = "\x1b]0;owned\x07\r\n\x9b2J\u202e中"
+HARMLESS = r"\x1b]0;owned\x07\r\n\x9b2J\u202e中"
+
+
+def test_what_a_tenant_has_chosen_comes_out_harmless(command: Command, pool: Pool) -> None:
+    """Nothing moves the operator's cursor, begins a line of its own or turns its direction; JSON says the same."""
+    record(pool, 1, email_sent(1, id=HARMFUL, prospect_id=HARMFUL))
+    project_all(pool)
+    with pool.connection() as connection:
+        connection.execute("UPDATE projection SET stuck_position = 1, stuck_topic = 't', stuck_reason = %s", (HARMFUL,))
+    user = "u\u202e\u2028"
+    for arguments in (
+        ("explain", "--workspace", "1", "--campaign", "123", "--metric", "amount_of_emails_sent"),
+        ("status",),
+        ("access", "link", user, "1"),
+        ("access", "issue-key", user, "--name", "n\u202e"),
+        ("access", "keys", user),
+        ("access", "history", user),
+        ("access", "history", user, "--json"),
+        ("status", "--json"),
+    ):
+        code, out, err = command(*arguments)
+        assert code == 0
+        assert all(line.isprintable() for line in (out + err).split("\n")), arguments
+        if arguments[0] == "explain":
+            assert out.count(HARMLESS) == 2
+        if arguments == ("status", "--json"):
+            assert json.loads(out)["workspaces"][0]["stuck"]["reason"] == HARMFUL
+
+
+def test_a_line_of_the_log_stays_one_line() -> None:
+    """On a terminal too; JSON escapes by itself."""
+    record = logging.LogRecord("x", logging.ERROR, "", 0, "stuck: %s", (HARMFUL,), None)
+    record.request_id = HARMFUL
+    assert logs.Text("%(message)s").format(record) == f"stuck: {HARMLESS} request_id={HARMLESS}"
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--json"]])
+def test_what_the_terminal_can_not_show_comes_out_escaped(database_url: str, pool: Pool, arguments: list[str]) -> None:
+    """And JSON stays JSON."""
+    record(pool, 1, email_sent(1))
+    project_all(pool)
+    with pool.connection() as connection:
+        connection.execute("UPDATE projection SET stuck_position = 1, stuck_topic = 't', stuck_reason = '中😀'")
+    run = subprocess.run(
+        [sys.executable, "-m", "service.cli", *arguments],
+        cwd=ROOT,
+        env=environment(DATABASE_URL=database_url, PYTHONIOENCODING="ascii"),
+        capture_output=True,
+        check=True,
+    )
+    if "--json" in arguments:
+        assert json.loads(run.stdout)["workspaces"][0]["stuck"]["reason"] == "中😀"
+    else:
+        assert rb"\u4e2d\U0001f600" in run.stdout
+
+
+def test_an_argument_that_is_no_text_is_refused(command: Command) -> None:
+    """Bytes that are no UTF-8 reach Python as something that no database takes."""
+    assert command("access", "show", "\udcff").code == 2
+    assert command("access", "issue-key", "u", "--name", "\udcff").code == 2
+
+
+def test_the_version_is_told(command: Command) -> None:
+    """As data, like --help."""
+    code, out, err = command("--version")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r"campaign-analytics \d+\.\d+\.\d+\n", out)
+
+
+def test_success_is_said_in_a_line(command: Command) -> None:
+    """On stderr, since it is no data."""
+    assert command("access", "link", "u", "1") == (0, "", "workspace 1 is linked to u\n")
+    assert command("access", "select", "u", "1") == (0, "", "workspace 1 is current for u\n")
+    assert command("access", "unlink", "u", "1") == (0, "", "workspace 1 is not linked to u\n")
+    assert command("access", "issue-key", "u").err == "issued to u, read; the key is shown this once\n"
+
+
+def test_an_older_program_goes_on_with_a_newer_database_that_works_with_it(command: Command, pool: Pool) -> None:
+    """`migrate` says so and is done, `status` says so and shows all; else `status` fails and says why."""
+    record(pool, 1, email_sent(1))
+    with pool.connection() as connection:
+        connection.execute("INSERT INTO migration VALUES (9999, now(), %s)", (max(database.known()),))
+    says = "the database is newer than this program, and this program goes on working with it"
+    assert command("migrate") == (0, "", f"nothing to do: {says}\n")
+    code, out, err = command("status", "--json")
+    assert (code, err) == (0, "degraded: the database is newer than this program, which goes on working with it\n")
+    assert json.loads(out)["workspaces"][0]["head"] == 1
+    with pool.connection() as connection:
+        connection.execute("UPDATE migration SET works_with = NULL WHERE version = 9999")
+    says = "the database is newer than this program, and this program can't work with it"
+    assert command("migrate") == (0, "", f"nothing to do: {says}\n")
+    assert command("status", "--json") == (1, "", "the database is newer\n")
+
+
+def test_every_new_migration_says_with_which_older_programs_it_works() -> None:
+    """By a line `-- works with: N`; the first eight were there before the rule (docs/operation.md)."""
+    silent = [
+        each.name
+        for each in database.migrations()
+        if each.version > 8 and "\n-- works with: " not in f"\n{each.statements}"
+    ]
+    assert silent == []
 
 
 def test_an_interrupted_command_exits_130(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

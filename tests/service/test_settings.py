@@ -83,7 +83,7 @@ def environment_of_ours() -> list[str]:
 @pytest.mark.parametrize(("given", "meant"), [("", "read-write"), ("?target_session_attrs=any", "any")])
 def test_of_several_hosts_the_one_that_takes_writes_is_asked(given: str, meant: str) -> None:
     """A standby may not know yet that a link has gone; unless the URL says that it wants it so."""
-    found = conninfo_to_dict(database.conninfo(f"postgresql://one,two/db{given}", "5s"))
+    found = conninfo_to_dict(database.conninfo(f"postgresql://one,two/db{given}", 5))
     assert (found["host"], found["target_session_attrs"]) == ("one,two", meant)
 
 
@@ -93,7 +93,7 @@ def test_a_database_that_takes_no_writes_is_not_connected_to(database_url: str) 
         name = connection.info.dbname
         connection.execute(SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(Identifier(name)))
     with pytest.raises(psycopg.OperationalError, match="read-only"):
-        psycopg.connect(database.conninfo(database_url, "5s"))
+        database.connect(database_url)
 
 
 @pytest.mark.parametrize(

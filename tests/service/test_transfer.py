@@ -110,7 +110,11 @@ def test_an_import_is_as_strict_as_the_endpoint(command: Command, pool: Pool, fi
     assert (first["index"], first["line"], first["code"]) == (1, 3, "malformed")
     assert first["error"] == 'line: has the name "type" twice in one object'
     assert "errors" not in first
-    missing = ["campaign_id: is missing", "occurred_at: is missing", "prospect_id: is missing"]
+    missing = [
+        "campaign_id: is missing, or campaign_key in its place",
+        "occurred_at: is missing",
+        "prospect_id: is missing",
+    ]
     assert (second["line"], second["errors"]) == (4, missing)
     assert log(pool) == ["e-1"]
 

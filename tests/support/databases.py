@@ -105,7 +105,7 @@ class Databases:
 
 
 def _create(server_url: str, template: str) -> str:
-    url = _url_of(server_url, f"test_{uuid.uuid4().hex}")
+    url = url_of(server_url, f"test_{uuid.uuid4().hex}")
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(_name(url)), sql.Identifier(template))
@@ -122,7 +122,7 @@ def _name(url: str) -> str:
     return str(conninfo_to_dict(url)["dbname"])
 
 
-def _url_of(server_url: str, name: str) -> str:
+def url_of(server_url: str, name: str) -> str:
     """Return the URL of another database of a server, as DATABASE_URL takes it."""
     base, _, query = server_url.partition("?")
     scheme, _, rest = base.partition("://")

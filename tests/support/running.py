@@ -193,7 +193,7 @@ class Service:
 
 
 @contextmanager
-def running(arguments: Iterable[str], **variables: str) -> Iterator[Service]:
+def running(arguments: Iterable[str], cwd: Path = ROOT, /, **variables: str) -> Iterator[Service]:
     """Run Python with these arguments and variables as a service, and kill what is left of it in the end."""
     with tempfile.TemporaryDirectory(prefix="campaign-analytics-") as directory:
         temporary, said = Path(directory) / "temporary", Path(directory) / "said"
@@ -201,8 +201,8 @@ def running(arguments: Iterable[str], **variables: str) -> Iterator[Service]:
         with said.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, *arguments],
-                cwd=ROOT,
-                env=environment(TMPDIR=str(temporary), **variables),
+                cwd=cwd,
+                env=environment(**{"TMPDIR": str(temporary), **variables}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -76,7 +76,7 @@ def stopped_by_ctrl_c(service: Service, home: Path) -> None:
 
 
 def test_the_demonstration_shows_two_busy_workspaces_and_goes_on_with_them(home: Path) -> None:
-    """The line that it prints works as it stands; the second time nothing is seeded, and the numbers are the same."""
+    """The line that it prints works as it stands; the second time nothing is seeded, numbers and key are the same."""
     with running(DEMO, CAMPAIGN_ANALYTICS_HOME=str(home)) as service:
         line = curl_line(service)
         assert f"  URL      {service.url}\n" in service.output
@@ -87,9 +87,21 @@ def test_the_demonstration_shows_two_busy_workspaces_and_goes_on_with_them(home:
     assert sorted(first) == [1, 2]
     assert all(value > 0 for sums in first.values() for value in sums.values()), first
     with running(DEMO, CAMPAIGN_ANALYTICS_HOME=str(home)) as service:
-        assert totals(ask(curl_line(service))) == first
+        line = curl_line(service)
+        assert f"'X-API-Key: {key}'" in line, "who has copied it once can go on with it"
+        assert totals(ask(line)) == first
+        assert f"{service.url}/docs" in service.output
+        assert f"To begin anew, stop it and delete {home}" in service.output
+        stopped_by_ctrl_c(service, home)
+    file = home / "demo-key"
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.write_text("ca_0.made-up\n")
+    with running(DEMO, CAMPAIGN_ANALYTICS_HOME=str(home)) as service:
+        line = curl_line(service)
+        assert totals(ask(line)) == first
+        assert key not in line
         old = request(service.url, "GET", "/api/v1/dashboard/campaign-analytics/", {"X-API-Key": key})
-        assert old.status == 401, "a key that is printed each time must not pile up"
+        assert old.status == 401, "a key that nobody knows any more must not stay good"
         stopped_by_ctrl_c(service, home)
 
 

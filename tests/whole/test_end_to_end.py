@@ -158,7 +158,7 @@ def test_without_its_database_the_service_says_so_quickly_and_recovers_by_itself
         assert {answer.status for answer in answers} == {503}
         assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
         assert service.request("GET", "/healthz").status == 200
-        wait_for(lambda: "waits for the database" in service.output)  # the projector
+        wait_for(lambda: "the database does not answer" in service.output)
         open_database(server, url)
     wait_for(service.is_ready, 5)
     answer = service.post(340, key, email_sent(1, source="away"))
