@@ -1,6 +1,5 @@
 """Shows what every answer carries, and which pages of other sites may read."""
 
-
 import pytest
 from falcon import testing
 

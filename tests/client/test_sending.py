@@ -6,50 +6,29 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from campaign_analytics_client import Client
-from campaign_analytics_client.lease import Lease
-from campaign_analytics_client.sender import Sender
 from campaign_analytics_client.spool import Spool
-from campaign_analytics_client.transport import Transport
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.client import dummy
 from tests.client.dummy import Dummy, Reply, answer, taken
+from tests.client.spooled import EVENT, bodies, ids, sending
 from tests.support.waiting import wait_for
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 LIMIT_SECONDS = 60.0
-EVENT = {"type": "EmailSent", "campaign_id": 123, "occurred_at": "2026-11-01T10:00:00Z"}
-
-
-def bodies(*numbers: int) -> list[bytes]:
-    """Return numbered events as the spool keeps them."""
-    return [json.dumps({**EVENT, "id": f"e-{number}", "prospect_id": "p"}).encode() for number in numbers]
-
-
-def ids(*numbers: int) -> list[str]:
-    """Return the ids of numbered events."""
-    return [f"e-{number}" for number in numbers]
-
-
-@contextmanager
-def sending(path: Path, url: str, *numbers: int, batch_events: int = 500, timeout: float = 30) -> Iterator[Sender]:
-    """Give a sender that moves step by step, with these events in its spool."""
-    with closing(Spool(path, workspace_id=340)) as spool:
-        spool.append(bodies(*numbers))
-    transport = Transport(url, "k.s", 340, timeout, None)
-    with closing(Spool(path, sender=True)) as spool, closing(Lease(path)) as lease, closing(transport):
-        yield Sender(spool, lease, transport, batch_events=batch_events, chance=lambda: 0.0)
 
 
 def pending(path: Path) -> int:
@@ -234,6 +213,7 @@ sys.stdin.readline()
 """
 
 
+@pytest.mark.processes
 def test_processes_share_a_spool_and_each_keeps_its_order(spool: Path, server: Dummy) -> None:
     processes = [
         subprocess.Popen(
