@@ -9,9 +9,13 @@ PARALLEL := -q -n auto --maxprocesses 4 --dist worksteal
 .PHONY: help run test test-fast check bench audit lock format
 
 help:
-	@echo "make run    show it working, with data in it     make check  lint, format, types, architecture"
-	@echo "make test   run all tests                        make bench  measure against the limit"
-	@echo "make audit  known weaknesses of dependencies     make lock   lock the dependencies anew"
+	@echo "make run        show it working, with data in it"
+	@echo "make test       run all tests"
+	@echo "make test-fast  run the tests that start and kill no process"
+	@echo "make check      lint, format, types, architecture"
+	@echo "make bench      measure against the limit"
+	@echo "make audit      known weaknesses of dependencies"
+	@echo "make lock       lock the dependencies anew"
 
 run: .venv/run
 	@exec $(BIN)/campaign-analytics demo

@@ -20,7 +20,7 @@ from campaign_analytics_client.spool import Spool
 
 from domain.events import EVENTS, RejectedError, parse
 from tests.client.dummy import Dummy
-from tests.client.spools import python_path
+from tests.client.spooled import python_path
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -173,6 +173,7 @@ for _ in range(4):
 """
 
 
+@pytest.mark.processes
 def test_what_a_call_has_returned_survives_a_kill(spool: Path, server: Dummy) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, server.url, str(spool)], stdout=subprocess.PIPE, env=python_path(), text=True
@@ -187,6 +188,7 @@ def test_what_a_call_has_returned_survives_a_kill(spool: Path, server: Dummy) ->
     assert set(returned) <= set(server.taken)
 
 
+@pytest.mark.processes
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 def test_a_forked_child_says_that_it_needs_a_client_of_its_own(spool: Path, server: Dummy) -> None:
     client = Client(server.url, "k.s", 340, spool)
@@ -262,6 +264,7 @@ def test_the_double_has_what_the_client_has() -> None:
         double.send(EVENT)
 
 
+@pytest.mark.processes
 def test_a_signal_in_a_call_stops_no_other_call(spool: Path) -> None:
     """A handler may raise while the call waits for its turn."""
     code = """
@@ -303,6 +306,7 @@ client.close(timeout=0)
     assert kept(spool)[-1]["id"] == done.stdout.strip()
 
 
+@pytest.mark.processes
 def test_ctrl_c_leaves_nothing_behind_but_the_spool(spool: Path, server: Dummy) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, server.url, str(spool)],

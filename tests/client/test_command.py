@@ -14,7 +14,7 @@ from campaign_analytics_client.rows import Refusal
 from campaign_analytics_client.spool import Spool
 
 from tests.client.dummy import Dummy, Reply
-from tests.client.spools import bodies, ids, python_path
+from tests.client.spooled import bodies, ids, python_path
 
 
 @pytest.fixture
@@ -92,6 +92,7 @@ def test_a_mended_line_that_is_wrong_changes_nothing(refused: Path, capsys: pyte
     assert [each["id"] for each in waiting(refused)] == ids(4)
 
 
+@pytest.mark.processes
 def test_a_spool_that_is_not_there_is_not_made(spool: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "campaign_analytics_client", "status", str(spool)],

@@ -6,13 +6,12 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable  # noqa: TC003 (pytest reads the annotations)
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from campaign_analytics_client import Client
@@ -23,8 +22,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.client import dummy
 from tests.client.dummy import Dummy, Reply, answer, taken
-from tests.client.spools import EVENT, bodies, ids, sending
+from tests.client.spooled import EVENT, bodies, ids, sending
 from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LIMIT_SECONDS = 60.0
 
@@ -211,6 +213,7 @@ sys.stdin.readline()
 """
 
 
+@pytest.mark.processes
 def test_processes_share_a_spool_and_each_keeps_its_order(spool: Path, server: Dummy) -> None:
     processes = [
         subprocess.Popen(

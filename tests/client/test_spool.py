@@ -16,7 +16,7 @@ from campaign_analytics_client.salvage import salvage
 from campaign_analytics_client.spool import Spool
 
 from tests.client.dummy import Dummy
-from tests.client.spools import bodies, ids, python_path, sending
+from tests.client.spooled import bodies, ids, python_path, sending
 from tests.support.waiting import wait_for
 
 LIMIT_SECONDS = 60.0
@@ -73,6 +73,7 @@ client.close(timeout=0)
 """
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_FSIZE)[1] != resource.RLIM_INFINITY, reason="a limit is set")
 def test_a_write_that_the_disk_refuses_fails_its_call_and_nothing_else(spool: Path) -> None:
     done = subprocess.run(

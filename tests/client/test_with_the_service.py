@@ -8,13 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from campaign_analytics_client import Client
 
 from domain.recorder import Pool
-from tests.client.spools import python_path
+from tests.client.spooled import python_path
 from tests.support.examples import JWT_SECRET, WORKED_EXAMPLE_ANALYTICS, api_key, worked_example
 from tests.support.running import Service, descendants, running, serving, users_of
 from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.processes
 
 LIMIT_SECONDS = 90.0
 NUMBER = 6_000

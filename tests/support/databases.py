@@ -48,9 +48,9 @@ SELECT
 
 
 @contextmanager
-def new_database(server_url: str, template: str = "template0") -> Iterator[str]:
-    """Make a database and drop it in the end; give its URL."""
-    url = _create(server_url, template)
+def new_database(server_url: str) -> Iterator[str]:
+    """Make a database without tables and drop it in the end; give its URL."""
+    url = _create(server_url, "template0")
     try:
         yield url
     finally:

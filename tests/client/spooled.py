@@ -1,4 +1,4 @@
-"""What the client's tests share: numbered events, a sender that is moved by hand, where Python finds the client."""
+"""Numbered events in a spool, a sender that moves them step by step, and processes that find the client."""
 
 import json
 import os
