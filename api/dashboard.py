@@ -9,6 +9,7 @@ from functools import lru_cache
 import falcon
 
 from api import numbers
+from api.alike import Alike, Group, key_of
 from api.conditional import VARY_BY_FORM, unchanged
 from api.kept import Kept
 from api.question import Question
@@ -29,9 +30,19 @@ class CampaignAnalytics:
         self._shared = shared
         self._parts = shared.parts
         self._kept = Kept()
+        self._alike = Alike(lambda: shared.parts.reads.sendings)
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer with the campaigns of the asked workspaces."""
+        """Answer with the campaigns of the asked workspaces, together with requests that are alike."""
+        key = key_of(request)
+        if self._parts.authentication.rate_limit is None:  # else each of them counts
+            while (other := self._alike.find(key)) is not None:
+                if await other.answers(request, response):
+                    return
+        with Group(self._alike, key, request, response) as group:
+            await self._answer(request, response, group)
+
+    async def _answer(self, request: falcon.Request, response: falcon.Response, group: Group) -> None:
         credentials = await self._parts.credentials(request)
         question = await self._parts.parsed(request, response, credentials, numbers.CAMPAIGNS.parse)
         if not is_plain(question):
@@ -39,7 +50,7 @@ class CampaignAnalytics:
             return
         wanted = question.asked
         request.context.workspace = ALL if wanted.every else wanted.workspace_id
-        answer, held = await self._read(credentials, wanted)
+        answer, held = await self._read(credentials, wanted, group if question.min_position is None else None)
         caller = await self._parts.admit(request, response, credentials, answer.caller)
         workspaces = allowed(answer.workspaces, caller, question)
         if not wanted.every:
@@ -50,9 +61,9 @@ class CampaignAnalytics:
             caller = self._parts.authentication.identify(credentials, answer.caller)
             workspaces = allowed(answer.workspaces, caller, question)
         self._kept.saw((credentials, wanted), tuple(workspace.workspace_id for workspace in workspaces))
-        self._answer(request, response, workspaces, held, question)
+        self._tell(request, response, workspaces, held, question)
 
-    def _answer(
+    def _tell(
         self,
         request: falcon.Request,
         response: falcon.Response,
@@ -76,7 +87,9 @@ class CampaignAnalytics:
                 self._shared.bodies.keep(tagged, body)
         return body
 
-    async def _read(self, credentials: Credentials, wanted: Asked) -> tuple[Answer, dict[Held, bytes]]:
+    async def _read(
+        self, credentials: Credentials, wanted: Asked, group: Group | None = None
+    ) -> tuple[Answer, dict[Held, bytes]]:
         """Return the answer, and the rendered campaigns of those workspaces that were not read for it.
 
         What is known to be small shares the event loop's connection with others; anything else takes a thread and a
@@ -86,6 +99,8 @@ class CampaignAnalytics:
         held = self._kept.held(known)
         few = not wanted.every or 0 < len(known) == len(held) <= MOST_WORKSPACES
         if few and sum(map(len, held.values())) <= MOST_BYTES_ON_THE_LOOP:
+            if group is not None:
+                group.open()
             answer = await campaign_analytics.ask(self._parts.reads, credentials, wanted, held)
             if answer is not None:
                 return answer, held

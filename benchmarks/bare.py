@@ -34,7 +34,7 @@ class Bare(CampaignAnalytics):
         given = {"workspace_id": wanted.workspace_id, **campaign_analytics.holding(held), "most": None}
         rows = await self._parts.reads.rows(_SENT, given)
         workspaces = [campaign_analytics._workspace(None, held, *row[4:]) for row in rows]  # noqa: SLF001
-        self._answer(request, response, workspaces, held, Question(wanted))
+        self._tell(request, response, workspaces, held, Question(wanted))
 
 
 def application() -> Application:
