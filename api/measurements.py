@@ -91,17 +91,16 @@ class Measurements:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._events = Counter(
+        events = Counter(
             "campaign_analytics_events", "Events posted, by what became of them.", ("outcome",), registry=self._registry
         )
+        self._accepted, self._duplicates, self._rejected = map(events.labels, ("accepted", "duplicate", "rejected"))
         self._connections = Gauge(
             "campaign_analytics_pool_connections",
             "Connections to the database in use.",
             registry=self._registry,
             multiprocess_mode="livesum",
         )
-        for outcome in ("accepted", "duplicate", "rejected"):
-            self._events.labels(outcome)
         self._of = cache(self._labelled)  # methods, routes and statuses are few
         self._answered: dict[tuple[str, str, int], list[float]] = defaultdict(list)  # in this tick of the loop
 
@@ -123,9 +122,9 @@ class Measurements:
 
     def recorded(self, accepted: int, duplicates: int, rejected: int) -> None:
         """Count posted events."""
-        for outcome, number in (("accepted", accepted), ("duplicate", duplicates), ("rejected", rejected)):
+        for counter, number in ((self._accepted, accepted), (self._duplicates, duplicates), (self._rejected, rejected)):
             if number:
-                self._events.labels(outcome).inc(number)
+                counter.inc(number)
 
     def connection_lent(self, number: int) -> None:
         """Count a connection that was taken (1) or given back (-1)."""

@@ -22,7 +22,7 @@ from projections import access
 from projections.access import Asked, Caller, Credentials
 from projections.pipeline import Pipeline
 
-APPENDS = 4  # connections for appends in one process; commits of several workspaces wait for the disk together
+APPENDS = 8  # connections for appends in one process; commits of several workspaces wait for the disk together
 
 T = TypeVar("T")
 
