@@ -2,12 +2,13 @@
 
 import sys
 
-from benchmarks import append, bulk, connections, posting, projection, questions, read, replay
+from benchmarks import append, bulk, connections, cost, posting, projection, questions, read, replay
 
 BENCHMARKS = {
     "append": append.main,
     "bulk": bulk.main,
     "connections": connections.main,
+    "cost": cost.main,
     "posting": posting.main,
     "projection": projection.main,
     "questions": questions.main,
