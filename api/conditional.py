@@ -16,12 +16,12 @@ VARY_BY_FORM = f"{VARY}, Accept"  # where the answer comes in several forms
 
 def tag(request: falcon.Request, made_of: Iterable[object]) -> str:
     """Return the entity tag of an answer to this request, weak: alike are answers that say the same."""
-    return tag_of(request.path, request.query_string, tuple(made_of))
+    return kept_tag.__wrapped__(request.path, request.query_string, made_of)
 
 
 @lru_cache(maxsize=1_000)  # an unchanged dashboard has the same one for everybody who asks the same
-def tag_of(path: str, query: str, made_of: tuple[object, ...]) -> str:
-    """Return the entity tag of an answer about this path and query."""
+def kept_tag(path: str, query: str, made_of: Iterable[object]) -> str:
+    """Return the same, of a path and a query and a tuple, which is kept."""
     text = "\n".join([_VERSION, path.rstrip("/"), query, *map(repr, made_of)])
     return sha256(text.encode()).hexdigest()[:32]
 

@@ -19,7 +19,7 @@ from projections.access import ALL, Asked, Credentials
 from projections.campaign_analytics import Answer, Held, Workspace
 
 MOST_WORKSPACES = 100  # of one answer on the event loop, and
-MOST_BYTES_ON_THE_LOOP = 200_000  # so many bytes of campaigns when it was rendered last: some hundred of them
+MOST_BYTES_ON_THE_LOOP = 400_000  # so many bytes of campaigns when it was rendered last: about a thousand of them
 
 
 class CampaignAnalytics:

@@ -13,7 +13,7 @@ import falcon
 import msgspec
 
 from api.authentication import require
-from api.conditional import VARY, VARY_BY_FORM, has, tag, unchanged
+from api.conditional import VARY, VARY_BY_FORM, has, kept_tag, unchanged
 from api.errors import AccessDeniedError, BadRequestError, UnavailableError
 from api.kept import Bodies
 from api.parts import Parts
@@ -196,7 +196,7 @@ def allowed(standings: list[_S], caller: Caller, question: Question) -> list[_S]
 def tag_of(request: falcon.Request, standings: Sequence[Freshness], question: Question) -> str:
     """Return the entity tag of an answer."""
     made_of = ((each.workspace_id, each.generation, each.position) for each in standings)
-    return tag(request, (question.csv, *made_of))
+    return kept_tag(request.path, request.query_string, (question.csv, *made_of))
 
 
 def say_how_fresh(response: falcon.Response, standings: Sequence[Freshness], question: Question) -> None:
