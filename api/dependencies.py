@@ -18,7 +18,7 @@ from domain.recorder import Database, Pool
 from projections.pipeline import Pipeline
 from projections.queries.caller import APPEND_IF_ALLOWED, Credentials, may_write
 
-APPENDS = 4  # connections for appends in one process; commits of several workspaces wait for the disk together
+APPENDS = 8  # connections for appends in one process; commits of several workspaces wait for the disk together
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,8 @@ def running(environment: Mapping[str, str], *application: str, home: Path = HOME
 
 
 @contextmanager
-def baseline(environment: Mapping[str, str]) -> Iterator[str | None]:
-    """Run gunicorn with the code of the commit that BASELINE names; give its URL, None where nothing is named."""
+def baseline(environment: Mapping[str, str]) -> Iterator[tuple[str, int] | None]:
+    """Run gunicorn with the code of the commit that BASELINE names; give what `running` gives, None without one."""
     commit = os.environ.get("BASELINE")
     if not commit:
         yield None
@@ -78,8 +78,8 @@ def baseline(environment: Mapping[str, str]) -> Iterator[str | None]:
         tree = Path(directory) / "baseline"
         subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
         try:
-            with running(environment, home=tree) as (url, _):
-                yield url
+            with running(environment, home=tree) as found:
+                yield found
         finally:
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 

@@ -45,7 +45,7 @@ def test_a_database_that_was_used_is_lent_again_as_empty_as_a_new_one(own: Datab
         assert users.user("u-1") is None
         with pool.connection() as connection:
             assert connection.execute(REJECTED).fetchone() == (1,)
-            assert database.schema_fault(connection) is None
+            assert database.schema_of(connection).fault is None
     with pytest.raises(psycopg.OperationalError):
         left.execute("SELECT 1")
     left.close()

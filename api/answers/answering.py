@@ -18,7 +18,7 @@ from api.answers.question import BOM, CAMPAIGN, CSV, STATUS, Question, parse
 from api.auth.gate import Visit
 from api.dependencies import Parts
 from api.errors import BadRequestError, UnavailableError
-from api.http.conditional import VARY, VARY_BY_FORM, has, tag, unchanged
+from api.http.conditional import VARY, VARY_BY_FORM, cached_tag, has, unchanged
 from api.http.parameters import Query
 from domain.recorder import Database
 from projections.metrics import FOLD_VERSION
@@ -138,7 +138,7 @@ class Resource:
 
 def tag_of(request: falcon.Request, standings: Iterable[Standing], question: Question) -> str:
     """Return the entity tag of an answer."""
-    return tag(request, (question.normal, *(standing.state for standing in standings)))
+    return cached_tag(request.path, (question.normal, *(standing.state for standing in standings)))
 
 
 def say_how_fresh(response: falcon.Response, standings: Sequence[Standing], question: Question) -> None:

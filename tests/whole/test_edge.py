@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import random
+import re
 import resource
 import signal
 import socket
@@ -112,6 +113,49 @@ def test_a_slow_question_in_a_thread_holds_up_no_small_one(service: Service, url
         connection.rollback()
     asking.join()
     assert slow[0].status == 200
+
+
+def test_a_large_tenant_with_slow_questions_fails_nobody_else(service: Service, url: str, key: dict[str, str]) -> None:
+    """Its answers of many megabytes may be too many for the one thread; those of a small workspace are all given."""
+    large, small, campaigns = WORKSPACE + 7, WORKSPACE + 8, 15_000
+    assert service.post(large, key, email_sent(1, campaign_id=1)).status == 200
+    assert service.post(small, key, email_sent(1, campaign_id=1)).status == 200
+    with psycopg.connect(url, autocommit=True) as connection:
+        projected = "SELECT FROM projection WHERE workspace_id = ANY (%s) AND position = 1"
+        wait_for(lambda: connection.execute(projected, ([large, small],)).rowcount == 2)
+        connection.execute(
+            "INSERT INTO campaign (workspace_id, generation, campaign_id, about, name, status, totals)"
+            " SELECT workspace_id, generation, number, about, name, status, totals"
+            " FROM campaign, generate_series(2, %s) AS number WHERE workspace_id = %s",
+            (campaigns, large),
+        )
+    over = threading.Event()
+
+    def ask(path: str, query: str) -> list[Answer]:
+        return [service.request("GET", f"{DASHBOARD}{path}?{query}", key) for _ in range(3)]
+
+    def ask_little(client: int) -> list[Answer]:
+        found = []
+        while not over.is_set():
+            found.append(service.dashboard(key, f"workspace_id={small}"))
+            found.append(service.post(small, key, email_sent(1, id=f"{client}-{len(found)}")))
+        return found
+
+    with ThreadPoolExecutor(10) as executor:
+        little = [executor.submit(ask_little, client) for client in range(2)]
+        questions = [
+            ("", f"workspace_id={large}"),
+            ("summary/", f"workspace_id={large}&status=UNKNOWN"),
+            ("", "workspace_id=ALL"),
+        ]
+        much = [executor.submit(ask, *each) for each in questions * 2]
+        answers = [answer for each in much for answer in each.result()]
+        over.set()
+        assert {answer.status for each in little for answer in each.result()} == {200}
+    assert {answer.status for answer in answers} <= {200, 503}
+    whole = [answer.json["campaigns"] for answer in answers if answer.status == 200 and len(answer.body) > 1_000_000]
+    assert whole, "it gets an answer too"
+    assert {sum(each["workspace_id"] == large for each in one) for one in whole} == {campaigns}
 
 
 def test_a_thousand_clients_that_give_up_break_no_other_answer(service: Service, key: dict[str, str]) -> None:
@@ -304,6 +348,59 @@ def test_idle_connections_do_not_delay_the_end(url: str) -> None:
                 assert b"".join(iter(lambda each=connection: each.recv(65_536), b"")) != b""  # type: ignore[misc]
             assert time.monotonic() - began < 3
         assert service.process.wait(20) == 0
+
+
+def test_an_end_under_load_fails_no_request(url: str, key: dict[str, str]) -> None:
+    """On SIGTERM each request is answered as a whole, or its connection ends before any byte of an answer."""
+    workspace, headers = WORKSPACE + 9, f"Host: h\r\nX-API-Key: {key['X-API-Key']}\r\n"
+    busy = asyncio.Event()
+
+    async def client(number: int, port: int) -> tuple[int, list[str]]:
+        """Return how many answers came, and which events were acknowledged."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        answers, acknowledged = 0, list[str]()
+        while True:
+            event = email_sent(answers, id=f"c{number}-{answers}")
+            body = json.dumps(event).encode() if number % 2 else b""
+            form = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+            top = f"POST {EVENTS}" if body else f"GET {DASHBOARD}"
+            writer.write(f"{top}?workspace_id={workspace} HTTP/1.1\r\n{headers}{form}\r\n".encode() + body)
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError as error:
+                assert error.partial == b"", "an answer was cut short"
+                break
+            assert head.startswith(b"HTTP/1.1 200 "), head
+            length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+            assert length is not None
+            assert json.loads(await reader.readexactly(int(length[1])))
+            answers += 1
+            if body:
+                acknowledged.append(str(event["id"]))
+            if answers == 20:
+                busy.set()
+            if b"\r\nconnection: close" in head.lower():
+                assert await reader.read() == b""
+                break
+        writer.close()
+        return answers, acknowledged
+
+    async def load_and_end(service: Service) -> list[tuple[int, list[str]]]:
+        port = service.port
+        clients = [asyncio.ensure_future(client(number, port)) for number in range(40)]
+        await busy.wait()
+        service.process.send_signal(signal.SIGTERM)
+        return await asyncio.gather(*clients)
+
+    with serving(url, WEB_CONCURRENCY="2") as service:
+        found = asyncio.run(load_and_end(service))
+        assert service.process.wait(20) == 0, service.output
+    assert all(answers for answers, _ in found)
+    acknowledged = [each for _, some in found for each in some]
+    with serving(url) as service:
+        ids = whole_log(service, key, workspace)
+    assert len(ids) == len(set(ids))
+    assert set(acknowledged) <= set(ids)
 
 
 def test_clients_that_have_gone_before_their_answer_leave_nothing_behind(url: str, key: dict[str, str]) -> None:
