@@ -11,6 +11,7 @@ from psycopg.sql import SQL
 from psycopg_pool import ConnectionPool
 
 from domain.recorder import Database, Pool
+from projections.building import epochs
 
 REQUEST_TIMEOUT = "5s"  # a statement that answers a request
 BATCH_TIMEOUT = "120s"  # a statement of the projector or of a replay
@@ -92,6 +93,7 @@ def migrate(url: str) -> list[str]:
             for migration in lacking:
                 database.execute(migration.statements.encode())
                 database.execute(_RECORD, (migration.version,))
+        epochs.compare_identity(database)
     return [migration.name for migration in lacking]
 
 

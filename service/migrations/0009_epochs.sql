@@ -1,0 +1,26 @@
+-- What tells two pasts of a log apart: its epoch, the mark of the event that was projected last, and which database it is.
+
+-- The logs that are there share an epoch; each that begins later has one of its own. Only a constant is added without
+-- writing every row anew.
+DO $$ BEGIN
+    EXECUTE format(
+        'ALTER TABLE log_head ADD COLUMN epoch bigint NOT NULL DEFAULT %s, ADD COLUMN epoch_since timestamptz',
+        greatest(1, hashtextextended(gen_random_uuid()::text, 0) & 9223372036854775807)
+    );
+END $$;
+ALTER TABLE log_head ALTER COLUMN epoch
+    SET DEFAULT greatest(1, hashtextextended(gen_random_uuid()::text, 0) & 9223372036854775807);
+
+-- Position 0 has the mark 0: nothing is known of the event that was projected last. A program of an older version moves
+-- the position alone.
+ALTER TABLE projection
+    ADD COLUMN mark bigint NOT NULL DEFAULT 0, ADD COLUMN mark_position bigint NOT NULL DEFAULT 0,
+    ADD COLUMN lost_at timestamptz;
+
+-- One row: the database in which the epochs began.
+CREATE TABLE database_identity (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    system_identifier bigint,
+    timeline text COLLATE "C",
+    database oid NOT NULL
+);
