@@ -34,7 +34,7 @@ class Readyz:
         if fault:
             raise UnavailableError(fault)
         lag = self._parts.measurements.projection.lag()
-        if lag.stuck or lag.seconds > LAG_SECONDS:
+        if lag.stuck or lag.lost or lag.seconds > LAG_SECONDS:
             response.media = {"status": "degraded", "stuck": lag.stuck, "lag_seconds": int(lag.seconds)}
         else:
             response.media = {"status": "ready"}

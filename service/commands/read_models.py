@@ -39,6 +39,8 @@ from service.processes import lifeline
 from service.processes.replay_workers import hands
 from service.settings import Settings
 
+_LOST = "its log went back: the read models are rebuilt by a projector"
+
 
 def add_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
     """Teach the parser these commands."""
@@ -172,7 +174,7 @@ def _status(arguments: argparse.Namespace, chosen: Settings) -> int:
     if arguments.json:
         return print_json({"workspaces": [_json(each, aside) for each in found]})
     print_table(
-        ("workspace", "head", "projected", "lag", "seconds", "events/s", "last replay", "stuck"),
+        ("workspace", "head", "projected", "lag", "seconds", "events/s", "last replay", "epoch since", "stuck"),
         [
             (
                 each.workspace_id,
@@ -182,7 +184,10 @@ def _status(arguments: argparse.Namespace, chosen: Settings) -> int:
                 round(each.lag_seconds),
                 each.rate,
                 each.replayed_at,
-                each.stuck and f"at {each.stuck.position}, {each.stuck.topic}: {each.stuck.reason}",
+                each.epoch_since,
+                _LOST
+                if each.lost
+                else each.stuck and f"at {each.stuck.position}, {each.stuck.topic}: {each.stuck.reason}",
             )
             for each in found
         ],
@@ -212,6 +217,9 @@ def _json(each: WorkspaceStatus, aside: Sequence[set_aside.SetAside]) -> dict[st
         "lag_seconds": round(each.lag_seconds, 3),
         "rate": each.rate,
         "replayed_at": each.replayed_at,
+        "epoch": str(each.epoch),
+        "epoch_since": each.epoch_since,
+        "lost": each.lost,
         "set_aside": [
             {name: value for name, value in row._asdict().items() if name != "workspace_id"}
             for row in aside
