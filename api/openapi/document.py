@@ -228,9 +228,18 @@ def _reading() -> _Json:
     return {
         **paths,
         "/api/v1/events/": _get(
-            "The log itself: keep `position` and give it as `after`, and nothing is missed or seen twice",
+            "The log itself: keep `position` and `epoch`, give them as `after` and `epoch`, and nothing is missed or "
+            "seen twice; 409 where the log went back",
             feed.FEED,
-            _object({"events": _list(_object(event, ("error",))), "position": _COUNT, "head": _COUNT}),
+            _object(
+                {
+                    "events": _list(_object(event, ("error",))),
+                    "position": _COUNT,
+                    "head": _COUNT,
+                    "epoch": _or_null({**_WORD, "description": "null before the first event"}),
+                }
+            ),
+            "409",
         ),
         "/api/v1/events/rejections/": _get(
             "The latest events that were refused, newest first",
