@@ -8,7 +8,7 @@ import secrets
 from typing import Any, NamedTuple
 
 from psycopg.errors import FeatureNotSupported, InsufficientPrivilege, ObjectNotInPrerequisiteState, UndefinedFunction
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Composed
 
 from domain.recorder import Database, Pool
 from projections.marks import Mark, mark_at
@@ -66,9 +66,11 @@ class Identity(NamedTuple):
     timeline: str | None
     database: int
 
-    def differs(self, other: "Identity") -> bool:
-        """Return whether it is another one, as far as both are known."""
-        return any(mine != its for mine, its in zip(self, other, strict=True) if None not in (mine, its))
+    def differs(self, other: "Identity | None") -> bool:
+        """Return whether it is another one than what was known before, as far as both are told."""
+        return other is None or any(
+            mine != its for mine, its in zip(self, other, strict=True) if None not in (mine, its)
+        )
 
 
 class Memory:
@@ -146,22 +148,24 @@ def compare_identity(database: Database) -> None:
     A copy, a restore and a fail-over are other databases: what their logs lack nobody can know.
     """
     identity = _identity(database)
-    row = database.execute(_IDENTITY).fetchone()
-    if row is not None and not identity.differs(Identity(*row)):
+    if not identity.differs(_known(database, _IDENTITY)):
         return
     with database.transaction():
-        row = database.execute(_LOCK_IDENTITY).fetchone()
-        known = None if row is None else Identity(*row)
-        if known is not None and not identity.differs(known):
+        known = _known(database, _LOCK_IDENTITY)
+        if not identity.differs(known):
             return  # somebody else has seen it first
         database.execute(_IDENTIFY, identity)
-        if known is not None:
-            logs = database.execute(_RENEW_ALL, (new_epoch(),)).rowcount
-            logger.warning(
-                "this database is a copy, or was restored or taken over (%s, was %s): the logs of %s workspaces have a"
-                " new epoch",
-                *(identity, known, logs),
-            )
+        logs = database.execute(_RENEW_ALL, (new_epoch(),)).rowcount
+    if logs:
+        logger.warning(
+            "this database is a copy, or was restored or taken over (%s, was %s): %s logs have a new epoch",
+            *(identity, known, logs),
+        )
+
+
+def _known(database: Database, query: SQL | Composed) -> Identity | None:
+    row = database.execute(query).fetchone()
+    return None if row is None else Identity(*row)
 
 
 def _identity(database: Database) -> Identity:
@@ -169,7 +173,7 @@ def _identity(database: Database) -> Identity:
     return Identity(_told(database, _SYSTEM), _told(database, _TIMELINE), oid)
 
 
-def _told(database: Database, query: SQL) -> Any:  # noqa: ANN401 (a column)
+def _told(database: Database, query: SQL | Composed) -> Any:  # noqa: ANN401 (a column)
     """Return what the server says of itself; None where it does not say that to us."""
     try:
         with database.transaction():

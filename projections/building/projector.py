@@ -90,7 +90,8 @@ class Projector:
             try:
                 with self._pool.connection() as database:
                     generations.declare(database)
-                    self._memory.compare(database)  # before anything is put behind what a backup has
+                    epochs.compare_identity(database)  # before anything is put behind what a backup has
+                    self._memory.compare(database)
                 with wakeup.listening(self._pool) as wait:
                     while not stop.is_set():
                         if not self.step():
