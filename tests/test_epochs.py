@@ -18,8 +18,9 @@ from projections.building import epochs, replay, set_aside
 from projections.building.generations import SupersededError
 from projections.building.projector import Projector
 from projections.marks import WentBackError
+from projections.metrics import FOLD_VERSION
 from service import cli, database
-from tests.conftest import make_url, project_all
+from tests.conftest import make_url, new_database, project_all
 from tests.facts import api_key, email_sent, parsed
 from tests.running import Answer, Service, serving, users_of
 from tests.servers import wait_for
@@ -469,6 +470,56 @@ def test_an_older_program_may_move_the_position_alone(pool: Pool) -> None:
     epochs.notice(pool)
     assert epoch_of(pool) == epoch
     assert replay.verify(pool, 340, lambda _: None) == []
+
+
+def test_a_database_of_an_older_version_gets_epochs_and_marks(server_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its logs and projections stay as they are; and from then on it is noticed when a quiet log goes back."""
+    all_migrations = database.migrations()
+    with new_database(server_url) as url, monkeypatch.context() as before:
+        before.setattr(database, "migrations", lambda: all_migrations[:8])
+        before.setattr(epochs, "compare_identity", lambda _: None)
+        database.migrate(url)
+        with database.open_pool(url, size=2) as pool:
+            record(pool, 1, 6)
+            with pool.connection() as connection:
+                connection.execute(
+                    "INSERT INTO projection (workspace_id, generation, position, fold_version, projected_at)"
+                    " VALUES (340, 7, 5, %s, now())",
+                    (FOLD_VERSION,),
+                )
+            before.undo()
+            assert database.migrate(url) == [all_migrations[8].name]
+            epoch = epoch_of(pool)
+            assert epoch > 0
+            epochs.notice(pool)
+            assert epoch_of(pool) == epoch
+            cut(pool, 3)
+            record(pool, 11, 13)
+            epochs.notice(pool)
+            assert epoch_of(pool) != epoch
+            with pool.connection() as connection:
+                ledger.record(connection, 341, parsed(email_sent(1)))
+            assert epoch_of(pool, 341) not in (epoch, epoch_of(pool))
+
+
+def test_a_log_that_is_gone_as_a_whole_leaves_nothing(client: testing.TestClient, pool: Pool, users: Access) -> None:
+    """Neither numbers nor an epoch; and what is then sent begins another log."""
+    key = api_key(users, 340)
+    record(pool, 1, 6)
+    project_all(pool)
+    epoch = epoch_of(pool)
+    with pool.connection() as connection:
+        connection.execute("DELETE FROM stored_events WHERE workspace_id = 340")
+        connection.execute("DELETE FROM log_head WHERE workspace_id = 340")
+    assert get(client, key).status_code == 503
+    assert replay.verify(pool, 340, lambda _: None) == ["workspace 340: includes position 5, but its log ends at 0"]
+    rebuild(pool)
+    assert emails(get(client, key)) == {}
+    gone = get(client, key, "/api/v1/events/", after=5, epoch=epoch)
+    assert gone.status_code == 409
+    assert gone.json["error"].startswith("epoch: the log's is none yet; ")
+    record(pool, 11, 21)
+    assert epoch_of(pool) != epoch
 
 
 def test_a_running_service_mends_itself(database_url: str) -> None:

@@ -23,6 +23,12 @@ p.lost_at IS NULL AND (
 )
 """).format(mark=mark_at(SQL("p.workspace_id"), SQL("p.mark_position")))
 _SUSPECTS = SQL("SELECT p.workspace_id FROM projection AS p WHERE {lost} ORDER BY p.workspace_id").format(lost=_LOST)
+# A program of an older version has moved the position; or it is from before there were marks.
+_UNMARKED = SQL("SELECT workspace_id FROM projection WHERE mark_position < position AND lost_at IS NULL")
+_MARK = SQL("""
+UPDATE projection AS p SET mark_position = position, mark = {mark}
+WHERE p.workspace_id = %s AND mark_position < position
+""").format(mark=mark_at(SQL("p.workspace_id"), SQL("p.position")))
 _LOCK = SQL("SELECT FROM projection WHERE workspace_id = %s FOR UPDATE SKIP LOCKED")
 _LOSE = SQL("""
 UPDATE projection AS p SET lost_at = statement_timestamp() WHERE p.workspace_id = %s AND {lost} RETURNING p.position
@@ -110,10 +116,13 @@ def notice(pool: Pool) -> None:
     """Give all logs another epoch where this is another database; mark projections that are not of their logs."""
     with pool.connection() as database:
         compare_identity(database)
-        for (workspace_id,) in database.execute(_SUSPECTS).fetchall():
+        suspects = {workspace_id for (workspace_id,) in database.execute(_SUSPECTS)}
+        unmarked = {workspace_id for (workspace_id,) in database.execute(_UNMARKED)}
+        for workspace_id in sorted(suspects | unmarked):
             with database.transaction():
-                if database.execute(_LOCK, (workspace_id,)).rowcount:  # else it is being projected, which looks too
-                    lose(database, workspace_id)
+                locked = database.execute(_LOCK, (workspace_id,)).rowcount  # else it is projected, which looks too
+                if locked and not lose(database, workspace_id):
+                    database.execute(_MARK, (workspace_id,))
 
 
 def lose(database: Database, workspace_id: int) -> bool:

@@ -149,6 +149,8 @@ def verify(pool: Pool, workspace_id: int, progress: Progress, hands: Hands | Non
         aside = set_aside.positions(database, workspace_id)
         building = Building(database, rows, aside, progress)
         reached = _build(hands or Hands(pool.connection), building, upto)
+        if reached.position < upto:
+            return [f"workspace {workspace_id}: includes position {upto}, but its log ends at {reached.position}"]
         with one_snapshot(database):
             live, upto, version = _live(database, workspace_id)
             if version != FOLD_VERSION:
