@@ -174,7 +174,7 @@ def _status(arguments: argparse.Namespace, chosen: Settings) -> int:
     if arguments.json:
         return print_json({"workspaces": [_json(each, aside) for each in found]})
     print_table(
-        ("workspace", "head", "projected", "lag", "seconds", "events/s", "last replay", "epoch since", "stuck"),
+        ("workspace", "head", "projected", "lag", "seconds", "events/s", "last replay", "stuck"),
         [
             (
                 each.workspace_id,
@@ -184,7 +184,6 @@ def _status(arguments: argparse.Namespace, chosen: Settings) -> int:
                 round(each.lag_seconds),
                 each.rate,
                 each.replayed_at,
-                each.epoch_since,
                 _LOST
                 if each.lost
                 else each.stuck and f"at {each.stuck.position}, {each.stuck.topic}: {each.stuck.reason}",
@@ -196,6 +195,12 @@ def _status(arguments: argparse.Namespace, chosen: Settings) -> int:
         say(
             f"set aside: workspace {row.workspace_id} position {row.position}, {row.topic} ({row.fault}),"
             f" by {row.by} at {row.at}: {row.reason}",
+            DONE,
+        )
+    renewed = [each.epoch_since for each in found if each.epoch_since is not None]
+    if renewed:
+        say(
+            f"{len(renewed)} logs went back, or may have (restored, copied, taken over), the last at {max(renewed)}",
             DONE,
         )
     if any(each.stuck for each in found):
