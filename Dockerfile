@@ -14,6 +14,7 @@ RUN pip install --no-cache-dir --no-index /wheels/*.whl && rm -r /wheels
 
 COPY pyproject.toml README.md LICENSE gunicorn.conf.py ./
 COPY domain domain
+COPY connectors connectors
 COPY projections projections
 COPY api api
 COPY service service

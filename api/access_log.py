@@ -24,7 +24,7 @@ def log(request: falcon.Request, response: falcon.Response, route: str, method: 
         "request_id": context.request_id,
     }
     # Only who is known is named: what somebody else sends as a prefix may be anything, a secret too.
-    for name in ("user", "key", "workspace"):
+    for name in ("user", "key", "workspace", "reason"):
         value = getattr(context, name, None)
         if value is not None:
             fields[name] = value

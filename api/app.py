@@ -15,6 +15,7 @@ from api.answers import analytics, campaigns
 from api.answers.answering import Reading, Resource
 from api.answers.dashboard import CampaignAnalytics
 from api.answers.explain import Explain
+from api.answers.me import MeResource
 from api.answers.rejections import Rejections
 from api.dependencies import Parts
 from api.errors import add_error_handlers
@@ -26,7 +27,7 @@ from api.ingest.events import Events
 from api.openapi.page import Documentation, OpenAPI
 from api.telemetry import Measurements
 from api.threads import Threads
-from api.users import Users
+from api.users import Users, Workspaces
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 NO_ROUTE = "none"
@@ -71,6 +72,8 @@ def create_app(parts: Parts) -> App:
     add("/api/v1/campaigns", Resource(shared, campaigns.CAMPAIGNS))
     add("/api/v1/events", Events(parts))
     add("/api/v1/events/rejections", Rejections(parts))
+    add("/api/v1/me", MeResource(parts))
+    add("/api/v1/access/workspaces/{workspace}", Workspaces(parts))
     users, of_user = Users(parts), "/api/v1/access/users/{user}"
     add(of_user, users)
     add(f"{of_user}/workspaces/{{workspace}}", users, suffix="workspace")

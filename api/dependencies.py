@@ -4,13 +4,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TypeVar
-
-import falcon
 
 from api.answers.waiting import Waiting
 from api.auth.authentication import Authentication
-from api.errors import BadRequestError
+from api.auth.gate import Gate
 from api.ingest.appending import Appending
 from api.telemetry import Measurements
 from api.threads import Threads
@@ -19,11 +16,9 @@ from domain.access import Access
 from domain.ledger import Prepared, Recorded
 from domain.recorder import Database, Pool
 from projections.pipeline import Pipeline
-from projections.queries.caller import APPEND_IF_ALLOWED, Asked, Caller, Credentials, check, may_write
+from projections.queries.caller import APPEND_IF_ALLOWED, Credentials, may_write
 
 APPENDS = 4  # connections for appends in one process; commits of several workspaces wait for the disk together
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,6 +39,11 @@ class Parts:
     def reads(self) -> Pipeline:
         """Return the connection of the event loop for small reads."""
         return self._pipeline()
+
+    @cached_property
+    def gate(self) -> Gate:
+        """Return the gate that requests pass."""
+        return Gate(self.authentication, self.threads, self.connection)
 
     @cached_property
     def waiting(self) -> Waiting:
@@ -80,52 +80,6 @@ class Parts:
             yield database
         finally:
             self._give_back(database)
-
-    async def credentials(self, request: falcon.Request) -> Credentials:
-        """Return who the request says it comes from; raise what `Authentication.credentials` raises."""
-        if self.authentication.may_wait(request):
-            return await self.threads.run(self.authentication.credentials, request)
-        return self.authentication.credentials(request)
-
-    async def admit(
-        self, request: falcon.Request, response: falcon.Response, credentials: Credentials, caller: Caller | None
-    ) -> Caller:
-        """Do what `Authentication.admit` does; a use that is counted is counted in a thread."""
-        if self.authentication.rate_limit is not None:
-            return await self.threads.run(self.authentication.admit, request, response, credentials, caller)
-        return self.authentication.admit(request, response, credentials, caller)
-
-    @contextmanager
-    def known_first(
-        self, request: falcon.Request, response: falcon.Response, credentials: Credentials
-    ) -> Iterator[None]:
-        """Let a BadRequestError through, in a thread, only to a caller that is known; others are told that first."""
-        try:
-            yield
-        except BadRequestError:
-            self.require_known(request, response, credentials)
-            raise
-
-    def require_known(self, request: falcon.Request, response: falcon.Response, credentials: Credentials) -> None:
-        """Raise UnauthenticatedError where the caller is not known; works in a thread."""
-        if credentials.prefix is not None:  # a session has been verified already
-            with self.connection() as database:
-                caller, _ = check(database, credentials, Asked())
-            self.authentication.admit(request, response, credentials, caller)
-
-    async def parsed(
-        self,
-        request: falcon.Request,
-        response: falcon.Response,
-        credentials: Credentials,
-        parse: Callable[[falcon.Request], T],
-    ) -> T:
-        """Return what a request asks; what is wrong with it is told only to a caller that is known."""
-        try:
-            return parse(request)
-        except BadRequestError:
-            await self.threads.run(self.require_known, request, response, credentials)
-            raise
 
     async def _record_carefully(
         self, workspace_id: int, prepared: Prepared, writers: Collection[Credentials]

@@ -17,11 +17,22 @@ logger = logging.getLogger(__name__)
 
 
 class UnauthenticatedError(Exception):
-    """Nobody, or nobody we know; the text is the answer."""
+    """Nobody is known to be calling; the text is the answer, the reason is a word for the log alone."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        """Take both."""
+        super().__init__(text)
+        self.reason = reason
 
 
 class AccessDeniedError(Exception):
-    """Not linked, or absent, or the scope is missing: from outside all the same."""
+    """Not linked, or absent, or a scope is missing: from outside all the same, but for the caller's own key."""
+
+    def __init__(self, reason: str, lacking: str | None = None) -> None:
+        """Take the reason, a word for the log alone, and the scope that the caller's key lacks, if that is it."""
+        super().__init__("Access denied")
+        self.reason = reason
+        self.lacking = lacking
 
 
 class BadRequestError(Exception):
@@ -100,6 +111,8 @@ def add_error_handlers(app: falcon.asgi.App[Any, Any]) -> None:
     """Teach the application the table."""
     for exception, status in _STATUS.items():
         app.add_error_handler(exception, _answer_with(status))
+    app.add_error_handler(UnauthenticatedError, _unauthenticated)
+    app.add_error_handler(AccessDeniedError, _access_denied)
     app.add_error_handler(BadRequestError, _bad_request)
     app.add_error_handler(InterruptedBodyError, _interrupted)
     app.add_error_handler(BadFieldError, _bad_field)
@@ -112,8 +125,6 @@ def add_error_handlers(app: falcon.asgi.App[Any, Any]) -> None:
 
 
 _STATUS: dict[type[Exception], HTTPStatus] = {
-    UnauthenticatedError: HTTPStatus.UNAUTHORIZED,
-    AccessDeniedError: HTTPStatus.FORBIDDEN,
     NotFoundError: HTTPStatus.NOT_FOUND,
     RequestTimeoutError: HTTPStatus.REQUEST_TIMEOUT,
     ConflictError: HTTPStatus.CONFLICT,
@@ -122,14 +133,30 @@ _STATUS: dict[type[Exception], HTTPStatus] = {
     BusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-_ALWAYS_SAID = {HTTPStatus.FORBIDDEN: "Access denied"}
 
 
 def _answer_with(status: HTTPStatus) -> Any:  # noqa: ANN401 (Falcon's own type of error handler)
     async def answer(_: falcon.Request, response: falcon.Response, error: Exception, __: object) -> None:
-        _set(response, status, {"error": _ALWAYS_SAID.get(status) or str(error)})
+        _set(response, status, {"error": str(error)})
 
     return answer
+
+
+async def _unauthenticated(
+    request: falcon.Request, response: falcon.Response, error: UnauthenticatedError, _: object
+) -> None:
+    request.context.reason = error.reason
+    _set(response, HTTPStatus.UNAUTHORIZED, {"error": str(error)})
+
+
+async def _access_denied(
+    request: falcon.Request, response: falcon.Response, error: AccessDeniedError, _: object
+) -> None:
+    request.context.reason = error.reason
+    body: dict[str, object] = {"error": str(error)}
+    if error.lacking is not None:
+        body["details"] = [{"field": "scope", "error": f"{error.lacking} is missing"}]
+    _set(response, HTTPStatus.FORBIDDEN, body)
 
 
 async def _bad_request(_: falcon.Request, response: falcon.Response, error: BadRequestError, __: object) -> None:
@@ -146,6 +173,10 @@ async def _interrupted(
 ) -> None:
     if isinstance(error.cause, BadRequestError):
         await _bad_request(request, response, error.cause, _)
+    elif isinstance(error.cause, UnauthenticatedError):
+        await _unauthenticated(request, response, error.cause, _)
+    elif isinstance(error.cause, AccessDeniedError):
+        await _access_denied(request, response, error.cause, _)
     elif isinstance(error.cause, DATABASE_AWAY):
         await _database_away(request, response, error.cause, _)
     else:

@@ -4,7 +4,7 @@ import falcon
 
 from api.dependencies import Parts
 from api.errors import UnavailableError
-from api.http.parameters import query
+from api.http.parameters import no_parameters
 from api.telemetry import CONTENT_TYPE
 
 LAG_SECONDS = 60.0  # a projection that is further behind is told of
@@ -15,7 +15,7 @@ class Healthz:
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer."""
-        query(request, ())
+        no_parameters(request)
         response.media = {"status": "alive"}
 
 
@@ -28,7 +28,7 @@ class Readyz:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer 200 when requests can be served, also where some workspace lags; else 503 and why."""
-        query(request, ())
+        no_parameters(request)
         with self._parts.connection() as database:
             fault = self._parts.schema_fault(database)
         if fault:
@@ -49,6 +49,6 @@ class Metrics:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer."""
-        query(request, ())
+        no_parameters(request)
         response.content_type = CONTENT_TYPE
         response.data = self._parts.measurements.text()

@@ -4,17 +4,16 @@ from typing import Any
 
 import falcon
 
-from api.auth.authentication import require
 from api.dependencies import Parts
 from api.errors import BadRequestError, ConflictError, NotFoundError
 from api.http.bodies import json_object
-from api.http.parameters import number, query
+from api.http.parameters import in_path, no_parameters
 from domain import instants
 from domain.access import BadFieldError, NotLinkedError, UnknownKeyError, User, check_user
 from domain.api_keys import SCOPES, Key, Scope
 from domain.events import MAX_ID
 from projections import access
-from projections.queries.caller import Asked, check
+from projections.queries.caller import who
 
 MAX_BODY_BYTES = 64 * 1024
 ISSUED_HERE: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope != "admin")
@@ -33,19 +32,19 @@ class Users:
 
     def on_get(self, request: falcon.Request, response: falcon.Response, user: str) -> None:
         """Show a user: linked workspaces, the current one, and keys; an unknown user is an empty one."""
-        self._admit(request, response, user)
+        _admit(self._parts, request, response, user)
         with self._parts.connection() as database:
             last_used = access.last_used(database, user)
         response.media = user_json(user, self._users.user(user), last_used)
 
     def on_get_history(self, request: falcon.Request, response: falcon.Response, user: str) -> None:
         """Show who could see what, since when, and by whose hand."""
-        self._admit(request, response, user)
+        _admit(self._parts, request, response, user)
         response.media = {"user": user, "history": history_json(self._users.history(user))}
 
     def on_put_workspace(self, request: falcon.Request, response: falcon.Response, user: str, workspace: str) -> None:
         """Link a workspace."""
-        by = self._admit(request, response, user, workspace)
+        by = _admit(self._parts, request, response, user, workspace)
         self._users.link(user, int(workspace), by)
         response.status = falcon.HTTP_NO_CONTENT
 
@@ -53,13 +52,13 @@ class Users:
         self, request: falcon.Request, response: falcon.Response, user: str, workspace: str
     ) -> None:
         """Unlink a workspace; from the very next request on, the user no longer sees it."""
-        by = self._admit(request, response, user, workspace)
+        by = _admit(self._parts, request, response, user, workspace)
         self._users.unlink(user, int(workspace), by)
         response.status = falcon.HTTP_NO_CONTENT
 
     def on_put_current(self, request: falcon.Request, response: falcon.Response, user: str) -> None:
         """Make a linked workspace the current one."""
-        by = self._admit(request, response, user)
+        by = _admit(self._parts, request, response, user)
         body = json_object(request, self._parts.threads.loop, MAX_BODY_BYTES, (_WORKSPACE_ID,))
         workspace_id = body.get(_WORKSPACE_ID)
         if type(workspace_id) is not int or not 1 <= workspace_id <= MAX_ID:
@@ -72,7 +71,7 @@ class Users:
 
     def on_post_keys(self, request: falcon.Request, response: falcon.Response, user: str) -> None:
         """Issue an API key, and show the whole of it this once."""
-        by = self._admit(request, response, user)
+        by = _admit(self._parts, request, response, user)
         body = json_object(request, self._parts.threads.loop, MAX_BODY_BYTES, ("name", "scopes", "expires_at"))
         scopes, name = _scopes(body.get("scopes")), _name(body.get("name"))
         expires_at = self._expires_at(body.get("expires_at"))
@@ -82,23 +81,12 @@ class Users:
 
     def on_delete_key(self, request: falcon.Request, response: falcon.Response, user: str, prefix: str) -> None:
         """Revoke an API key; the very next request with it is refused."""
-        by = self._admit(request, response, user)
+        by = _admit(self._parts, request, response, user)
         try:
             self._users.revoke_key(user, prefix, by)
         except UnknownKeyError as error:
             raise NotFoundError("This user never had such a key") from error
         response.status = falcon.HTTP_NO_CONTENT
-
-    def _admit(self, request: falcon.Request, response: falcon.Response, user: str, workspace: str = "1") -> str:
-        """Let only an admin key through; return by whose hand a change is made."""
-        credentials = self._parts.authentication.credentials(request)
-        with self._parts.known_first(request, response, credentials):
-            query(request, ())
-            _check_path(user, workspace)
-        with self._parts.connection() as database:
-            caller, _ = check(database, credentials, Asked())
-        require(self._parts.authentication.admit(request, response, credentials, caller), "admin")
-        return f"key:{credentials.prefix}"
 
     def _expires_at(self, text: object) -> int | None:
         if text is None:
@@ -110,6 +98,37 @@ class Users:
         if at is None or not self._parts.clock() < at <= _LAST:
             raise BadRequestError(("expires_at", "expected RFC 3339 with an offset, in the future"))
         return at
+
+
+class Workspaces:
+    """`/api/v1/access/workspaces/{id}`."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Take the parts."""
+        self._parts = parts
+
+    def on_put(self, request: falcon.Request, response: falcon.Response, workspace: str) -> None:
+        """Give a workspace a name."""
+        by = _admit(self._parts, request, response, workspace=workspace)
+        body = json_object(request, self._parts.threads.loop, MAX_BODY_BYTES, ("name",))
+        name = body.get("name")
+        if not isinstance(name, str):
+            raise BadRequestError(("name", "expected a string"))
+        self._parts.users.rename_workspace(int(workspace), name, by)
+        response.status = falcon.HTTP_NO_CONTENT
+
+
+def _admit(
+    parts: Parts, request: falcon.Request, response: falcon.Response, user: str = "-", workspace: str = "1"
+) -> str:
+    """Let only an admin key through; return by whose hand a change is made."""
+
+    def check(request: falcon.Request) -> None:
+        no_parameters(request)
+        _check_path(user, workspace)
+
+    parts.gate.enter(request, response, check, lambda database, credentials, _: who(database, credentials), "admin")
+    return f"key:{request.context.key}"
 
 
 def _scopes(given: object) -> list[str]:
@@ -197,7 +216,7 @@ def _check_path(user: str, workspace: str) -> None:
     if "\N{REPLACEMENT CHARACTER}" in user:  # what Falcon makes of bytes that are no UTF-8
         faults.append(("user", "expected UTF-8"))
     try:
-        number("workspace", workspace, 1, _NUMBER)
+        in_path("workspace", workspace)
     except BadRequestError as error:
         faults += error.faults
     if faults:

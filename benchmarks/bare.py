@@ -5,11 +5,12 @@ from psycopg.sql import SQL, Literal
 
 from api.answers.answering import Reading
 from api.answers.dashboard import CampaignAnalytics
-from api.answers.question import Question
-from api.http.parameters import WORKSPACE, asked, query
+from api.answers.question import parse
+from api.http.parameters import ONE_WORKSPACE, Query
 from projections.metrics import FOLD_VERSION
 from projections.pipeline import Statement
-from projections.queries import dashboard
+from projections.queries import dashboard, standing
+from projections.queries.standing import COLUMNS, OWN, standing_of
 from service.web import application as web
 from service.web.application import Application
 
@@ -18,10 +19,9 @@ WITH caller AS (
     SELECT 'anybody' AS user_id, NULL::text AS secret_sha256, NULL::text[] AS scopes, NULL::bigint AS expires_at
 ), seen AS (SELECT %(workspace_id)s::bigint AS workspace_id)
 """)
-_SENT = Statement(
-    "bare",
-    dashboard._ANSWER.format(seen=_EVERYBODY, version=Literal(FOLD_VERSION)).as_bytes(),  # noqa: SLF001
-)
+_ASKED = standing._ASKED.format(seen=_EVERYBODY, version=Literal(FOLD_VERSION))  # noqa: SLF001
+_SENT = Statement("bare", dashboard._ANSWER.format(asked=_ASKED, columns=COLUMNS).as_bytes())  # noqa: SLF001
+_QUERY = Query(ONE_WORKSPACE)
 
 
 class Bare(CampaignAnalytics):
@@ -29,12 +29,16 @@ class Bare(CampaignAnalytics):
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with the campaigns of a workspace."""
-        wanted = asked(query(request, (WORKSPACE,)), every=False)
-        held = self._kept.held((wanted.workspace_id or 0,))
-        given = {"workspace_id": wanted.workspace_id, **dashboard.holding(held), "most": None}
-        rows = await self._parts.reads.rows(_SENT, given)
-        workspaces = [dashboard._workspace(None, held, *row[4:]) for row in rows]  # noqa: SLF001
-        self._answer(request, response, workspaces, held, Question(wanted))
+        question = parse(request, _QUERY)
+        held = self._kept.held((question.asked.workspace_id or 0,))
+        values = {"workspace_id": question.asked.workspace_id, **dashboard.holding(held), "most": None}
+        rows = await self._parts.reads.rows(_SENT, values)
+        workspaces = [
+            dashboard._workspace(None, held, each, *row[OWN:])  # noqa: SLF001
+            for row in rows
+            if (each := standing_of(row)) is not None
+        ]
+        self._answer(request, response, workspaces, held, question)
 
 
 def application() -> Application:

@@ -18,6 +18,7 @@ from eventsourcing.utils import Environment, EnvType
 from domain.api_keys import MAX_KEY_NAME, SCOPES, IssuedKey, Key, new_prefix_and_secret, secret_sha256
 from domain.events import MAX_ID
 from domain.recorder import Database, Pool, WorkspaceRecorder
+from domain.workspaces import MAX_WORKSPACE_NAME, Workspace
 
 ACCESS_LOG = 0  # the log of the users' own events; workspaces begin at 1
 MAX_USER_ID = 255
@@ -191,7 +192,7 @@ class Access(Application[UUID]):
     def __init__(
         self,
         pool: Pool,
-        project: Callable[[Database, Iterable[User.Event]], None],
+        project: Callable[[Database, Iterable[User.Event | Workspace.Event]], None],
         clock: Callable[[], int],
     ) -> None:
         """Take the pool, what writes the rows that requests are checked against, and the clock (ms, UTC)."""
@@ -236,6 +237,22 @@ class Access(Application[UUID]):
         """Revoke one of the user's API keys; raise UnknownKeyError where they never had it."""
         self._change(user_id, by, lambda user, at: user.revoke_key(prefix, at, by))
 
+    def rename_workspace(self, workspace_id: int, name: str, by: str) -> None:
+        """Give a workspace a name; raise BadFieldError where it can't have it."""
+        _check_workspace(workspace_id)
+        if not 1 <= len(name) <= MAX_WORKSPACE_NAME or _CONTROL.search(name):
+            raise BadFieldError("name", f"expected 1–{MAX_WORKSPACE_NAME} characters without control characters")
+        self._retry(lambda: self._rename(workspace_id, name, by))
+
+    def _rename(self, workspace_id: int, name: str, by: str) -> None:
+        at = self._clock()
+        try:
+            workspace: Workspace = self.repository.get(Workspace.create_id(workspace_id))
+        except AggregateNotFoundError:
+            workspace = Workspace(workspace_id, at, by)
+        workspace.rename(name, at, by)
+        self.save(workspace)
+
     def user(self, user_id: str) -> User | None:
         """Return the user as they are now, None where nothing was ever said of them."""
         try:
@@ -258,23 +275,29 @@ class Access(Application[UUID]):
 
     def _write_rows(self, database: Database, stored: Sequence[StoredEvent]) -> None:
         events = (self.mapper.to_domain_event(each) for each in stored)
-        self._project(database, (each for each in events if isinstance(each, User.Event)))
+        self._project(database, (each for each in events if isinstance(each, User.Event | Workspace.Event)))
 
     def _change(self, user_id: str, by: str, change: Callable[[User, int], T]) -> T:
         """Load, change and save the user; begin again where somebody else changed them meanwhile."""
         check_user(user_id)
-        for _ in range(_ATTEMPTS):
+
+        def save() -> T:
             at = self._clock()
             user = self.user(user_id) or User(user_id, at, by)
             result = change(user, at)
-            if user.pending_events and isinstance(user.pending_events[-1], User.Registered):
-                return result  # nothing was said of them after all
+            if not user.pending_events or not isinstance(user.pending_events[-1], User.Registered):
+                self.save(user)  # else nothing was changed after all
+            return result
+
+        return self._retry(save)
+
+    def _retry(self, save: Callable[[], T]) -> T:
+        for _ in range(_ATTEMPTS):
             try:
-                self.save(user)
+                return save()
             except IntegrityError:
                 continue
-            return result
-        raise BusyError("The user is being changed by somebody else all the time, please try again")
+        raise BusyError("This is being changed by somebody else all the time, please try again")
 
 
 def is_user(text: str) -> bool:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
-from zoneinfo import available_timezones
 
 import msgspec
 from eventsourcing.utils import get_topic
@@ -16,6 +15,7 @@ from msgspec import Meta
 
 from domain.instants import format_instant, parse_instant
 from domain.suggestions import did_you_mean
+from domain.zones import time_zones
 
 MAX_ID = 2**63 - 1  # campaigns and workspaces: a PostgreSQL bigint
 INSTANT_BITS = 45  # an instant of a fact, in ms: up to the year 3084
@@ -295,12 +295,6 @@ def shown(text: str) -> str:
     """Return the text as an error may repeat it: at most 64 characters, nothing that can't be stored."""
     text = _NOT_TEXT.sub("?", text[: SHOWN_CHARACTERS + 1])
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
-
-
-@cache
-def time_zones() -> set[str]:
-    """Return the names of the IANA time zones."""
-    return available_timezones()
 
 
 class _FaultError(Exception):

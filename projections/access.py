@@ -6,6 +6,7 @@ from psycopg.sql import SQL
 
 from domain.access import User
 from domain.recorder import Database
+from domain.workspaces import Workspace
 
 _LINK = SQL("INSERT INTO workspace_link (user_id, workspace_id, current) VALUES (%s, %s, %s)")
 _UNLINK = SQL("DELETE FROM workspace_link WHERE user_id = %s AND workspace_id = %s")
@@ -13,6 +14,10 @@ _SELECT = SQL("UPDATE workspace_link SET current = (workspace_id = %s) WHERE use
 _ISSUE = SQL("INSERT INTO api_key (prefix, user_id, secret_sha256, scopes, expires_at) VALUES (%s, %s, %s, %s, %s)")
 _REVOKE = SQL("DELETE FROM api_key WHERE prefix = %s")
 _FORGET = SQL("DELETE FROM api_key_window WHERE prefix = %s")
+_RENAME = SQL("""
+INSERT INTO workspace (workspace_id, name) VALUES (%s, %s)
+ON CONFLICT (workspace_id) DO UPDATE SET name = excluded.name
+""")
 _OWNER = SQL("SELECT user_id FROM api_key WHERE prefix = %s")
 _LINKED = SQL("SELECT EXISTS (SELECT FROM workspace_link WHERE workspace_id = %s)")
 _LAST_USED = SQL("SELECT prefix, last_used_at FROM api_key WHERE user_id = %s")
@@ -45,7 +50,7 @@ def used(database: Database, instants: Mapping[str, int], pause: int) -> None:
     database.execute(_USED, keys)
 
 
-def project(database: Database, events: Iterable[User.Event]) -> None:
+def project(database: Database, events: Iterable[User.Event | Workspace.Event]) -> None:
     """Write what users' events change; called in the transaction that appends them."""
     for event in events:
         match event:
@@ -58,6 +63,8 @@ def project(database: Database, events: Iterable[User.Event]) -> None:
             case User.KeyIssued():
                 key = (event.prefix, event.user_id, event.secret_sha256, event.scopes, event.expires_at)
                 database.execute(_ISSUE, key)
+            case Workspace.Renamed():
+                database.execute(_RENAME, (event.workspace_id, event.name))
             case User.KeyRevoked():
                 database.execute(_REVOKE, (event.prefix,))
                 database.execute(_FORGET, (event.prefix,))

@@ -1,6 +1,6 @@
 """Every metric, declared once: what is summed, from which events, and what is shown.
 
-A new metric over known events is one row of `METRICS` and the next `FOLD_VERSION`.
+A new metric over known events is one row of `METRICS` and the next `FOLD_VERSION` (docs/recipes.md).
 """
 
 from collections.abc import Callable, Sequence
@@ -10,14 +10,34 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 # The version of what the read models hold. Raise it with any change of what is summed, in which order, or how it is
-# stored: here, in in `journeys/` or in `building/batch.py`. Rows of an older version are rebuilt by themselves, and
-# read by the names of what they hold until then.
+# stored: here, in `journeys/` or in `building/batch.py`. The projector rebuilds rows of an older version; until then
+# they are read by the names of what they hold.
 FOLD_VERSION = 3
 
-# Types of event as the metrics tell them apart: an automatic reply is a kind of its own.
-AUTOMATIC_REPLY = "ReplyReceived, automatic"
 TOUCHES = ("EmailSent", "InviteSent", "LinkedInMessageSent")
 REPLY = "ReplyReceived"
+AUTOMATIC_REPLY = "ReplyReceived, automatic"
+
+# The kinds of event that metrics distinguish: every type of event about a prospect, and automatic replies. A kind's
+# index is its code in stored rows: append at the end, never move or remove one.
+KINDS = (
+    "EmailSent",
+    "InviteSent",
+    "LinkedInMessageSent",
+    "EmailBounced",
+    "EmailClicked",
+    "EmailOpened",
+    "InviteAccepted",
+    "MeetingBooked",
+    "ProspectAdded",
+    "ProspectInterested",
+    "ProspectNotInterested",
+    "ProspectRemoved",
+    "ProspectUnsubscribed",
+    REPLY,
+    AUTOMATIC_REPLY,
+    # A new kind goes above this line, whatever its name.
+)
 
 
 class Enrolled(NamedTuple):
@@ -168,8 +188,8 @@ def analytics(totals: Sequence[Any], *, extended: bool = False) -> dict[str, obj
 
 def in_place(totals: Sequence[int | None], measures: Sequence[str]) -> list[int | None]:
     """Return sums that another version stored in this one's order; None where that version knows nothing of one."""
-    told = dict(zip(measures, totals, strict=True))
-    return [told.get(measure.name) for measure in MEASURES]
+    known = dict(zip(measures, totals, strict=True))
+    return [known.get(measure.name) for measure in MEASURES]
 
 
 def _half_up(dividend: int, divisor: int) -> int:

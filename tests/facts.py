@@ -1,4 +1,4 @@
-"""One canonical example of everything that tests hand in: facts, keys and tokens."""
+"""One canonical example of everything that tests hand in: events, keys and tokens."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -67,6 +67,11 @@ def worked_example(campaign_id: int = 123) -> list[dict[str, Any]]:
 def parsed(*events: dict[str, Any]) -> list[Event]:
     """Return events as the ledger takes them."""
     return [parse(event, 2**62) for event in events]
+
+
+def lacking(scope: str) -> dict[str, Any]:
+    """Return the body of a 403 for a key of the caller's own that lacks a scope."""
+    return {"error": "Access denied", "details": [{"field": "scope", "error": f"{scope} is missing"}]}
 
 
 def session(user: str = "u-1", **claims: Any) -> dict[str, str]:

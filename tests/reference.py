@@ -23,17 +23,17 @@ COUNTED = {
 
 def campaigns(events: list[Event]) -> list[dict[str, Any]]:
     """The `campaigns` of the main answer for the accepted events of one workspace, without their `workspace_id`."""
-    facts = distinct(events)
+    known = distinct(events)
     answer = []
     for campaign_id, numbers in totals(events).items():
-        own = [fact for fact in facts if fact["campaign_id"] == campaign_id]
+        own = [event for event in known if event["campaign_id"] == campaign_id]
         analytics: dict[str, Any] = {key: value for key, value in numbers.items() if key.startswith("amount_of_")}
         analytics["average_reply_time"] = reply_time_in_words(numbers["turn_ms"], numbers["turns"])
         answer.append(
             {
                 "id": campaign_id,
-                "name": last_told(own, "name") or f"Campaign {campaign_id}",
-                "status": last_told(own, "status") or "UNKNOWN",
+                "name": latest_value(own, "name") or f"Campaign {campaign_id}",
+                "status": latest_value(own, "status") or "UNKNOWN",
                 "analytics": analytics,
             }
         )
@@ -43,22 +43,22 @@ def campaigns(events: list[Event]) -> list[dict[str, Any]]:
 def totals(events: list[Event]) -> dict[int, dict[str, int]]:
     """The whole numbers behind each campaign's answer, by campaign id: its eight amounts, its turns and their sum."""
     journeys: dict[int, dict[str, list[Event]]] = defaultdict(lambda: defaultdict(list))
-    for fact in sorted(distinct(events), key=order):
-        prospects = journeys[fact["campaign_id"]]
-        if "prospect_id" in fact:
-            prospects[str(fact["prospect_id"])].append(fact)
+    for event in sorted(distinct(events), key=order):
+        prospects = journeys[event["campaign_id"]]
+        if "prospect_id" in event:
+            prospects[str(event["prospect_id"])].append(event)
     return {campaign_id: sums(list(journeys[campaign_id].values())) for campaign_id in sorted(journeys)}
 
 
 def sums(journeys: list[list[Event]]) -> dict[str, int]:
     """The numbers of one campaign, given its journeys, each in order."""
-    facts = [fact for journey in journeys for fact in journey]
+    events = [event for journey in journeys for event in journey]
     turns = [turn for journey in journeys for turn in turns_of(journey)]
     return {
         "amount_of_prospects": sum(latest(journey, MEMBERSHIP) != "ProspectRemoved" for journey in journeys),
-        **{name: sum(fact["type"] == counted for fact in facts) for name, counted in COUNTED.items()},
-        "amount_of_prospects_contacted": sum(any(is_touch(fact) for fact in journey) for journey in journeys),
-        "amount_of_replies": sum(is_reply(fact) for fact in facts),
+        **{name: sum(event["type"] == counted for event in events) for name, counted in COUNTED.items()},
+        "amount_of_prospects_contacted": sum(any(is_touch(event) for event in journey) for journey in journeys),
+        "amount_of_replies": sum(is_reply(event) for event in events),
         "amount_of_interested": sum(latest(journey, RATINGS) == "ProspectInterested" for journey in journeys),
         "turns": len(turns),
         "turn_ms": sum(turns),
@@ -69,50 +69,50 @@ def turns_of(journey: list[Event]) -> list[int]:
     """How many milliseconds each turn of a journey lasted: from the latest touch to the first reply after it."""
     turns = []
     touched_at = None
-    for fact in journey:
-        if is_touch(fact):
-            touched_at = instant(fact)
-        elif is_reply(fact) and touched_at is not None:
-            turns.append(instant(fact) - touched_at)
+    for event in journey:
+        if is_touch(event):
+            touched_at = instant(event)
+        elif is_reply(event) and touched_at is not None:
+            turns.append(instant(event) - touched_at)
             touched_at = None
     return turns
 
 
 def latest(journey: list[Event], types: tuple[str, ...]) -> str | None:
     """The type of the last event of a journey that is one of these types."""
-    told: list[str] = [fact["type"] for fact in journey if fact["type"] in types]
-    return told[-1] if told else None
+    among: list[str] = [event["type"] for event in journey if event["type"] in types]
+    return among[-1] if among else None
 
 
-def last_told(facts: list[Event], field: str) -> str | None:
+def latest_value(events: list[Event], field: str) -> str | None:
     """The latest name or status; at the same instant a change stands over a creation, then the greater string."""
-    told = []
-    for fact in facts:
-        created = fact["type"] == "CampaignCreated"
-        value = fact.get(field, "DRAFT" if created and field == "status" else None)
+    values = []
+    for event in events:
+        created = event["type"] == "CampaignCreated"
+        value = event.get(field, "DRAFT" if created and field == "status" else None)
         if value is not None:
-            told.append((instant(fact), not created, str(value)))
-    return max(told)[-1] if told else None
+            values.append((instant(event), not created, str(value)))
+    return max(values)[-1] if values else None
 
 
-def is_touch(fact: Event) -> bool:
+def is_touch(event: Event) -> bool:
     """Whether it is we who turned to the prospect."""
-    return fact["type"] in TOUCHES
+    return event["type"] in TOUCHES
 
 
-def is_reply(fact: Event) -> bool:
+def is_reply(event: Event) -> bool:
     """Whether a person answered; an out-of-office is no answer."""
-    return fact["type"] == "ReplyReceived" and not fact.get("automatic")
+    return event["type"] == "ReplyReceived" and not event.get("automatic")
 
 
-def order(fact: Event) -> tuple[int, bool, str]:
+def order(event: Event) -> tuple[int, bool, str]:
     """The place of an event in its journey, as far as these numbers can tell two events apart."""
-    return instant(fact), not is_touch(fact), fact["type"]
+    return instant(event), not is_touch(event), event["type"]
 
 
-def instant(fact: Event) -> int:
+def instant(event: Event) -> int:
     """When it happened, in whole milliseconds since 1970 in UTC; further digits are cut."""
-    text = fact["occurred_at"].upper()
+    text = event["occurred_at"].upper()
     seconds, rest = text[:19], text[19:]
     digits = ""
     if rest.startswith("."):
@@ -123,12 +123,12 @@ def instant(fact: Event) -> int:
 
 
 def distinct(events: Iterable[Event]) -> list[Event]:
-    """Each fact once, the first telling of it, without the fields that are null."""
-    facts: dict[tuple[str, str], Event] = {}
+    """Each event once, as it was posted first, without the fields that are null."""
+    known: dict[tuple[str, str], Event] = {}
     for event in events:
-        fact = {field: value for field, value in event.items() if value is not None}
-        facts.setdefault((fact.get("source", ""), fact["id"]), fact)
-    return list(facts.values())
+        fields = {field: value for field, value in event.items() if value is not None}
+        known.setdefault((fields.get("source", ""), fields["id"]), fields)
+    return list(known.values())
 
 
 def reply_time_in_words(total_ms: int, count: int) -> str | None:

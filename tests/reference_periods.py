@@ -7,53 +7,75 @@ from typing import Any, NamedTuple
 
 from tests.reference import TOUCHES, Event, distinct, half_up, instant, is_reply, is_touch, reply_time_in_words
 
-EACH = {
-    "amount_of_emails_sent": "EmailSent",
-    "amount_of_invites_sent": "InviteSent",
-    "amount_of_invites_accepted": "InviteAccepted",
-    "amount_of_linkedin_messages_sent": "LinkedInMessageSent",
-    "amount_of_emails_opened": "EmailOpened",
-    "amount_of_emails_clicked": "EmailClicked",
-    "amount_of_emails_bounced": "EmailBounced",
-    "amount_of_meetings_booked": "MeetingBooked",
+
+class Each(NamedTuple):
+    """A metric that counts the events of a type."""
+
+    type: str
+
+
+class First(NamedTuple):
+    """A metric that counts the journeys with an event of a type, dated by the first."""
+
+    type: str
+
+
+class Rate(NamedTuple):
+    """A metric that is one number divided by another."""
+
+    part: str
+    whole: str
+
+
+class Mean(NamedTuple):
+    """How long a turn takes, in words or in seconds."""
+
+    words: bool
+
+
+WORKED_OUT = None  # a metric with a rule of its own, below
+
+# Every metric in the order of the answer; a simple one is defined by its row alone.
+ALWAYS = {
+    "amount_of_prospects": WORKED_OUT,
+    "amount_of_emails_sent": Each("EmailSent"),
+    "amount_of_invites_sent": Each("InviteSent"),
+    "amount_of_invites_accepted": Each("InviteAccepted"),
+    "amount_of_linkedin_messages_sent": Each("LinkedInMessageSent"),
+    "amount_of_prospects_contacted": WORKED_OUT,
+    "amount_of_replies": WORKED_OUT,
+    "amount_of_interested": WORKED_OUT,
+    "average_reply_time": Mean(words=True),
 }
-FIRSTS = {
-    "amount_of_prospects_accepted": "InviteAccepted",
-    "amount_of_prospects_opened": "EmailOpened",
-    "amount_of_prospects_clicked": "EmailClicked",
-    "amount_of_prospects_unsubscribed": "ProspectUnsubscribed",
+EXTENDED = {
+    "amount_of_emails_opened": Each("EmailOpened"),
+    "amount_of_emails_clicked": Each("EmailClicked"),
+    "amount_of_emails_bounced": Each("EmailBounced"),
+    "amount_of_meetings_booked": Each("MeetingBooked"),
+    "amount_of_automatic_replies": WORKED_OUT,
+    "amount_of_prospects_replied": WORKED_OUT,
+    "amount_of_prospects_accepted": First("InviteAccepted"),
+    "amount_of_prospects_opened": First("EmailOpened"),
+    "amount_of_prospects_clicked": First("EmailClicked"),
+    "amount_of_prospects_unsubscribed": First("ProspectUnsubscribed"),
+    "amount_of_not_interested": WORKED_OUT,
+    "amount_of_timed_replies": WORKED_OUT,
+    "average_reply_time_seconds": Mean(words=False),
+    "acceptance_rate": Rate("amount_of_invites_accepted", "amount_of_invites_sent"),
+    "reply_rate": Rate("amount_of_prospects_replied", "amount_of_prospects_contacted"),
+    "interested_rate": Rate("amount_of_interested", "amount_of_prospects_replied"),
+    "open_rate": Rate("amount_of_prospects_opened", "amount_of_prospects_contacted"),
+    "bounce_rate": Rate("amount_of_emails_bounced", "amount_of_emails_sent"),
+    # The row of a new metric goes above this line.
 }
-MAIN = (
-    "amount_of_prospects",
-    "amount_of_emails_sent",
-    "amount_of_invites_sent",
-    "amount_of_invites_accepted",
-    "amount_of_linkedin_messages_sent",
-    "amount_of_prospects_contacted",
-    "amount_of_replies",
-    "amount_of_interested",
+# The version of the fold, and the digest of what it makes of the example (test_metrics.py).
+PINNED = (3, "4bf88aeadc8c89184d650b2f41890b9d947cbe1978f3390a0be06d736b070ebf")
+
+EACH = {name: rule.type for name, rule in (ALWAYS | EXTENDED).items() if isinstance(rule, Each)}
+FIRSTS = {name: rule.type for name, rule in (ALWAYS | EXTENDED).items() if isinstance(rule, First)}
+MAIN, FURTHER = (
+    tuple(name for name, rule in metrics.items() if not isinstance(rule, Rate | Mean)) for metrics in (ALWAYS, EXTENDED)
 )
-FURTHER = (
-    "amount_of_emails_opened",
-    "amount_of_emails_clicked",
-    "amount_of_emails_bounced",
-    "amount_of_meetings_booked",
-    "amount_of_automatic_replies",
-    "amount_of_prospects_replied",
-    "amount_of_prospects_accepted",
-    "amount_of_prospects_opened",
-    "amount_of_prospects_clicked",
-    "amount_of_prospects_unsubscribed",
-    "amount_of_not_interested",
-    "amount_of_timed_replies",
-)
-RATES = {
-    "acceptance_rate": ("amount_of_invites_accepted", "amount_of_invites_sent"),
-    "reply_rate": ("amount_of_prospects_replied", "amount_of_prospects_contacted"),
-    "interested_rate": ("amount_of_interested", "amount_of_prospects_replied"),
-    "open_rate": ("amount_of_prospects_opened", "amount_of_prospects_contacted"),
-    "bounce_rate": ("amount_of_emails_bounced", "amount_of_emails_sent"),
-}
 RATED = {"ProspectInterested": "amount_of_interested", "ProspectNotInterested": "amount_of_not_interested"}
 VALUES = ("step", "sender", "variant", "channel")
 ANSWERED = {"InviteAccepted": "InviteSent", "EmailOpened": "EmailSent", "EmailClicked": "EmailSent"}
@@ -76,65 +98,65 @@ class Part(NamedTuple):
 def parts(events: Iterable[Event], *, each_row: tuple[str, ...] = ()) -> list[Part]:
     """Every part of every number; with `each_row`, prospects and contacts count in each row of these values."""
     journeys: dict[tuple[int, str], list[Event]] = defaultdict(list)
-    for place, fact in enumerate(distinct(events)):
-        if "prospect_id" in fact:
-            journeys[fact["campaign_id"], str(fact["prospect_id"])].append({**fact, "place": place})
+    for place, event in enumerate(distinct(events)):
+        if "prospect_id" in event:
+            journeys[event["campaign_id"], str(event["prospect_id"])].append({**event, "place": place})
     found = []
     for (campaign_id, prospect_id), journey in journeys.items():
-        facts = sorted(journey, key=place_in_journey)
-        touch = next((instant(fact) for fact in facts if is_touch(fact)), None)
-        for metric, value, dating, belongs, made_of in journey_parts(facts, each_row):
+        ordered = sorted(journey, key=place_in_journey)
+        touch = next((instant(event) for event in ordered if is_touch(event)), None)
+        for metric, value, dating, belongs, made_of in journey_parts(ordered, each_row):
             found.append(Part(campaign_id, prospect_id, metric, value, instant(dating), touch, belongs, made_of))
     return found
 
 
-Told = tuple[str, int, Event, Mapping[str, Any], list[Event]]
+Added = tuple[str, int, Event, Mapping[str, Any], list[Event]]
 
 
-def journey_parts(facts: list[Event], each_row: tuple[str, ...]) -> list[Told]:
+def journey_parts(journey: list[Event], each_row: tuple[str, ...]) -> list[Added]:
     """What one journey adds to which numbers."""
-    found: list[Told] = []
+    found: list[Added] = []
 
-    def one(metric: str, fact: Event, *, counted: bool = False) -> None:
-        named = fact if counted else lowest(facts, fact)
-        found.append((metric, 1, fact, belonging(facts, fact), [named]))
+    def one(metric: str, event: Event, *, counted: bool = False) -> None:
+        named = event if counted else lowest(journey, event)
+        found.append((metric, 1, event, belonging(journey, event), [named]))
 
-    for fact in facts:
+    for event in journey:
         for metric, kind in EACH.items():
-            if fact["type"] == kind:
-                one(metric, fact, counted=True)
-        if fact["type"] == "ReplyReceived":
-            one("amount_of_replies" if is_reply(fact) else "amount_of_automatic_replies", fact, counted=True)
-    for metric, fact in firsts(facts):
-        one(metric, fact)
-    for fact in [fact for fact in facts if fact["type"] in RATED][-1:]:
-        one(RATED[fact["type"]], fact)
-    for touch, reply in turns(facts):
-        made_of = [lowest(facts, touch), lowest(facts, reply)]
-        where = belonging(facts, reply)
+            if event["type"] == kind:
+                one(metric, event, counted=True)
+        if event["type"] == "ReplyReceived":
+            one("amount_of_replies" if is_reply(event) else "amount_of_automatic_replies", event, counted=True)
+    for metric, event in firsts(journey):
+        one(metric, event)
+    for event in [event for event in journey if event["type"] in RATED][-1:]:
+        one(RATED[event["type"]], event)
+    for touch, reply in turns(journey):
+        made_of = [lowest(journey, touch), lowest(journey, reply)]
+        where = belonging(journey, reply)
         found.append(("amount_of_timed_replies", 1, reply, where, made_of))
         found.append(("reply_time_ms", instant(reply) - instant(touch), reply, where, made_of))
-    return found + in_each_row(facts, each_row)
+    return found + in_each_row(journey, each_row)
 
 
-def firsts(facts: list[Event]) -> list[tuple[str, Event]]:
+def firsts(journey: list[Event]) -> list[tuple[str, Event]]:
     """The first event of each kind that counts once a journey."""
-    found = [(metric, fact) for metric, kind in FIRSTS.items() for fact in facts if fact["type"] == kind]
-    found += [("amount_of_prospects_replied", fact) for fact in facts if is_reply(fact)]
-    return list({metric: (metric, fact) for metric, fact in reversed(found)}.values())
+    found = [(metric, event) for metric, kind in FIRSTS.items() for event in journey if event["type"] == kind]
+    found += [("amount_of_prospects_replied", event) for event in journey if is_reply(event)]
+    return list({metric: (metric, event) for metric, event in reversed(found)}.values())
 
 
-def in_each_row(facts: list[Event], each_row: tuple[str, ...]) -> list[Told]:
+def in_each_row(journey: list[Event], each_row: tuple[str, ...]) -> list[Added]:
     """What counts once a journey, or, in a breakdown, once in every row that touched the prospect."""
-    found: list[Told] = []
-    touches = [fact for fact in facts if is_touch(fact)]
+    found: list[Added] = []
+    touches = [event for event in journey if is_touch(event)]
     first_of_row: dict[tuple[Any, ...], Event] = {}
     for touch in touches:
         first_of_row.setdefault(tuple(own(touch)[name] for name in each_row), touch)
-    memberships = [fact for fact in facts if fact["type"] in ("ProspectAdded", "ProspectRemoved")]
+    memberships = [event for event in journey if event["type"] in ("ProspectAdded", "ProspectRemoved")]
     removed = memberships and memberships[-1]["type"] == "ProspectRemoved"
-    added = [fact for fact in facts if fact["type"] == "ProspectAdded"]
-    dating = lowest(facts, added[-1]) if added else facts[0]
+    added = [event for event in journey if event["type"] == "ProspectAdded"]
+    dating = lowest(journey, added[-1]) if added else journey[0]
     if each_row:
         for touch in first_of_row.values():
             found.append(("amount_of_prospects_contacted", 1, touch, own(touch), [touch]))
@@ -148,64 +170,64 @@ def in_each_row(facts: list[Event], each_row: tuple[str, ...]) -> list[Told]:
     return found
 
 
-def turns(facts: list[Event]) -> list[tuple[Event, Event]]:
+def turns(journey: list[Event]) -> list[tuple[Event, Event]]:
     """The latest touch and the first reply after it, of each turn."""
     found = []
     touch = None
-    for fact in facts:
-        if is_touch(fact):
-            touch = fact
-        elif is_reply(fact) and touch is not None:
-            found.append((touch, fact))
+    for event in journey:
+        if is_touch(event):
+            touch = event
+        elif is_reply(event) and touch is not None:
+            found.append((touch, event))
             touch = None
     return found
 
 
-def own(fact: Event) -> dict[str, Any]:
+def own(event: Event) -> dict[str, Any]:
     """The values that an event carries itself; of a touch, the channel is its kind's."""
-    channel = fact.get("channel")
-    if is_touch(fact):
-        channel = "email" if fact["type"] == "EmailSent" else "linkedin"
+    channel = event.get("channel")
+    if is_touch(event):
+        channel = "email" if event["type"] == "EmailSent" else "linkedin"
     return {
-        "step": fact.get("step"),
-        "sender": fact.get("sender_id"),
-        "variant": fact.get("variant"),
+        "step": event.get("step"),
+        "sender": event.get("sender_id"),
+        "variant": event.get("variant"),
         "channel": channel,
     }
 
 
-def belonging(facts: list[Event], fact: Event) -> dict[str, Any]:
+def belonging(journey: list[Event], event: Event) -> dict[str, Any]:
     """Where what happened belongs: to its own values, else, each on its own, to those of the touch that it answers."""
-    if is_touch(fact):
-        return own(fact)
-    kinds = (ANSWERED[fact["type"]],) if fact["type"] in ANSWERED else TOUCHES
-    before = [each for each in facts[: facts.index(fact)] if each["type"] in kinds]
+    if is_touch(event):
+        return own(event)
+    kinds = (ANSWERED[event["type"]],) if event["type"] in ANSWERED else TOUCHES
+    before = [each for each in journey[: journey.index(event)] if each["type"] in kinds]
     answered = own(before[-1]) if before else dict.fromkeys(VALUES)
-    mine = own(fact)
+    mine = own(event)
     return {name: answered[name] if mine[name] is None else mine[name] for name in VALUES}
 
 
-def lowest(facts: list[Event], fact: Event) -> Event:
-    """Of the events of a journey that are alike, the one told first."""
+def lowest(journey: list[Event], event: Event) -> Event:
+    """Of the events of a journey that are alike, the one posted first."""
     alike = [
         each
-        for each in facts
-        if place_in_journey(each)[:-1] == place_in_journey(fact)[:-1] and is_reply(each) == is_reply(fact)
+        for each in journey
+        if place_in_journey(each)[:-1] == place_in_journey(event)[:-1] and is_reply(each) == is_reply(event)
     ]
     return min(alike, key=lambda each: each["place"])
 
 
-def place_in_journey(fact: Event) -> tuple[Any, ...]:
-    """By instant, touches first, by type, by the values with none first; of events alike the one told first."""
+def place_in_journey(event: Event) -> tuple[Any, ...]:
+    """By instant, touches first, by type, by the values with none first; of events alike the one posted first."""
     return (
-        instant(fact),
-        not is_touch(fact),
-        fact["type"],
-        fact.get("step", -1),
-        fact.get("sender_id", ""),
-        fact.get("variant", ""),
-        fact.get("channel", ""),
-        fact["place"],
+        instant(event),
+        not is_touch(event),
+        event["type"],
+        event.get("step", -1),
+        event.get("sender_id", ""),
+        event.get("variant", ""),
+        event.get("channel", ""),
+        event["place"],
     )
 
 
@@ -233,14 +255,17 @@ def summed(found: Iterable[Part]) -> dict[str, int]:
 
 def analytics(totals: Mapping[str, int], *, extended: bool = True) -> dict[str, object]:
     """What is shown of sums, in order of the keys."""
-    turns_taken, taken = totals.get("amount_of_timed_replies", 0), totals.get("reply_time_ms", 0)
-    told: dict[str, object] = {name: totals.get(name, 0) for name in MAIN}
-    told["average_reply_time"] = reply_time_in_words(taken, turns_taken)
-    if extended:
-        told |= {name: totals.get(name, 0) for name in FURTHER}
-        told["average_reply_time_seconds"] = rounded(taken, turns_taken * 1000, 3)
-        told |= {name: rounded(totals.get(one, 0), totals.get(of, 0), 4) for name, (one, of) in RATES.items()}
-    return told
+    return {name: shown(name, rule, totals) for name, rule in (ALWAYS | EXTENDED if extended else ALWAYS).items()}
+
+
+def shown(name: str, rule: Each | First | Rate | Mean | None, totals: Mapping[str, int]) -> object:
+    """One metric of sums."""
+    if isinstance(rule, Rate):
+        return rounded(totals.get(rule.part, 0), totals.get(rule.whole, 0), 4)
+    if isinstance(rule, Mean):
+        turns_taken, taken = totals.get("amount_of_timed_replies", 0), totals.get("reply_time_ms", 0)
+        return reply_time_in_words(taken, turns_taken) if rule.words else rounded(taken, turns_taken * 1000, 3)
+    return totals.get(name, 0)
 
 
 def rounded(part: int, whole: int, places: int) -> float | None:
@@ -297,8 +322,8 @@ def explained(  # noqa: PLR0913 (as a question may be asked)
         for part in within(parts(events), how, first, end)
         if (part.campaign_id, part.metric) == (campaign_id, name)
     ]
-    told = [(dated(part, how) or 0, part.prospect_id, part.events[-1]["place"], part) for part in chosen]
+    listed = [(dated(part, how) or 0, part.prospect_id, part.events[-1]["place"], part) for part in chosen]
     return [
         (at, who, part.value, [each["id"] for each in part.events])
-        for at, who, _, part in sorted(told, key=lambda t: t[:3])
+        for at, who, _, part in sorted(listed, key=lambda t: t[:3])
     ]

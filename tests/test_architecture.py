@@ -1,16 +1,18 @@
-"""Holds the house's one rule: imports go one way, domain ◀ projections ◀ api ◀ service."""
+"""Holds the house's one rule: imports go one way, domain ◀ projections ◀ api ◀ service; connectors know domain only."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-ROOMS = ("domain", "projections", "api", "service")
+ROOMS = ("domain", "connectors", "projections", "api", "service")
 HOUSE = Path(__file__).parent.parent
 
 
 # What the packages inside a room must not import; a prefix stands for all below it.
 FORBIDDEN = {
+    "connectors": ("eventsourcing", "falcon", "psycopg", "psycopg_pool", "domain.ledger", "domain.recorder"),
+    "projections": ("connectors",),
     "projections/journeys": ("projections.building", "projections.queries", "projections.pipeline", "psycopg"),
     "projections/building": ("projections.queries",),
     "projections/queries": ("projections.building",),
@@ -72,7 +74,14 @@ def test_every_module_says_why_it_exists() -> None:
 
 def test_the_pure_parts_touch_no_database_and_no_clock() -> None:
     """What a number means is decided without either."""
-    pure = ("domain/events.py", "domain/instants.py", "projections/metrics.py", "projections/journeys")
+    pure = (
+        "domain/events.py",
+        "domain/instants.py",
+        "domain/campaign_keys.py",
+        "projections/metrics.py",
+        "projections/journeys",
+        "connectors",
+    )
     wrong = [
         f"{file.relative_to(HOUSE)}:{line}: imports {imported}"
         for name in pure

@@ -31,10 +31,10 @@ def test_a_stored_day_is_read_as_it_was_written(of: list[tuple[int, int, int, in
     """The quarter hours give the same again, and the sums of the day are theirs."""
     stored = quarter_hours.packed(made(of))
     again = quarter_hours.summed([quarter_hours.unpacked(stored.owners, stored.days, stored.quarters)])
-    found = zip(
+    unpacked = zip(
         again.owners.tolist(), again.quarters.tolist(), again.places.tolist(), again.values.tolist(), strict=True
     )
-    assert list(found) == sorted(of)
+    assert list(unpacked) == sorted(of)
     rows, places, values = quarter_hours.entries(stored.sums)
     for row, (owner, day) in enumerate(zip(stored.owners, stored.days, strict=True)):
         for place in range(len(MEASURES)):
@@ -50,8 +50,8 @@ def test_any_stretches_have_the_sums_of_their_quarter_hours(
     *starts, end = sorted(cuts)
     stored = quarter_hours.packed(made(of))
     days = [series.Day(*each) for each in zip(stored.days, stored.sums, stored.quarters, strict=True)]
-    found = series.bucketed(days, starts, end)
-    for bucket, first, following in zip(found, starts, [*starts[1:], end], strict=True):
+    buckets = series.bucketed(days, starts, end)
+    for bucket, first, following in zip(buckets, starts, [*starts[1:], end], strict=True):
         for place, value in enumerate(bucket):
             assert value == sum(each[3] for each in of if first <= each[1] < following and each[2] == place)
 
@@ -80,7 +80,7 @@ def test_a_sum_that_cant_be_is_not_stored() -> None:
         b"\xff\xff\x0f\0",
     ],
 )
-def test_damaged_sums_are_told(damage: bytes) -> None:
+def test_damaged_sums_are_refused(damage: bytes) -> None:
     """A piece of an entry, a measure or a quarter hour that is none, and more than an integer holds."""
     with pytest.raises(msgspec.DecodeError):
         quarter_hours.entries([damage])

@@ -14,7 +14,9 @@ from api.app import create_app
 from domain.access import Access
 from domain.recorder import Pool
 from projections.building import replay
-from projections.queries.dashboard import Held, Workspace
+from projections.metrics import FOLD_VERSION
+from projections.queries.dashboard import Workspace
+from projections.queries.standing import Standing, State
 from service import settings
 from service.web.application import make_parts
 from tests.conftest import project_all
@@ -68,6 +70,27 @@ def test_who_has_the_answer_already_gets_no_body(
     assert again.headers["x-lag"] == "0"
     assert "content-type" not in again.headers
     assert get(client, {**key, "If-None-Match": '"other"'}, query).content == first.content
+
+
+@pytest.mark.parametrize(
+    ("query", "path", "status"),
+    [
+        ("metric=amount_of_replies", f"{DASHBOARD}999/explain/", 404),
+        ("metric=nonsense", f"{DASHBOARD}123/explain/", 400),
+        ("workspace_id=777", DASHBOARD, 403),
+        ("limit=0", "/api/v1/events/", 400),
+    ],
+)
+def test_a_precondition_turns_no_error_into_a_304(  # noqa: PLR0913 (a world and a question)
+    client: testing.TestClient, pool: Pool, key: dict[str, str], query: str, path: str, status: int
+) -> None:
+    """It counts only where the answer would be a success (RFC 9110, 13.2.1), where `*` means any answer."""
+    record(pool, 340, *worked_example())
+    project_all(pool)
+    assert get(client, {**key, "If-None-Match": "*"}, query, path).status_code == status
+    good = get(client, {**key, "If-None-Match": "*"}, "metric=amount_of_replies", f"{DASHBOARD}123/explain/")
+    assert good.status_code == 304
+    assert get(client, {**key, "If-None-Match": '"*"'}).status_code == 200, "a tag like others, and not ours"
 
 
 def test_the_tag_changes_with_what_the_answer_is_made_of(
@@ -162,12 +185,12 @@ def test_what_is_kept_is_bounded() -> None:
     pieces = cache.Kept(most_bytes=100)
 
     def render(workspace_id: int, size: int) -> bytes:
-        workspace = Workspace(workspace_id, 1, 7, 1, stuck=False, campaigns=[])
+        workspace = Workspace(Standing(workspace_id, 7, 1, 1, stuck=False, fold_version=FOLD_VERSION), [])
         return pieces.rendered(workspace, {}, lambda _: b"x" * size)
 
     for workspace_id in (1, 2, 3):
         render(workspace_id, 30)
-    assert list(pieces.held((1,))) == [Held(1, 7, 1)]
+    assert list(pieces.held((1,))) == [State(1, 7, 1)]
     render(4, 40)
     assert {each.workspace_id for each in pieces.held((1, 2, 3, 4))} == {1, 3, 4}
     assert render(5, 101) == b"x" * 101

@@ -38,6 +38,7 @@ STORED = [
     ("EmailBounced", PROSPECT, '{"prospect_id":"p",'),
     ("ProspectUnsubscribed", PROSPECT, '{"prospect_id":"p",'),
     ("MeetingBooked", PROSPECT, '{"prospect_id":"p",'),
+    # The line of a new event goes above this one.
 ]
 
 

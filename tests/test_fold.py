@@ -1,4 +1,4 @@
-"""Shows that the numbers are a function of the set of facts: no order, repeat, cut or replay changes one."""
+"""Shows that the numbers are a function of the set of events: no order, repeat, cut or replay changes one."""
 
 from typing import Any
 
@@ -9,13 +9,12 @@ from domain import ledger
 from domain.recorder import Database, Pool
 from projections.building import replay
 from projections.building.projector import Projector
-from projections.journeys.campaign import About, told
-from projections.queries import dashboard
-from projections.queries.caller import Asked, Credentials
+from projections.journeys.campaign import About, with_event
 from tests import reference
 from tests.conftest import project_all
 from tests.facts import WORKED_EXAMPLE_ANALYTICS, parsed, worked_example
 from tests.histories import deliveries, histories, workspaces
+from tests.readers import shown_to
 
 of_the_database = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -28,8 +27,7 @@ def shown(pool: Pool, workspace_id: int) -> list[dict[str, Any]]:
         database.execute(
             "INSERT INTO workspace_link VALUES ('reader', %s, false) ON CONFLICT DO NOTHING", (workspace_id,)
         )
-        answer = dashboard.read(database, Credentials(session_user="reader"), Asked(workspace_id))
-    campaigns: Any = dashboard.body(answer.workspaces)["campaigns"]
+        _, campaigns = shown_to(database, "reader", workspace_id)
     assert all(campaign.pop("workspace_id") == workspace_id for campaign in campaigns)
     return list(campaigns)
 
@@ -129,7 +127,7 @@ def test_a_name_told_at_the_same_instant_is_the_changed_then_the_greater_one() -
     for order in ((created, z, e_acute), (e_acute, z, created), (z, created, e_acute)):
         about = About()
         for event in order:
-            about = told(about, event)  # type: ignore[arg-type]
+            about = with_event(about, event)  # type: ignore[arg-type]
         assert about.name is not None
         assert about.name[2] == "é"
         assert about.status is not None

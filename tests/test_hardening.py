@@ -123,10 +123,13 @@ def test_each_request_is_one_line_of_the_log(service: Service, url: str) -> None
         "r-1": ("GET", DASHBOARD, key, {"key": prefix, "workspace": 340, "status": 200}),
         "r-2": ("GET", f"{DASHBOARD}?workspace_id=ALL", session("u-log"),
                 {"user": "u-log", "workspace": "ALL", "status": 200}),
-        "r-3": ("GET", f"{DASHBOARD}?workspace_id=777", key, {"key": prefix, "workspace": 777, "status": 403}),
-        "r-4": ("GET", DASHBOARD, {"X-API-Key": f"{prefix}.x"}, {"status": 401}),
+        "r-3": ("GET", f"{DASHBOARD}?workspace_id=777", key,
+                {"key": prefix, "workspace": 777, "status": 403, "reason": "not_linked"}),
+        "r-4": ("GET", DASHBOARD, {"X-API-Key": f"{prefix}.x"}, {"status": 401, "reason": "unknown_key"}),
         "r-5": ("GET", "/a-secret/?q=1", key, {"status": 404, "route": "none"}),
         "r-6": ("POST", f"{EVENTS}?workspace_id=340", key, {"key": prefix, "workspace": 340, "status": 415}),
+        "r-8": ("POST", f"{EVENTS}?workspace_id=340", session("u-log"),
+                {"user": "u-log", "workspace": 340, "status": 403, "reason": "scope"}),
         "r-7": ("GET", "/healthz", {}, {"status": 200, "level": "DEBUG"}),
     }  # fmt: skip
     for request_id, (method, path, headers, _) in asked.items():

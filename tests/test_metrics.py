@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.events import TOPICS, Event, encode
-from projections.building.batch import Journeys, sort
+from projections.building.batch import EventsByJourney, sort
 from projections.journeys import columns, quarter_hours
-from projections.journeys.columns import Facts
+from projections.journeys.columns import EventColumns, PackedEvents
 from projections.journeys.contributions import contributions
-from projections.metrics import FOLD_VERSION, MEASURES, analytics, reply_time_in_words
+from projections.metrics import FOLD_VERSION, KINDS, MEASURES, TOUCHES, analytics, reply_time_in_words
 from tests import reference
 from tests.facts import parsed
+from tests.reference_periods import PINNED
 
 CORPUS = Path(__file__).parent.parent / "examples" / "activity.json"
 
@@ -47,7 +48,7 @@ def test_words_are_those_of_exact_fractions(total: int, turns: int) -> None:
     ],
 )
 def test_a_reply_time_is_rounded_half_up_once(mean: int, words: str) -> None:
-    """Each unit is rounded from the exact mean; what rounds up to the next unit is told in it."""
+    """Each unit is rounded from the exact mean; what rounds up to the next unit is shown in it."""
     assert reply_time_in_words(mean * 3, 3) == words
 
 
@@ -71,37 +72,35 @@ def test_the_answer_has_its_nine_keys_in_order() -> None:
     ]
 
 
-def facts_of(*events: Event) -> Facts:
-    """Return the facts of journeys, in order; positions are those of the events given, from 1 on."""
+def columns_of(*events: Event) -> EventColumns:
+    """Return events as columns, journey by journey; an event's position is its place among the arguments, from 1 on."""
     log = ((position, TOPICS[type(event)], encode(event)) for position, event in enumerate(events, 1))
-    return columns.unpack(stored_of(sort(log, ()).facts))
+    return columns.unpack(stored_of(sort(log, ()).events))
 
 
-def stored_of(journeys: Journeys) -> list[tuple[bytes, bytes]]:
+def stored_of(journeys: EventsByJourney) -> list[tuple[bytes, bytes]]:
     """Return the columns of journeys as they are stored."""
     return list(zip(journeys.stored(), journeys.details, strict=True))
 
 
 def test_the_fold_of_a_fixed_corpus_is_that_of_its_version() -> None:
-    """Where this fails, the meaning of stored rows has changed: raise FOLD_VERSION, then pin the new digest here."""
+    """Where this fails, the meaning of stored rows has changed: raise FOLD_VERSION, then pin the new digest."""
     events = parsed(*json.loads(CORPUS.read_text(encoding="utf-8"))["events"])
     log = [(position, TOPICS[type(event)], encode(event)) for position, event in enumerate(events, 1)]
-    journeys = stored_of(sort(log, ()).facts)
-    facts = columns.unpack(journeys)
-    kept = [column.tolist() for column in facts[:-1] if isinstance(column, np.ndarray)]
-    places, values, dating = contributions(facts.journeys, facts.facts)
+    stored = stored_of(sort(log, ()).events)
+    journeys, packed, *others, words = unpacked = columns.unpack(stored)
+    kept = [column.tolist() for column in (journeys, packed.data, *others)]
+    places, values, dating = contributions(journeys, packed)
     contributed = sorted(zip(places.tolist(), values.tolist(), dating.tolist(), strict=True))
-    quarters = facts.instants[dating] // quarter_hours.QUARTER_MS
-    days = quarter_hours.packed(
-        quarter_hours.summed([quarter_hours.cells(facts.journeys[dating], quarters, places, values)])
-    )
-    digest = hashlib.sha256(repr((journeys, kept, facts.words, contributed, days)).encode()).hexdigest()
-    assert (FOLD_VERSION, digest) == (3, "4bf88aeadc8c89184d650b2f41890b9d947cbe1978f3390a0be06d736b070ebf")
+    quarters = unpacked.instants[dating] // quarter_hours.QUARTER_MS
+    days = quarter_hours.packed(quarter_hours.summed([quarter_hours.cells(journeys[dating], quarters, places, values)]))
+    digest = hashlib.sha256(repr((stored, kept, words, contributed, days)).encode()).hexdigest()
+    assert (FOLD_VERSION, digest) == PINNED, f"raise FOLD_VERSION, and pin {digest}"
 
 
-def test_a_contribution_names_the_fact_that_dates_it() -> None:
+def test_a_contribution_names_the_event_that_dates_it() -> None:
     """Counted events date themselves, prospects their latest addition, a contact the first touch, a turn its reply."""
-    told = [
+    history = [
         ("EmailSent", "10:00"),
         ("ProspectAdded", "09:00"),
         ("ProspectAdded", "11:00"),
@@ -112,12 +111,12 @@ def test_a_contribution_names_the_fact_that_dates_it() -> None:
     events = parsed(
         *(
             {"id": at, "type": kind, "campaign_id": 1, "prospect_id": "a", "occurred_at": f"2026-11-01T{at}:00Z"}
-            for kind, at in told
+            for kind, at in history
         )
     )
-    facts = facts_of(*events)
-    found = zip(*contributions(facts.journeys, facts.facts), strict=True)
-    dated = {(MEASURES[place].name, told[facts.positions[fact] - 1][1], value) for place, value, fact in found}
+    unpacked = columns_of(*events)
+    parts = zip(*contributions(unpacked.journeys, unpacked.events), strict=True)
+    dated = {(MEASURES[place].name, history[unpacked.positions[event] - 1][1], value) for place, value, event in parts}
     assert dated == {
         ("amount_of_emails_sent", "10:00", 1),
         ("amount_of_emails_sent", "12:00", 1),
@@ -131,7 +130,7 @@ def test_a_contribution_names_the_fact_that_dates_it() -> None:
     }
 
 
-def test_facts_of_a_journey_are_in_the_domains_order() -> None:
+def test_events_of_a_journey_are_in_the_domains_order() -> None:
     """At the same instant touches come first, then types by name, then values with none first, then the position."""
     at = {"campaign_id": 1, "prospect_id": "a", "occurred_at": "2026-11-01T09:00:00Z"}
     in_order: list[dict[str, Any]] = [
@@ -146,6 +145,15 @@ def test_facts_of_a_journey_are_in_the_domains_order() -> None:
         {"type": "ReplyReceived", "channel": "email"},
     ]
     events = parsed(*({"id": str(number), **at, **event} for number, event in enumerate(in_order)))
-    assert facts_of(*events).positions.tolist() == list(range(1, 10))
-    assert facts_of(*events[:6], *reversed(events[6:8]), *events[8:]).kinds[6:8].tolist() == [13, 14]
-    assert facts_of(*reversed(events)).positions.tolist() == [9, 8, 7, 6, 5, 4, 2, 3, 1]
+    assert columns_of(*events).positions.tolist() == list(range(1, 10))
+    assert columns_of(*events[:6], *reversed(events[6:8]), *events[8:]).codes[6:8].tolist() == [13, 14]
+    assert columns_of(*reversed(events)).positions.tolist() == [9, 8, 7, 6, 5, 4, 2, 3, 1]
+
+
+def test_the_fold_sorts_as_the_journeys_are_read() -> None:
+    """At the same instant touches come first, then kinds by name, whatever their codes; flags go with their events."""
+    codes = np.arange(len(KINDS))[::-1]
+    journeys, events, new = columns.in_order(codes * 0, PackedEvents.of(codes * 0 + 7, codes), codes == 0)
+    assert [KINDS[code] for code in events.codes] == sorted(KINDS, key=lambda kind: (kind not in TOUCHES, kind))
+    assert (set(journeys.tolist()), set(events.instants.tolist())) == ({0}, {7})
+    assert events.codes[new].tolist() == [0]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from domain import ledger
 from domain.access import Access
+from domain.events import EVENTS, ProspectEvent
 from domain.instants import format_instant
 from domain.recorder import Pool
 from projections import metrics
@@ -25,11 +26,7 @@ BASE = "/api/v1/dashboard/campaign-analytics/"
 ZONES = ("UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe")
 # About both changes of summer time in Berlin, and both in Lord Howe.
 CHANGES = ("2026-03-28T18:00:00Z", "2026-10-24T18:00:00Z", "2026-04-04T06:00:00Z", "2026-10-03T06:00:00Z")
-KINDS = (
-    *("EmailSent", "InviteSent", "LinkedInMessageSent", "ReplyReceived", "ReplyReceived", "ProspectAdded"),
-    *("ProspectRemoved", "InviteAccepted", "ProspectInterested", "ProspectNotInterested", "EmailOpened"),
-    *("EmailClicked", "EmailBounced", "ProspectUnsubscribed", "MeetingBooked"),
-)
+KINDS = (*(event.__name__ for event in EVENTS if issubclass(event, ProspectEvent)), "ReplyReceived")
 QUARTER = timedelta(minutes=15)
 of_the_database = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -265,3 +262,41 @@ def test_the_worked_examples_period(client: testing.TestClient, pool: Pool, user
 @pytest.mark.parametrize(("part", "of", "rate"), [(1, 3, 0.3333), (2, 3, 0.6667), (1, 8, 0.125), (1, 20_000, 0.0001)])
 def test_rates_are_rounded_half_up(part: int, of: int, rate: float) -> None:
     assert metrics.rate(part, of) == rate
+
+
+@pytest.mark.parametrize("interval", ["hour", "day", "week", "month"])
+@pytest.mark.parametrize("per", ["", "&per=campaign"])
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [("Pacific/Apia", "2011-12-30"), ("Pacific/Fakaofo", "2011-12-30"), ("Pacific/Kwajalein", "1993-08-21"),
+     ("Pacific/Kiritimati", "1994-12-31"), ("Pacific/Enderbury", "1994-12-31")],
+)  # fmt: skip
+def test_a_day_that_the_zone_skipped_has_no_bucket(  # noqa: PLR0913 (a world and a question)
+    client: testing.TestClient, pool: Pool, users: Access, interval: str, per: str, zone: str, day: str
+) -> None:
+    """Not of a day, nor of an hour, a week or a month that is asked for just that day."""
+    users.link("u-1", 340, "cli:test")
+    with pool.connection() as database:
+        at = f"{day}T12:00:00Z"
+        event = {"id": "e", "type": "EmailSent", "campaign_id": 1, "prospect_id": "a", "occurred_at": at}
+        ledger.record(database, 340, parsed(event))
+    project_all(pool)
+    period = f"start_date={day}&end_date={day}&timezone={zone}"
+    answer = client.simulate_get(
+        f"{BASE}timeseries/", headers=session("u-1"), query_string=f"{period}&interval={interval}{per}"
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json["campaigns"][0]["series"] == [] if per else answer.json["series"] == []
+    around = date.fromisoformat(day) - timedelta(1), date.fromisoformat(day) + timedelta(1)
+    period = f"start_date={around[0]}&end_date={around[1]}&timezone={zone}"
+    answer = client.simulate_get(f"{BASE}timeseries/", headers=session("u-1"), query_string=period)
+    assert [bucket["start"][:10] for bucket in answer.json["series"]] == [str(each) for each in around]
+
+
+@pytest.mark.parametrize(
+    "zone", ["localtime", "posixrules", "Factory", "europe/berlin", "right/Europe/Berlin", "../UTC"]
+)
+def test_what_depends_on_the_node_is_no_time_zone(client: testing.TestClient, users: Access, zone: str) -> None:
+    users.link("u-1", 340, "cli:test")
+    answer = client.simulate_get(BASE, headers=session("u-1"), params={"timezone": zone})
+    assert (answer.status_code, answer.json["details"][0]["field"]) == (400, "timezone")

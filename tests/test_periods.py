@@ -123,8 +123,8 @@ def test_two_oclock_comes_twice_in_berlin_in_autumn() -> None:
     first, end = bounds(date(2026, 10, 25), date(2026, 10, 25), zone)
     assert first is not None
     assert end is not None
-    told = [starts_at(start, zone) for start in buckets("hour", zone, first, end, 1_000) or ()]
-    assert told[2:4] == ["2026-10-25T02:00:00+02:00", "2026-10-25T02:00:00+01:00"]
+    starts = [starts_at(start, zone) for start in buckets("hour", zone, first, end, 1_000) or ()]
+    assert starts[2:4] == ["2026-10-25T02:00:00+02:00", "2026-10-25T02:00:00+01:00"]
 
 
 def test_weeks_begin_on_monday_and_months_with_the_first() -> None:

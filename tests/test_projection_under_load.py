@@ -25,8 +25,6 @@ from domain.recorder import Pool
 from projections.building import fold, projector, replay, replay_by_parts
 from projections.building.projector import Projector
 from projections.building.wakeup import Hints
-from projections.queries import dashboard
-from projections.queries.caller import Asked, Credentials
 from service import database, settings
 from service.processes.replay_workers import hands
 from service.web.application import make_parts
@@ -34,6 +32,7 @@ from tests import reference
 from tests.conftest import new_database, project_all, wait_for
 from tests.facts import JWT_SECRET, api_key, email_sent, parsed, worked_example
 from tests.histories import histories, workspaces
+from tests.readers import shown_to
 from tests.running import ROOT, environment
 from tests.servers import temporary_server
 from tests.test_fold import live_rows, of_the_database, shown
@@ -84,7 +83,7 @@ def test_the_rows_of_a_replay_do_not_depend_on_the_number_of_workers(
 
 def test_a_posted_event_wakes_the_projector(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would not have looked for a long time."""
-    monkeypatch.setattr(projector, "LOOK_SECONDS", 3_600)
+    monkeypatch.setattr(projector, "POLL_SECONDS", 3_600)
     chosen = settings.from_environment({"JWT_SECRET": JWT_SECRET, "DATABASE_URL": "postgresql://unused"})
     hints = Hints(pool)
     parts = make_parts(pool, chosen, {})
@@ -177,13 +176,15 @@ def test_a_journey_of_a_hundred_thousand_facts_still_folds(pool: Pool) -> None:
     assert shown(pool, 1) == reference.campaigns(events)
 
 
-PROJECT = "from projections import projector; projector.BATCH = 20; from service.cli import main; main(['project'])"
+PROJECT = (
+    "from projections.building import projector; projector.BATCH = 20; from service.cli import main; main(['project'])"
+)
 REPLAY = """
 import sys
-from projections import replay, shuffle
+from projections.building import replay, replay_by_parts
 from service.cli import main
-replay.NEARLY_THERE = shuffle.EVENTS_A_CHUNK = 30
-shuffle.EVENTS_A_PART = 60
+replay.NEARLY_THERE = replay_by_parts.EVENTS_A_CHUNK = 30
+replay_by_parts.EVENTS_A_PART = 60
 if __name__ == "__main__":
     while True:
         main(["replay", "--workers", sys.argv[1]])
@@ -248,9 +249,8 @@ def test_kills_at_random_moments_leave_every_reader_a_state_of_the_log(pool: Poo
 
 def _a_state_of_the_log(pool: Pool, events: list[dict[str, Any]]) -> None:
     with pool.connection() as connection:
-        answer = dashboard.read(connection, Credentials(session_user="reader"), Asked(1))
-    campaigns: Any = dashboard.body(answer.workspaces)["campaigns"]
-    expected = reference.campaigns(events[: answer.workspaces[0].position])
+        position, campaigns = shown_to(connection, "reader", 1)
+    expected = reference.campaigns(events[:position])
     assert campaigns == [{**campaign, "workspace_id": 1} for campaign in expected]
 
 
@@ -309,7 +309,7 @@ def test_an_interrupted_replay_ends_at_once_with_all_its_workers(
 EARLY = """
 import os, signal, sys
 from concurrent.futures import ProcessPoolExecutor
-from service.hands import hands
+from service.processes.replay_workers import hands
 submit = ProcessPoolExecutor.submit
 def interrupting(executor, work):
     os.kill(os.getpid(), signal.SIGINT)

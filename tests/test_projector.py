@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 
@@ -13,13 +14,12 @@ from projections.building import replay, set_aside, status
 from projections.building.batch import FoldError
 from projections.building.projector import Projector
 from projections.building.status import WorkspaceStatus
-from projections.journeys import columns
+from projections.journeys.columns import PackedEvents
 from projections.metrics import FOLD_VERSION
-from projections.queries import dashboard
-from projections.queries.caller import Asked, Credentials
 from tests import reference
 from tests.conftest import project_all, wait_for
 from tests.facts import email_sent, parsed, worked_example
+from tests.readers import shown_to
 from tests.test_fold import shown
 
 
@@ -42,15 +42,15 @@ def state(pool: Pool, workspace_id: int) -> WorkspaceStatus:
 
 
 def stuck_at(pool: Pool, workspace_id: int) -> int | None:
-    """Return the position of the fact at which a workspace is stuck."""
+    """Return the position of the event at which a workspace is stuck."""
     stuck = state(pool, workspace_id).stuck
     return stuck and stuck.position
 
 
 def progress(pool: Pool, workspace_id: int) -> tuple[int, int, int | None]:
     """Return a workspace's head, its projected position, and where it is stuck."""
-    told = state(pool, workspace_id)
-    return told.head, told.position, stuck_at(pool, workspace_id)
+    status_now = state(pool, workspace_id)
+    return status_now.head, status_now.position, stuck_at(pool, workspace_id)
 
 
 def spoil(pool: Pool, position: int, what: str) -> None:
@@ -65,7 +65,7 @@ def spoil(pool: Pool, position: int, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["topic", "state", "fields"])
 def test_an_event_that_cannot_be_folded_stops_its_workspace_only(pool: Pool, what: str) -> None:
-    """What came before it is shown, the position is kept, the reason is told, and the others go on."""
+    """What came before it is shown, the position is kept, the reason is recorded, and the others go on."""
     for workspace_id in (1, 2):
         record(pool, workspace_id, *(email_sent(number) for number in range(10)))
     spoil(pool, 6, what)
@@ -192,7 +192,7 @@ def test_of_several_faults_the_first_counts(pool: Pool) -> None:
     ],
 )
 def test_whatever_is_wrong_with_an_event_stops_its_workspace_alone(pool: Pool, damage: bytes) -> None:
-    """No damage ends the projector, and the reason can be told."""
+    """No damage ends the projector, and the reason can be recorded."""
     record(pool, 1, email_sent(1))
     record(pool, 2, email_sent(1))
     execute(pool, "UPDATE stored_events SET state = %s WHERE workspace_id = 1", damage)
@@ -201,11 +201,11 @@ def test_whatever_is_wrong_with_an_event_stops_its_workspace_alone(pool: Pool, d
     assert progress(pool, 2) == (1, 1, None)
 
 
-def test_a_journey_with_a_fact_of_no_known_kind_is_damaged(pool: Pool) -> None:
-    """It is told as such, and a replay mends it."""
+def test_a_journey_with_an_event_of_no_known_kind_is_damaged(pool: Pool) -> None:
+    """The workspace is stuck, and a replay mends it."""
     record(pool, 1, email_sent(1, prospect_id="p"))
     project_all(pool)
-    execute(pool, "UPDATE journey SET facts = %s", (1 << columns.KIND_BITS | 31).to_bytes(8, "little"))
+    execute(pool, "UPDATE journey SET facts = %s", PackedEvents.of(np.array([1]), np.array([31])).stored())
     record(pool, 1, email_sent(2, prospect_id="p"))
     project_all(pool)
     assert progress(pool, 1) == (2, 1, 2)
@@ -214,7 +214,7 @@ def test_a_journey_with_a_fact_of_no_known_kind_is_damaged(pool: Pool) -> None:
 def test_what_the_database_refuses_to_one_workspace_stops_no_other(
     pool: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is said, and tried again."""
+    """It is logged, and tried again."""
     execute(pool, "ALTER TABLE journey ADD CONSTRAINT refused CHECK (workspace_id <> 1)")
     record(pool, 1, email_sent(1))
     record(pool, 2, email_sent(1))
@@ -227,7 +227,7 @@ def test_what_the_database_refuses_to_one_workspace_stops_no_other(
 
 
 def test_a_replay_of_a_stuck_workspace_keeps_its_old_rows(pool: Pool) -> None:
-    """It names the fact, and nothing that was shown is lost."""
+    """It names the event, and nothing that was shown is lost."""
     record(pool, 1, *(email_sent(number) for number in range(10)))
     spoil(pool, 6, "topic")
     project_all(pool)
@@ -304,6 +304,5 @@ def test_a_projector_goes_on_when_its_connections_are_cut(pool: Pool, database_u
         assert running.result() is None
     with psycopg.connect(database_url, autocommit=True) as observer:
         observer.execute("INSERT INTO workspace_link VALUES ('reader', 1, false)")
-        answer = dashboard.read(observer, Credentials(session_user="reader"), Asked(1))
-    campaigns = dashboard.body(answer.workspaces)["campaigns"]
+        _, campaigns = shown_to(observer, "reader", 1)
     assert campaigns == [{**campaign, "workspace_id": 1} for campaign in reference.campaigns(events)]

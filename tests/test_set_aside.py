@@ -34,7 +34,7 @@ def stuck(pool: Pool) -> Pool:
 
 
 def test_a_workspace_goes_on_without_what_was_set_aside(command: Command, stuck: Pool) -> None:
-    """At once; and whoever asks for the status goes on being told."""
+    """At once; and the status goes on showing it."""
     code, out, err = command("set-aside", "--workspace", "1", "--position", "6", "--reason", REASON)
     assert (code, out, err) == (0, "", "workspace 1 goes on without position 6\n")
     project_all(stuck)

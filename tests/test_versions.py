@@ -47,8 +47,8 @@ def keeping_current(pool: Pool) -> Iterator[None]:
 
 
 def test_workspaces_of_an_older_version_are_rebuilt_by_themselves(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smallest first; those of a newer one are left alone, and one that can't be is told and not in the way."""
-    monkeypatch.setattr(replay, "LOOK_SECONDS", 0.01)
+    """The smallest first; those of a newer one are left alone, and one that can't be is logged and not in the way."""
+    monkeypatch.setattr(replay, "POLL_SECONDS", 0.01)
     for workspace_id, number in ((1, 3), (2, 2), (3, 1), (4, 1)):
         record(pool, workspace_id, *(email_sent(each) for each in range(number)))
     project_all(pool)
@@ -107,7 +107,7 @@ def test_an_old_projector_beside_a_new_one_touches_none_of_its_rows(
     pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Old and new may run side by side while a new version is brought in; in the end everything is the new one's."""
-    monkeypatch.setattr(replay, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(replay, "POLL_SECONDS", 0.01)
     first, rest = worked_example()[:5], worked_example()[5:]
     old = subprocess.Popen(
         [sys.executable, "-c", OLDER], cwd=ROOT, env=environment(DATABASE_URL=database_url, LOG_LEVEL="warning")
@@ -164,10 +164,10 @@ def test_an_event_of_an_earlier_version_is_read_as_todays(pool: Pool, monkeypatc
     with pool.connection() as database:
         [(stored,)] = database.execute("SELECT state FROM stored_events").fetchall()
     monkeypatch.setitem(events._DECODE, topic, events.decoder_of(EmailSent))
-    told = {"id": "e-1", "campaign_id": 123, "occurred_at": 1793527200000, "prospect_id": "p-1"}
-    today = EmailSent(**told, mailbox="s", bulk=False)  # type: ignore[arg-type]
+    fields = {"id": "e-1", "campaign_id": 123, "occurred_at": 1793527200000, "prospect_id": "p-1"}
+    today = EmailSent(**fields, mailbox="s", bulk=False)  # type: ignore[arg-type]
     assert decode(topic, stored) == today
-    assert decode(topic, msgspec.json.encode({**told, "class_version": 2, "mailbox": "s"})) == today
+    assert decode(topic, msgspec.json.encode({**fields, "class_version": 2, "mailbox": "s"})) == today
     state = msgspec.json.encode(today)
     assert (msgspec.json.decode(state)["class_version"], decode(topic, state)) == (3, today)
     project_all(pool)

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
-import falcon
+from msgspec import UNSET, Struct, UnsetType, field
+from msgspec.structs import asdict
 
 from api.answers.answering import Endpoint, Found, Table, wants
-from api.answers.question import ALL_OF_IT, END, START, Question, parse
+from api.answers.question import END, EVERYTHING, START, Question, ShownStatus
 from api.errors import BadRequestError
-from api.http.parameters import chosen
+from api.http.parameters import Parameter, Query, one_of
+from api.http.schemas import Analytics, Count, Id, Instant, Word
 from projections.journeys import columns, series
 from projections.journeys.attribution import By, breakdown
 from projections.journeys.calendar import Interval, bucket_of, buckets, starts_at
@@ -18,35 +20,96 @@ from projections.metrics import MEASURES, analytics
 from projections.queries.campaigns import Campaign, Needs, Wanted, as_one
 
 MOST_BUCKETS, MOST_BUCKETS_IN_ALL = 1_000, 50_000
-INTERVAL, PER, BY = "interval", "per", "by"
 _NOTHING = [0] * len(MEASURES)
 _EVER = 2**62  # quarter hours and milliseconds: later than anything
-_INTERVALS = ("day", "hour", "week", "month")
+INTERVAL: Parameter[Interval] = one_of("interval", "how long a bucket is", get_args(Interval), "day")
+PER = one_of("per", "a series for each campaign, instead of one for all", ("campaign",))
 BREAKDOWNS: dict[str, tuple[By, ...]] = {
     ",".join(by): by for by in (("step",), ("step", "variant"), ("sender",), ("channel",))
 }
+BY = one_of("by", "the values that make a row", list(BREAKDOWNS), "step")
 _CAMPAIGN = ("id", "name", "status", "workspace_id")
 
 
-def _parse(request: falcon.Request) -> Question:
-    return parse(request, ALL_OF_IT)
+class CampaignRow(Struct):
+    """A campaign and its numbers."""
+
+    id: Id
+    name: Word
+    status: ShownStatus
+    workspace_id: Id
+    analytics: Analytics
 
 
-def _parse_series(request: falcon.Request) -> Question:
-    question = parse(request, (*ALL_OF_IT, INTERVAL, PER))
-    interval = _interval(question)
-    if PER in question.own.one:
-        chosen(question.own.one, PER, ("campaign",))
+class Campaigns(Struct):
+    """The main answer."""
+
+    campaigns: list[CampaignRow]
+
+
+class Summary(Struct):
+    """All matching campaigns as one."""
+
+    workspaces: Count
+    campaigns: Count
+    analytics: Analytics
+
+
+class Bucket(Struct):
+    """The numbers of a stretch of time; `start` is in the asked time zone, with its offset."""
+
+    start: Instant
+    analytics: Analytics
+
+
+class Series(Struct):
+    """All matching campaigns as one, by time."""
+
+    interval: Interval
+    timezone: Word
+    series: list[Bucket]
+
+
+class CampaignSeries(Struct):
+    """A campaign, by time."""
+
+    id: Id
+    name: Word
+    status: ShownStatus
+    workspace_id: Id
+    series: list[Bucket]
+
+
+class SeriesByCampaign(Struct):
+    """Each matching campaign, by time."""
+
+    interval: Interval
+    timezone: Word
+    campaigns: list[CampaignSeries]
+
+
+class BreakdownRow(Struct):
+    """The numbers of what belongs to the same values."""
+
+    step: Count | UnsetType | None = UNSET
+    variant: Word | UnsetType | None = UNSET
+    sender: Word | UnsetType | None = UNSET
+    channel: Word | UnsetType | None = UNSET
+    analytics: Analytics = field(default_factory=dict)
+
+
+class Breakdown(Struct):
+    """All matching campaigns as one, by the values of `by`."""
+
+    by: list[By]
+    rows: list[BreakdownRow]
+
+
+def _check_series(question: Question) -> None:
     first, end = question.bounds
+    interval = question.values[INTERVAL]
     if first is not None and end is not None and buckets(interval, question.zone, first, end, MOST_BUCKETS) is None:
         raise _too_many(MOST_BUCKETS)
-    return question
-
-
-def _parse_breakdown(request: falcon.Request) -> Question:
-    question = parse(request, (*ALL_OF_IT, BY))
-    chosen(question.own.one, BY, list(BREAKDOWNS))
-    return question
 
 
 def _wanted(question: Question) -> Wanted:
@@ -58,7 +121,7 @@ def _wanted(question: Question) -> Wanted:
 
 def _wanted_series(question: Question) -> Wanted:
     wanted = wants(question, _dated(question))
-    return wanted._replace(split=question.zone.key != "UTC" or _interval(question) == "hour")
+    return wanted._replace(split=question.zone.key != "UTC" or question.values[INTERVAL] == "hour")
 
 
 def _wanted_breakdown(question: Question) -> Wanted:
@@ -69,68 +132,53 @@ def _dated(question: Question) -> Needs:
     return Needs.JOURNEYS if question.at_first_touch else Needs.DAYS
 
 
-def _campaigns(found: Found) -> object:
+def _campaigns(found: Found) -> Campaigns:
     question = found.question
-    return {
-        "campaigns": [
-            {**_named(campaign), "analytics": analytics(_totals(campaign, question), extended=question.extended)}
-            for campaign in found.campaigns
-        ]
-    }
+
+    def row(campaign: Campaign) -> CampaignRow:
+        return CampaignRow(*_named(campaign), analytics(_totals(campaign, question), extended=question.extended))
+
+    return Campaigns([row(campaign) for campaign in found.campaigns])
 
 
-def _summary(found: Found) -> object:
+def _summary(found: Found) -> Summary:
     question = found.question
     totals = as_one((_totals(campaign, question) for campaign in found.campaigns), _NOTHING)
-    return {
-        "workspaces": len(found.standings),
-        "campaigns": len(found.campaigns),
-        "analytics": analytics(totals, extended=question.extended),
-    }
+    return Summary(len(found.standings), len(found.campaigns), analytics(totals, extended=question.extended))
 
 
-def _series(found: Found) -> object:
+def _series(found: Found) -> Series | SeriesByCampaign:
     question = found.question
-    interval, zone = _interval(question), question.zone
+    interval, zone = question.values[INTERVAL], question.zone
     days = [_days(campaign, question) for campaign in found.campaigns]
     starts, end = _range(question, interval, days)
-    head: dict[str, object] = {"interval": interval, "timezone": zone.key}
-    written = [starts_at(start, zone) for start in starts]
+    texts = [starts_at(start, zone) for start in starts]
 
-    def told(cells: Sequence[Sequence[int]]) -> list[dict[str, object]]:
+    def buckets_of(days: Sequence[Day]) -> list[Bucket]:
+        sums = series.bucketed(days, starts, end) if starts else []
         return [
-            {"start": start, "analytics": analytics(cell, extended=question.extended)}
-            for start, cell in zip(written, cells, strict=True)
+            Bucket(start, analytics(each, extended=question.extended)) for start, each in zip(texts, sums, strict=True)
         ]
 
-    if PER not in question.own.one:
-        every = [day for each in days for day in each]
-        return {**head, "series": told(series.bucketed(every, starts, end) if starts else [])}
+    if question.values[PER] is None:
+        return Series(interval, zone.key, buckets_of([day for each in days for day in each]))
     if len(starts) * len(days) > MOST_BUCKETS_IN_ALL:
         raise _too_many(MOST_BUCKETS_IN_ALL)
-    each_one = (
-        {**_named(campaign), "series": told(series.bucketed(each, starts, end) if starts else [])}
-        for campaign, each in zip(found.campaigns, days, strict=True)
+    campaigns = zip(found.campaigns, days, strict=True)
+    return SeriesByCampaign(
+        interval, zone.key, [CampaignSeries(*_named(campaign), buckets_of(each)) for campaign, each in campaigns]
     )
-    return {**head, "campaigns": list(each_one)}
 
 
-def _breakdown(found: Found) -> object:
+def _breakdown(found: Found) -> Breakdown:
     question = found.question
     by = _by(question)
     first, end = in_ms(question)
     facts = columns.unpack([each.columns for campaign in found.campaigns for each in campaign.journeys])
     rows = breakdown(facts, by, first, end, at_first_touch=question.at_first_touch)
-    return {
-        "by": list(by),
-        "rows": [
-            {
-                **dict(zip(by, row, strict=True)),
-                "analytics": analytics(cell, extended=question.extended),
-            }
-            for row, cell in rows.items()
-        ],
-    }
+    values: Any = [dict(zip(by, row, strict=True)) for row in rows]
+    numbers = [analytics(sums, extended=question.extended) for sums in rows.values()]
+    return Breakdown(list(by), [BreakdownRow(**row, analytics=of) for row, of in zip(values, numbers, strict=True)])
 
 
 def in_ms(question: Question) -> tuple[int, int]:
@@ -150,8 +198,6 @@ def _range(question: Question, interval: Interval, days: Iterable[Sequence[Day]]
             first, _ = bucket_of(interval, question.zone, min(earliest for earliest, _ in extents))
         if end is None:
             _, end = bucket_of(interval, question.zone, max(latest for _, latest in extents))
-        if end <= first:
-            return [], 0
     starts = buckets(interval, question.zone, first, end, MOST_BUCKETS)
     if starts is None:
         raise _too_many(MOST_BUCKETS)
@@ -172,61 +218,67 @@ def _totals(campaign: Campaign, question: Question) -> Sequence[int | None]:
     return cell
 
 
-def _named(campaign: Campaign) -> dict[str, object]:
-    return {
-        "id": campaign.campaign_id,
-        "name": campaign.name,
-        "status": campaign.status,
-        "workspace_id": campaign.workspace_id,
-    }
-
-
-def _interval(question: Question) -> Interval:
-    text = chosen(question.own.one, INTERVAL, _INTERVALS)
-    return next(each for each in get_args(Interval) if each == text)
+def _named(campaign: Campaign) -> tuple[int, str, Any, int]:
+    return campaign.campaign_id, campaign.name, campaign.status, campaign.workspace_id
 
 
 def _by(question: Question) -> tuple[By, ...]:
-    return BREAKDOWNS[chosen(question.own.one, BY, list(BREAKDOWNS))]
+    return BREAKDOWNS[question.values[BY]]
 
 
 def _too_many(most: int) -> BadRequestError:
     return BadRequestError(
-        (INTERVAL, f"expected at most {most} buckets: ask for longer ones, or from {START} to {END}")
+        (INTERVAL.name, f"expected at most {most} buckets: ask for longer ones, or from {START.name} to {END.name}")
     )
 
 
-def _table(keys: Sequence[str], name: str) -> Any:  # noqa: ANN401
-    def table(question: Question) -> Table:
-        columns = [*keys, *analytics(_NOTHING, extended=question.extended)]
-        return Table(columns, lambda body: map(_flat, body[name]))
-
-    return table
+def _columns(question: Question, *keys: str) -> list[str]:
+    return [*keys, *analytics(_NOTHING, extended=question.extended)]
 
 
-def _flat(row: dict[str, Any]) -> dict[str, object]:
-    return {**row, **row["analytics"]}
+def _cells(row: Any) -> dict[str, object]:  # noqa: ANN401 (a struct with `analytics`)
+    return {**asdict(row), **row.analytics}
+
+
+def _campaigns_table(question: Question) -> Table:
+    return Table(_columns(question, *_CAMPAIGN), lambda body: map(_cells, body.campaigns))
 
 
 def _summary_table(question: Question) -> Table:
-    columns = ["workspaces", "campaigns", *analytics(_NOTHING, extended=question.extended)]
-    return Table(columns, lambda body: [_flat(body)])
+    return Table(_columns(question, "workspaces", "campaigns"), lambda body: [_cells(body)])
 
 
 def _series_table(question: Question) -> Table:
-    if PER not in question.own.one:
-        table: Table = _table(["start"], "series")(question)
-        return table
-    columns = [*_CAMPAIGN, "start", *analytics(_NOTHING, extended=question.extended)]
-    return Table(columns, lambda body: [{**c, **_flat(row)} for c in body["campaigns"] for row in c["series"]])
+    if question.values[PER] is None:
+        return Table(_columns(question, "start"), lambda body: map(_cells, body.series))
+    return Table(
+        _columns(question, *_CAMPAIGN, "start"),
+        lambda body: [{**asdict(each), **_cells(bucket)} for each in body.campaigns for bucket in each.series],
+    )
 
 
 def _breakdown_table(question: Question) -> Table:
-    table: Table = _table(_by(question), "rows")(question)
-    return table
+    return Table(_columns(question, *_by(question)), lambda body: map(_cells, body.rows))
 
 
-CAMPAIGNS = Endpoint(_parse, _wanted, _campaigns, _table(_CAMPAIGN, "campaigns"))
-SUMMARY = Endpoint(_parse, _wanted, _summary, _summary_table)
-SERIES = Endpoint(_parse_series, _wanted_series, _series, _series_table)
-BREAKDOWN = Endpoint(_parse_breakdown, _wanted_breakdown, _breakdown, _breakdown_table)
+CAMPAIGNS = Endpoint(
+    "Each campaign with its numbers", Query(*EVERYTHING), _wanted, _campaigns, (Campaigns,), _campaigns_table
+)
+SUMMARY = Endpoint("All matching campaigns as one", Query(*EVERYTHING), _wanted, _summary, (Summary,), _summary_table)
+SERIES = Endpoint(
+    "The numbers by hour, day, week or month",
+    Query(*EVERYTHING, INTERVAL, PER),
+    _wanted_series,
+    _series,
+    (Series, SeriesByCampaign),
+    _series_table,
+    _check_series,
+)
+BREAKDOWN = Endpoint(
+    "The numbers by what they belong to",
+    Query(*EVERYTHING, BY),
+    _wanted_breakdown,
+    _breakdown,
+    (Breakdown,),
+    _breakdown_table,
+)

@@ -6,50 +6,31 @@ a second one reads everything again in one snapshot: who asks, how far things ar
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import falcon
 import msgspec
 
 from api.answers.cache import Bodies
-from api.answers.question import CAMPAIGN, CSV, Question
-from api.auth.authentication import require
+from api.answers.question import BOM, CAMPAIGN, CSV, STATUS, Question, parse
+from api.auth.gate import Visit
 from api.dependencies import Parts
-from api.errors import AccessDeniedError, BadRequestError, UnavailableError
+from api.errors import BadRequestError, UnavailableError
 from api.http.conditional import VARY, VARY_BY_FORM, has, tag, unchanged
+from api.http.parameters import Query
 from domain.recorder import Database
 from projections.metrics import FOLD_VERSION
 from projections.queries import campaigns
-from projections.queries.caller import ALL, Caller, Credentials
-from projections.queries.campaigns import MOST_FACTS, Campaign, Needs, Seen, Standing, Wanted
+from projections.queries.caller import Asked
+from projections.queries.campaigns import MOST_FACTS, Campaign, Needs, Wanted
+from projections.queries.standing import Standing, look
 
-_RISKY = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would take such text for a formula
+# A spreadsheet may take text for a formula that begins so, also behind white space (OWASP, "CSV Injection").
+_RISKY = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
 
 encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
-
-
-class Freshness(Protocol):
-    """How far a workspace's part of an answer goes."""
-
-    @property
-    def workspace_id(self) -> int:
-        """Return the workspace."""
-
-    @property
-    def head(self) -> int:
-        """Return the head of its log."""
-
-    @property
-    def generation(self) -> int:
-        """Return the generation of its read rows."""
-
-    @property
-    def position(self) -> int:
-        """Return the position up to which events are included."""
-
-
-_S = TypeVar("_S", bound=Freshness)
 
 
 class Found(NamedTuple):
@@ -65,16 +46,25 @@ class Table(NamedTuple):
     """How an answer is told as CSV: the names of its columns, and its rows by these names."""
 
     columns: Sequence[str]
-    rows: Callable[[Any], Iterable[dict[str, object]]]
+    rows: Callable[[Any], Iterable[Mapping[str, object]]]
 
 
 class Endpoint(NamedTuple):
-    """A kind of question: how a request asks it, what it needs, and what the answer says."""
+    """A kind of question: what it is for, how a request asks it, which rows it needs, and what the answer says."""
 
-    parse: Callable[[falcon.Request], Question]
+    summary: str
+    parameters: Query
     wanted: Callable[[Question], Wanted]
     body: Callable[[Found], object]
+    answers: tuple[type[msgspec.Struct], ...]  # the types of the body
     table: Callable[[Question], Table] | None = None
+    check: Callable[[Question], object] = lambda _: None
+
+    def parse(self, request: falcon.Request) -> Question:
+        """Return the question that a request asks; raise BadRequestError, which names what is wrong."""
+        question = parse(request, self.parameters)
+        self.check(question)
+        return question
 
 
 class Reading:
@@ -87,89 +77,49 @@ class Reading:
 
     async def answer(self, request: falcon.Request, response: falcon.Response, endpoint: Endpoint) -> None:
         """Answer a request, in a thread."""
-        credentials = await self.parts.credentials(request)
-        question = await self.parts.parsed(request, response, credentials, endpoint.parse)
-        await self.answer_question(request, response, endpoint, credentials, question)
+        visit, question = await self.parts.gate.visit(request, response, endpoint.parse)
+        await self.answer_question(visit, endpoint, question)
 
-    async def answer_question(
-        self,
-        request: falcon.Request,
-        response: falcon.Response,
-        endpoint: Endpoint,
-        credentials: Credentials,
-        question: Question,
-    ) -> None:
-        """Answer a question that has been parsed, in a thread; none is held while the projection is waited for."""
-        run, wanted = self.parts.threads.run, question.asked
-        request.context.workspace = ALL if wanted.every else wanted.workspace_id
-        if question.min_position is None:
-            await run(self._answer, request, response, endpoint, credentials, question)
-            return
-        standing = await run(self._standing, request, response, credentials, question)
-        if standing.position < question.min_position:
-            await self.parts.waiting.until(standing.workspace_id, question.min_position)
-        await run(self._answer, request, response, endpoint, credentials, question, admitted=True)
+    async def answer_question(self, visit: Visit, endpoint: Endpoint, question: Question) -> None:
+        """Answer a question in a thread; none is held while the projection is waited for."""
+        run = self.parts.threads.run
+        visit.about(question.asked)
+        if question.min_position is not None:
+            [standing] = await run(self._standings, visit, question)
+            if standing.position < question.min_position:
+                await self.parts.waiting.until(standing.workspace_id, question.min_position)
+        await run(self._answer, visit, endpoint, question)
 
-    def _standing(
-        self, request: falcon.Request, response: falcon.Response, credentials: Credentials, question: Question
-    ) -> Standing:
-        """Return how far the one asked workspace is projected."""
-        [standing] = self._standings(request, response, credentials, question, admitted=False)
-        return standing
-
-    def _standings(
-        self,
-        request: falcon.Request,
-        response: falcon.Response,
-        credentials: Credentials,
-        question: Question,
-        *,
-        admitted: bool,
-    ) -> list[Standing]:
-        """Return how far the asked workspaces are projected; a request that was `admitted` before is not counted again.
-
-        Raises what `Authentication.admit` and `allowed` raise.
-        """
+    def _standings(self, visit: Visit, question: Question) -> list[Standing]:
+        """Return how far the asked workspaces are projected; raise what `Gate.open` raises."""
         with self.parts.connection() as database:
-            seen = campaigns.look(database, credentials, question.asked)
-        if admitted:
-            caller = self._identify(credentials, seen)
-        else:
-            caller = self.parts.authentication.admit(request, response, credentials, seen.caller)
-        standings = allowed(seen.standings, caller, question)
+            sealed = look(database, visit.credentials, question.asked)
+        standings = self.parts.gate.open(visit, sealed)
         if not question.asked.every:
-            request.context.workspace = standings[0].workspace_id
+            visit.about(Asked(standings[0].workspace_id))
         return standings
 
-    def _answer(  # noqa: PLR0913 (a request, who asks, and what)
-        self,
-        request: falcon.Request,
-        response: falcon.Response,
-        endpoint: Endpoint,
-        credentials: Credentials,
-        question: Question,
-        *,
-        admitted: bool = False,
-    ) -> None:
-        """Answer from what is kept, or from the rows."""
-        standings = self._standings(request, response, credentials, question, admitted=admitted)
-        vary = VARY if endpoint.table is None else VARY_BY_FORM
+    def _answer(self, visit: Visit, endpoint: Endpoint, question: Question) -> None:
+        """Answer from a cached body, or from the rows."""
+        request, response = visit.request, visit.response
+        standings = self._standings(visit, question)
         tagged = tag_of(request, standings, question)
         body = self.bodies.get(tagged)
         if body is None and not has(request, tagged):
+            wanted = endpoint.wanted(question)
             with self.parts.connection() as database:
-                seen, matching = campaigns.read(database, credentials, question.asked, endpoint.wanted(question))
-                standings = allowed(seen.standings, self._identify(credentials, seen), question)
-                body = _told(endpoint, Found(question, standings, matching, database), endpoint.wanted(question))
+                sealed = campaigns.read(database, visit.credentials, question.asked, wanted)
+                standings, matching = self.parts.gate.open(visit, sealed)
+                body = _rendered(endpoint, Found(question, standings, matching, database), wanted)
             tagged = tag_of(request, standings, question)
             self.bodies.keep(tagged, body)
         say_how_fresh(response, standings, question)
-        if not unchanged(request, response, tagged, vary):
+        if not unchanged(request, response, tagged, VARY if endpoint.table is None else VARY_BY_FORM):
             response.content_type = f"{CSV}; charset=utf-8" if question.csv else falcon.MEDIA_JSON
             response.data = body
-
-    def _identify(self, credentials: Credentials, seen: Seen) -> Caller:
-        return self.parts.authentication.identify(credentials, seen.caller)
+            if question.csv:
+                name = request.path.removeprefix("/api/v1/").removeprefix("dashboard/").strip("/").replace("/", "-")
+                response.set_header("Content-Disposition", f'attachment; filename="{name}.csv"')
 
 
 class Resource:
@@ -185,21 +135,12 @@ class Resource:
         await self._shared.answer(request, response, self._endpoint)
 
 
-def allowed(standings: list[_S], caller: Caller, question: Question) -> list[_S]:
-    """Return the workspaces that were found; raise AccessDeniedError where the caller may not read what is asked."""
-    require(caller, "read")
-    if not standings and not question.asked.every:
-        raise AccessDeniedError
-    return standings
-
-
-def tag_of(request: falcon.Request, standings: Sequence[Freshness], question: Question) -> str:
+def tag_of(request: falcon.Request, standings: Iterable[Standing], question: Question) -> str:
     """Return the entity tag of an answer."""
-    made_of = ((each.workspace_id, each.generation, each.position) for each in standings)
-    return tag(request, (question.csv, *made_of))
+    return tag(request, (question.normal, *(standing.state for standing in standings)))
 
 
-def say_how_fresh(response: falcon.Response, standings: Sequence[Freshness], question: Question) -> None:
+def say_how_fresh(response: falcon.Response, standings: Sequence[Standing], question: Question) -> None:
     """Say how many events the answer does not include yet, and up to which position it goes."""
     response.set_header("X-Lag", str(sum(standing.head - standing.position for standing in standings)))
     if not question.asked.every:
@@ -208,17 +149,17 @@ def say_how_fresh(response: falcon.Response, standings: Sequence[Freshness], que
 
 def wants(question: Question, needs: Needs) -> Wanted:
     """Return which rows of the matching campaigns a question needs."""
-    return Wanted(needs, question.campaign_ids, question.statuses, *question.bounds)
+    return Wanted(needs, question.values[CAMPAIGN], question.values[STATUS], *question.bounds)
 
 
-def _told(endpoint: Endpoint, found: Found, wanted: Wanted) -> bytes:
+def _rendered(endpoint: Endpoint, found: Found, wanted: Wanted) -> bytes:
     if wanted.needs is not Needs.TOTALS and any(each.fold_version != FOLD_VERSION for each in found.standings):
         raise UnavailableError("The read models are being rebuilt, please try again")
     if wanted.needs is Needs.JOURNEYS and sum(each.facts for each in found.campaigns) > MOST_FACTS:
         fault = (
             f"expected campaigns that have at most {MOST_FACTS} events together, since single journeys are asked for"
         )
-        raise BadRequestError((CAMPAIGN, fault))
+        raise BadRequestError((CAMPAIGN.name, fault))
     body = endpoint.body(found)
     if not found.question.csv:
         return encode(body)
@@ -229,8 +170,8 @@ def _told(endpoint: Endpoint, found: Found, wanted: Wanted) -> bytes:
     writer.writerow(table.columns)
     for row in table.rows(body):
         writer.writerow([_cell(row[column]) for column in table.columns])
-    return text.getvalue().encode()
+    return text.getvalue().encode("utf-8-sig" if found.question.values[BOM] else "utf-8")
 
 
 def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_RISKY) else value
+    return f"'{value}" if isinstance(value, str) and _RISKY.match(value) else value

@@ -10,7 +10,8 @@ from threading import Lock
 from typing import NamedTuple
 
 from projections.queries.caller import Asked, Credentials
-from projections.queries.dashboard import Held, Workspace
+from projections.queries.dashboard import Workspace
+from projections.queries.standing import State
 
 MOST_BYTES = 64 * 1024 * 1024
 MOST_CALLERS = 10_000
@@ -47,7 +48,7 @@ class Bodies:
 
 
 class _Piece(NamedTuple):
-    held: Held
+    state: State
     rendered: bytes
 
 
@@ -62,13 +63,13 @@ class Kept:
         self._seen: OrderedDict[Hashable, tuple[int, ...]] = OrderedDict()
         self._lock = Lock()
 
-    def held(self, workspace_ids: Sequence[int]) -> dict[Held, bytes]:
+    def held(self, workspace_ids: Sequence[int]) -> dict[State, bytes]:
         """Return what is kept of these workspaces."""
         with self._lock:
             found = [self._pieces[each] for each in workspace_ids if each in self._pieces]
             for piece in found:
-                self._pieces.move_to_end(piece.held.workspace_id)
-        return dict(found)
+                self._pieces.move_to_end(piece.state.workspace_id)
+        return {piece.state: piece.rendered for piece in found}
 
     def known_to(self, credentials: Credentials, asked: Asked) -> tuple[int, ...]:
         """Return the workspaces that somebody asks for, as far as that is known: those seen when last asked for."""
@@ -84,9 +85,9 @@ class Kept:
             if len(self._seen) > MOST_CALLERS:
                 self._seen.popitem(last=False)
 
-    def rendered(self, workspace: Workspace, held: dict[Held, bytes], render: Callable[[Workspace], bytes]) -> bytes:
+    def rendered(self, workspace: Workspace, held: dict[State, bytes], render: Callable[[Workspace], bytes]) -> bytes:
         """Return a workspace's campaigns, rendered now where they had to be read, else as they were kept."""
-        key = Held(workspace.workspace_id, workspace.generation, workspace.position)
+        key = workspace.standing.state
         if workspace.campaigns is None:
             return held[key]
         piece = _Piece(key, render(workspace))

@@ -5,17 +5,22 @@ this process has rendered are still what is stored.
 """
 
 from functools import lru_cache
+from typing import Any
 
 import falcon
 
 from api.answers import analytics
-from api.answers.answering import Reading, allowed, encode, say_how_fresh, tag_of
+from api.answers.analytics import CampaignRow
+from api.answers.answering import Reading, encode, say_how_fresh, tag_of
 from api.answers.cache import Kept
 from api.answers.question import Question
 from api.http.conditional import VARY_BY_FORM, unchanged
+from projections import metrics
 from projections.queries import dashboard
-from projections.queries.caller import ALL, Asked, Credentials
-from projections.queries.dashboard import Answer, Held, Workspace
+from projections.queries.caller import Asked, Credentials, Sealed
+from projections.queries.campaigns import UNKNOWN
+from projections.queries.dashboard import Workspace
+from projections.queries.standing import State
 
 MOST_WORKSPACES = 100  # of one answer on the event loop, and
 MOST_BYTES_ON_THE_LOOP = 200_000  # so many bytes of campaigns when it was rendered last: some hundred of them
@@ -32,24 +37,22 @@ class CampaignAnalytics:
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with the campaigns of the asked workspaces."""
-        credentials = await self._parts.credentials(request)
-        question = await self._parts.parsed(request, response, credentials, analytics.CAMPAIGNS.parse)
-        if not is_plain(question):
-            await self._shared.answer_question(request, response, analytics.CAMPAIGNS, credentials, question)
+        gate, endpoint = self._parts.gate, analytics.CAMPAIGNS
+        visit, question = await gate.visit(request, response, endpoint.parse)
+        if not question.is_plain:
+            await self._shared.answer_question(visit, endpoint, question)
             return
-        wanted = question.asked
-        request.context.workspace = ALL if wanted.every else wanted.workspace_id
-        answer, held = await self._read(credentials, wanted)
-        caller = await self._parts.admit(request, response, credentials, answer.caller)
-        workspaces = allowed(answer.workspaces, caller, question)
-        if not wanted.every:
-            request.context.workspace = workspaces[0].workspace_id
-        if question.min_position is not None and workspaces[0].position < question.min_position:
-            await self._parts.waiting.until(workspaces[0].workspace_id, question.min_position)
-            answer, held = await self._read(credentials, wanted)  # the link may have gone meanwhile, or the key
-            caller = self._parts.authentication.identify(credentials, answer.caller)
-            workspaces = allowed(answer.workspaces, caller, question)
-        self._kept.saw((credentials, wanted), tuple(workspace.workspace_id for workspace in workspaces))
+        visit.about(question.asked)
+        sealed, held = await self._read(visit.credentials, question.asked)
+        workspaces = await gate.opened(visit, sealed)
+        if not question.asked.every:
+            visit.about(Asked(workspaces[0].standing.workspace_id))
+        if question.min_position is not None and workspaces[0].standing.position < question.min_position:
+            await self._parts.waiting.until(workspaces[0].standing.workspace_id, question.min_position)
+            sealed, held = await self._read(visit.credentials, question.asked)
+            workspaces = gate.open(visit, sealed)  # the link may have gone meanwhile, or the key
+        ids = tuple(workspace.standing.workspace_id for workspace in workspaces)
+        self._kept.saw((visit.credentials, question.asked), ids)
         self._answer(request, response, workspaces, held, question)
 
     def _answer(
@@ -57,12 +60,13 @@ class CampaignAnalytics:
         request: falcon.Request,
         response: falcon.Response,
         workspaces: list[Workspace],
-        held: dict[Held, bytes],
+        held: dict[State, bytes],
         question: Question,
     ) -> None:
-        say_how_fresh(response, workspaces, question)
-        pieces = [self._kept.rendered(workspace, held, _render) for workspace in workspaces]
-        tagged = tag_of(request, workspaces, question)
+        standings = [workspace.standing for workspace in workspaces]
+        say_how_fresh(response, standings, question)
+        pieces = [self._kept.rendered(workspace, held, render) for workspace in workspaces]
+        tagged = tag_of(request, standings, question)
         if not unchanged(request, response, tagged, VARY_BY_FORM):
             response.content_type = falcon.MEDIA_JSON
             response.data = self._whole(tagged, pieces)
@@ -76,7 +80,9 @@ class CampaignAnalytics:
                 self._shared.bodies.keep(tagged, body)
         return body
 
-    async def _read(self, credentials: Credentials, wanted: Asked) -> tuple[Answer, dict[Held, bytes]]:
+    async def _read(
+        self, credentials: Credentials, wanted: Asked
+    ) -> tuple[Sealed[list[Workspace]], dict[State, bytes]]:
         """Return the answer, and the rendered campaigns of those workspaces that were not read for it.
 
         What is known to be small shares the event loop's connection with others; anything else takes a thread and a
@@ -86,36 +92,36 @@ class CampaignAnalytics:
         held = self._kept.held(known)
         few = not wanted.every or 0 < len(known) == len(held) <= MOST_WORKSPACES
         if few and sum(map(len, held.values())) <= MOST_BYTES_ON_THE_LOOP:
-            answer = await dashboard.ask(self._parts.reads, credentials, wanted, held)
-            if answer is not None:
-                return answer, held
+            sealed = await dashboard.ask(self._parts.reads, credentials, wanted, held)
+            if sealed is not None:
+                return sealed, held
         return await self._parts.threads.run(self._read_much, credentials, wanted, held)
 
     def _read_much(
-        self, credentials: Credentials, wanted: Asked, held: dict[Held, bytes]
-    ) -> tuple[Answer, dict[Held, bytes]]:
+        self, credentials: Credentials, wanted: Asked, held: dict[State, bytes]
+    ) -> tuple[Sealed[list[Workspace]], dict[State, bytes]]:
         """Return the same in a thread, where all campaigns are rendered too."""
         with self._parts.connection() as database:
-            answer = dashboard.read(database, credentials, wanted, held)
-        rendered = {
-            Held(each.workspace_id, each.generation, each.position): self._kept.rendered(each, held, _render)
-            for each in answer.workspaces
-        }
-        return Answer(answer.caller, [each._replace(campaigns=None) for each in answer.workspaces]), rendered
+            sealed = dashboard.read(database, credentials, wanted, held)
+        rendered: dict[State, bytes] = {}
+
+        def without_rows(workspaces: list[Workspace]) -> list[Workspace]:
+            for each in workspaces:
+                rendered[each.standing.state] = self._kept.rendered(each, held, render)
+            return [each._replace(campaigns=None) for each in workspaces]
+
+        return sealed.map(without_rows), rendered
 
 
-def is_plain(question: Question) -> bool:
-    """Return whether a question is answered by the one statement: it has no filters, period or other form."""
-    return question == Question(question.asked, question.min_position, own=question.own)
-
-
-def _render(workspace: Workspace) -> bytes:
+def render(workspace: Workspace) -> bytes:
     """Return a workspace's campaigns as they stand between the brackets of the answer."""
-    return b",".join([_campaign(workspace.workspace_id, *row) for row in workspace.campaigns or ()])
+    return b",".join([_campaign(workspace.standing.workspace_id, *row) for row in workspace.campaigns or ()])
 
 
 @lru_cache(maxsize=20_000)  # an event changes one campaign of its workspace, the others are as they were
 def _campaign(
     workspace_id: int, campaign_id: int, name: str | None, status: str | None, totals: tuple[int | None, ...]
 ) -> bytes:
-    return encode(dashboard.campaign(workspace_id, campaign_id, name, status, totals))
+    shown: Any = status or UNKNOWN
+    numbers = metrics.analytics(totals)
+    return encode(CampaignRow(campaign_id, name or f"Campaign {campaign_id}", shown, workspace_id, numbers))

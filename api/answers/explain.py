@@ -8,24 +8,53 @@ import base64
 import binascii
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
+from typing import Annotated
 
 import falcon
 import msgspec
+from msgspec import Meta
 
 from api.answers.analytics import in_ms
 from api.answers.answering import Endpoint, Found, Reading, wants
-from api.answers.question import MIN_POSITION, PERIOD, Question, parse
+from api.answers.question import CAMPAIGN, MIN_POSITION, PERIOD, Question
 from api.errors import BadRequestError, NotFoundError
-from api.http.parameters import WORKSPACE, number
+from api.http.parameters import ONE_WORKSPACE, WORKSPACE, ExpectedError, Parameter, Query, in_path, number, one_of
+from api.http.schemas import Count, Id, Instant, Word
 from domain import ledger
-from domain.events import MAX_ID, decode, shown
+from domain.events import decode, shown
 from domain.recorder import Database
-from projections.journeys.explanation import EXPLAINED, Contribution, explain, told
+from projections.journeys.explanation import EXPLAINED, Contribution, as_json, explain
 from projections.queries.campaigns import Needs, Wanted
 
-METRIC, LIMIT, CURSOR = "metric", "limit", "cursor"
-MOST, USUAL = 1_000, 100
+
+class ExplainedEvent(msgspec.Struct):
+    """An event that makes a contribution."""
+
+    id: str
+    source: str
+    type: Word
+    occurred_at: Instant
+    position: Id
+
+
+class ContributionRow(msgspec.Struct):
+    """One part of a number."""
+
+    prospect_id: Word
+    at: Instant
+    value: Count
+    events: list[ExplainedEvent]
+
+
+class Explanation(msgspec.Struct):
+    """A page of what makes up a number; `next` is the cursor of the next one."""
+
+    metric: Annotated[str, Meta(extra_json_schema={"enum": list(EXPLAINED)})]
+    value: Count
+    contributions: list[ContributionRow]
+    next: Word | None
 
 
 class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -53,53 +82,45 @@ class Explain:
         """Answer with the contributions to a metric."""
 
         def parse_request(request: falcon.Request) -> Question:
-            campaign = number("campaign_id", campaign_id, 1, f"expected a number from 1 to {MAX_ID}")
-            return _parse(request)._replace(campaign_ids=(campaign,))
+            campaign = in_path(CAMPAIGN.name, campaign_id)
+            question = EXPLAIN.parse(request)
+            return replace(question, values=question.values.with_value(CAMPAIGN, (campaign,)))
 
-        await self._shared.answer(request, response, Endpoint(parse_request, _wanted, _body))
-
-
-def _parse(request: falcon.Request) -> Question:
-    question = parse(request, (WORKSPACE, MIN_POSITION, *PERIOD, METRIC, LIMIT, CURSOR), every=False)
-    given = question.own.one
-    if given.get(METRIC) not in EXPLAINED:
-        raise BadRequestError((METRIC, f"expected one of {', '.join(EXPLAINED)}"))
-    _limit(question)
-    if CURSOR in given:
-        _cursor(given[CURSOR])
-    return question
+        visit, question = await self._shared.parts.gate.visit(request, response, parse_request)
+        await self._shared.answer_question(visit, EXPLAIN, question)
 
 
-def _limit(question: Question) -> int:
-    expected = f"expected a number from 1 to {MOST}"
-    limit = number(LIMIT, question.own.one.get(LIMIT, str(USUAL)), 1, expected)
-    if limit > MOST:
-        raise BadRequestError((LIMIT, expected))
-    return limit
-
-
-def _cursor(text: str) -> _Cursor:
+def _read_cursor(texts: list[str]) -> _Cursor:
+    text = texts[0]
     try:
         return _decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, binascii.Error, msgspec.DecodeError) as error:
-        raise BadRequestError((CURSOR, f"{shown(text)} is none, expected the last answer's next")) from error
+        raise ExpectedError(f"{shown(text)} is none, expected the last answer's next") from error
+
+
+METRIC: Parameter[str] = replace(one_of("metric", "the number", list(EXPLAINED)), required=True)
+LIMIT: Parameter[int] = number("limit", "so many at a time", 1, 1_000, 100)
+CURSOR: Parameter[_Cursor | None] = Parameter(
+    "cursor", "what the last page said is next", {"type": "string", "minLength": 1}, _read_cursor, None
+)
+PAGING = (WORKSPACE, MIN_POSITION, CAMPAIGN, LIMIT, CURSOR)  # of another page of the same question these differ
 
 
 def _wanted(question: Question) -> Wanted:
     return wants(question, Needs.JOURNEYS)
 
 
-def _body(found: Found) -> object:
+def _body(found: Found) -> Explanation:
     question, [standing] = found.question, found.standings
     if not found.campaigns:
         raise NotFoundError("No such campaign")
     [campaign] = found.campaigns
-    metric = question.own.one[METRIC]
-    asked = sha256(repr((standing.workspace_id, campaign.campaign_id, metric, question[4:7])).encode()).hexdigest()[:16]
-    text = question.own.one.get(CURSOR)
-    cursor = None if text is None else _cursor(text)
+    metric = question.values[METRIC]
+    binding = (standing.workspace_id, campaign.campaign_id, question.values.normal(without=PAGING))
+    asked = sha256(repr(binding).encode()).hexdigest()[:16]
+    cursor = question.values[CURSOR]
     if cursor is not None and cursor.question != asked:
-        raise BadRequestError((CURSOR, "belongs to another question"))
+        raise BadRequestError((CURSOR.name, "belongs to another question"))
     position = standing.position if cursor is None else min(cursor.position, standing.position)
     prospect_ids = [each.prospect_id for each in campaign.journeys]
     facts = campaign.unpacked().upto(position)
@@ -107,21 +128,30 @@ def _body(found: Found) -> object:
     first = 0
     if cursor is not None:
         first = bisect_right(everything, (cursor.at, cursor.prospect_id, cursor.last), key=lambda each: each[:3])
-    page = everything[first : first + _limit(question)]
+    page = everything[first : first + question.values[LIMIT]]
     following = None
     if first + len(page) < len(everything):
         last = page[-1]
         following = _Cursor(asked, position, last.at, last.prospect_id, last.position)
-    return {
-        "metric": metric,
-        "value": sum(each.value for each in everything),
-        "contributions": _told(found.database, standing.workspace_id, page),
-        "next": following and base64.urlsafe_b64encode(_encode(following)).rstrip(b"=").decode(),
-    }
+    return Explanation(
+        metric,
+        sum(each.value for each in everything),
+        _rows(found.database, standing.workspace_id, page),
+        None if following is None else base64.urlsafe_b64encode(_encode(following)).rstrip(b"=").decode(),
+    )
 
 
-def _told(database: Database, workspace_id: int, page: Sequence[Contribution]) -> list[dict[str, object]]:
+def _rows(database: Database, workspace_id: int, page: Sequence[Contribution]) -> list[ContributionRow]:
     positions = sorted({position for each in page for position in each.positions})
     rows = ledger.read_positions(database, workspace_id, positions)
     facts = {row.position: decode(row.topic, row.state) for row in rows}
-    return [told(each, facts) for each in page]
+    return msgspec.convert([as_json(each, facts) for each in page], list[ContributionRow])
+
+
+EXPLAIN = Endpoint(
+    "Why a number is what it is",
+    Query(ONE_WORKSPACE, MIN_POSITION, *PERIOD, METRIC, LIMIT, CURSOR),
+    _wanted,
+    _body,
+    (Explanation,),
+)

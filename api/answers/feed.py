@@ -3,48 +3,36 @@
 import falcon
 
 from api.answers.answering import encode
-from api.auth.authentication import require
 from api.dependencies import Parts
-from api.errors import AccessDeniedError, BadRequestError
 from api.http.conditional import tag, unchanged
-from api.http.parameters import WORKSPACE, asked, number, position, query
-from domain.events import UndecodableError, canonical, decode
+from api.http.parameters import ONE_WORKSPACE, WORKSPACE, Parameter, Query, Values, number
+from domain.events import MAX_ID, UndecodableError, canonical, decode
 from domain.instants import format_instant
 from domain.ledger import LogRow
+from domain.recorder import Database
 from projections.queries import feed
-from projections.queries.caller import Asked
+from projections.queries.caller import Credentials, Sealed
+from projections.queries.feed import Page
 
-AFTER, LIMIT = "after", "limit"
-MOST = 1_000
+AFTER: Parameter[int] = number("after", "the last position", 0, MAX_ID, 0)
+LIMIT: Parameter[int] = number("limit", "so many at a time", 1, 1_000, 1_000)
+FEED = Query(ONE_WORKSPACE, AFTER, LIMIT)
 
 
 def answer(parts: Parts, request: falcon.Request, response: falcon.Response) -> None:
-    """Answer with the events behind a position of one workspace's log, and how far the log goes."""
-    credentials = parts.authentication.credentials(request)
-    with parts.known_first(request, response, credentials):
-        wanted, after, limit = _parse(request)
-    request.context.workspace = wanted.workspace_id
-    with parts.connection() as database:
-        caller, page = feed.page(database, credentials, wanted, after, limit)
-    require(parts.authentication.admit(request, response, credentials, caller), "read")
-    if page is None:
-        raise AccessDeniedError
+    """Answer with the events behind a position of one workspace's log, and how far the log goes; in a thread."""
+
+    def ask(database: Database, credentials: Credentials, values: Values) -> Sealed[Page]:
+        return feed.page(database, credentials, values[WORKSPACE], values[AFTER], values[LIMIT])
+
+    values, page = parts.gate.enter(request, response, lambda request: FEED.read(request.query_string), ask)
     request.context.workspace = page.workspace_id
-    if unchanged(request, response, tag(request, (page.workspace_id, page.head))):
+    if unchanged(request, response, tag(request, (values.normal(), page.workspace_id, page.head))):
         return
-    last = page.rows[-1][0].position if page.rows else after
+    last = page.rows[-1][0].position if page.rows else values[AFTER]
     events = [_told(row, recorded_at) for row, recorded_at in page.rows]
     response.content_type = falcon.MEDIA_JSON
     response.data = encode({"events": events, "position": last, "head": page.head})
-
-
-def _parse(request: falcon.Request) -> tuple[Asked, int, int]:
-    given = query(request, (WORKSPACE, AFTER, LIMIT))
-    expected = f"expected a number from 1 to {MOST}"
-    limit = number(LIMIT, given.get(LIMIT, str(MOST)), 1, expected)
-    if limit > MOST:
-        raise BadRequestError((LIMIT, expected))
-    return asked(given, every=False), position(given, AFTER) or 0, limit
 
 
 def _told(row: LogRow, recorded_at: int) -> dict[str, object]:

@@ -1,132 +1,198 @@
 """What a dashboard may ask for: campaigns, a period, how it is dated, and the form of the answer; checked strictly."""
 
 import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import NamedTuple, get_args
+from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 import falcon
-from falcon.util.mediatypes import best_match
+from falcon.util.mediatypes import best_match, quality
 
 from api.errors import BadRequestError
-from api.http.parameters import WORKSPACE, Parameters, asked, chosen, number, parameters, position
-from domain.events import MAX_ID, Status, shown, time_zones
+from api.http.parameters import (
+    ID,
+    WORKSPACE,
+    ExpectedError,
+    Json,
+    Parameter,
+    Query,
+    Values,
+    number,
+    one_of,
+    read_number,
+)
+from domain.events import MAX_ID, Status, shown
+from domain.zones import time_zone, time_zones
 from projections.journeys.calendar import Bounds, bounds
 from projections.queries.caller import Asked
 
-MIN_POSITION = "min_position"
-CAMPAIGN, STATUS = "campaign_id", "status"
-START, END, ZONE, DATED = "start_date", "end_date", "timezone", "dated"
-INCLUDE, FORMAT = "include", "format"
 CSV = "text/csv"
-
-FILTERS = (CAMPAIGN, STATUS)
-PERIOD = (START, END, ZONE, DATED)
-ALL_OF_IT = (WORKSPACE, MIN_POSITION, *FILTERS, *PERIOD, INCLUDE, FORMAT)
-
+ShownStatus = Status | Literal["UNKNOWN"]
 STATUSES = (*get_args(Status), "UNKNOWN")
 UTC = "UTC"
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
-_KEPT_CHARACTERS = 500  # nobody may fill the memory with long ones
+_CACHED_CHARACTERS = 500  # longer queries are not cached, so that nobody fills the memory with them
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAY: Json = {
+    "type": "string",
+    "format": "date",
+    "pattern": "^(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$",
+}
 
 
-class Question(NamedTuple):
-    """What somebody asks of the read models."""
+def _campaign_ids(texts: list[str]) -> tuple[int, ...]:
+    more = "; for several campaigns repeat the parameter" if any("," in text for text in texts) else ""
+    return tuple(sorted({read_number(text, more=more) for text in texts}))
 
+
+def _statuses(texts: list[str]) -> tuple[str, ...]:
+    for text in texts:
+        if text not in STATUSES:
+            more = "; for several of them repeat the parameter" if "," in text else ""
+            raise ExpectedError(f"expected one of {', '.join(STATUSES)}{more}")
+    return tuple(sorted(set(texts)))
+
+
+def _zone(texts: list[str]) -> str:
+    if texts[0] not in time_zones():
+        raise ExpectedError(f"{shown(texts[0])} is not an IANA time zone")
+    return texts[0]
+
+
+def _date(texts: list[str]) -> date:
+    try:
+        day = date.fromisoformat(texts[0]) if _DATE.fullmatch(texts[0]) else None
+    except ValueError:
+        day = None
+    if day is None or not _FIRST_DAY <= day <= _LAST_DAY:
+        raise ExpectedError(f"expected a day from {_FIRST_DAY} to {_LAST_DAY} as YYYY-MM-DD")
+    return day
+
+
+MIN_POSITION = number(
+    "min_position",
+    "one workspace only: the answer includes every event up to this position of its log, or is a 503 after 5 s",
+    0,
+    MAX_ID,
+)
+CAMPAIGN: Parameter[tuple[int, ...] | None] = Parameter(
+    "campaign_id", "only these campaigns", ID, _campaign_ids, None, repeatable=True
+)
+STATUS: Parameter[tuple[str, ...] | None] = Parameter(
+    "status",
+    "only campaigns of these statuses",
+    {"type": "string", "enum": list(STATUSES)},
+    _statuses,
+    None,
+    repeatable=True,
+)
+START: Parameter[date | None] = Parameter(
+    "start_date", "the first day of the period, in the time zone", _DAY, _date, None
+)
+END: Parameter[date | None] = Parameter("end_date", "the last day of the period, included", _DAY, _date, None)
+ZONE = Parameter(
+    "timezone",
+    "an IANA time zone, in exact case, such as Europe/Berlin",
+    {"type": "string", "minLength": 1, "default": UTC},
+    _zone,
+    UTC,
+)
+DATED = one_of(
+    "dated",
+    "whether each contribution counts when it happened, or all of a journey's at its first outbound touch",
+    ("event", "first_touch"),
+    "event",
+)
+INCLUDE = one_of("include", "more metrics behind the nine", ("extended",))
+BOM = one_of("bom", "CSV begins with a byte order mark, by which spreadsheets know UTF-8", ("1",))
+FORMAT = one_of("format", "the form of the answer; stands over Accept", ("json", "csv"))
+
+FILTERS = (CAMPAIGN, STATUS)
+PERIOD = (START, END, ZONE, DATED)
+FORM = (FORMAT, BOM)
+EVERYTHING = (WORKSPACE, MIN_POSITION, *FILTERS, *PERIOD, INCLUDE, *FORM)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a request asks of the read models."""
+
+    values: Values
     asked: Asked
-    min_position: int | None = None
-    campaign_ids: tuple[int, ...] | None = None
-    statuses: tuple[str, ...] | None = None
-    zone: ZoneInfo = ZoneInfo(UTC)
-    bounds: Bounds = Bounds(None, None)
-    at_first_touch: bool = False
-    extended: bool = False
-    csv: bool = False
-    own: Parameters = Parameters({}, {})  # what only this kind of question has
+    bounds: Bounds
+    csv: bool
+
+    @property
+    def min_position(self) -> int | None:
+        """Return the position that the answer must include."""
+        position: int | None = self.values[MIN_POSITION]
+        return position
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Return the time zone of the period's days."""
+        return time_zone(self.values[ZONE])
+
+    @property
+    def at_first_touch(self) -> bool:
+        """Whether all of a journey's contributions count at its first outbound touch."""
+        return bool(self.values[DATED] == "first_touch")
+
+    @property
+    def extended(self) -> bool:
+        """Whether the answer shows more metrics than the nine."""
+        return self.values[INCLUDE] is not None
 
     @property
     def is_whole(self) -> bool:
         """Whether it is about all that has ever happened, wherever it is dated."""
         return self.bounds == Bounds(None, None) and not self.at_first_touch
 
+    @property
+    def normal(self) -> tuple[str, bool]:
+        """Return what tells this question from others of the resource: alike are those with the same answers."""
+        return self.values.normal(without=(MIN_POSITION, FORMAT)), self.csv
 
-def parse(request: falcon.Request, allowed: Sequence[str], *, every: bool = True) -> Question:
-    """Return the question that a request's query asks; `every` says whether it may be about `ALL` workspaces.
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for nothing but workspaces: any other parameter that is not at its default makes it false."""
+        return not self.csv and not self.values.normal(without=(WORKSPACE, MIN_POSITION, FORMAT))
+
+
+def parse(request: falcon.Request, query: Query) -> Question:
+    """Return the question that a request asks of a resource.
 
     Raises BadRequestError, which names what is wrong and what is expected.
     """
-    query, accept = request.query_string, request.get_header("Accept")
-    parsed = _parsed if len(query) + len(accept or "") <= _KEPT_CHARACTERS else _parsed.__wrapped__
-    return parsed(query, accept, tuple(allowed), every)
+    text, accept = request.query_string, request.get_header("Accept")
+    parsed = _parsed if len(text) + len(accept or "") <= _CACHED_CHARACTERS else _parsed.__wrapped__
+    return parsed(text, accept, query)
 
 
 @lru_cache(maxsize=1_000)  # dashboards ask the same again and again
-def _parsed(query: str, accept: str | None, allowed: tuple[str, ...], every: bool) -> Question:  # noqa: FBT001
-    given = parameters(query, allowed, repeatable=FILTERS)
-    wanted, min_position = asked(given.one, every=every), position(given.one, MIN_POSITION)
-    if wanted.every and min_position is not None:
-        raise BadRequestError((MIN_POSITION, "expected only with one workspace"))
-    zone = _zone(given.one.get(ZONE, UTC))
-    form = chosen(given.one, FORMAT, ("json", "csv")) if FORMAT in given.one else None
-    return Question(
-        wanted,
-        min_position,
-        _campaign_ids(given.many.get(CAMPAIGN)),
-        _statuses(given.many.get(STATUS)),
-        zone,
-        _bounds(given.one, zone),
-        chosen(given.one, DATED, ("event", "first_touch")) == "first_touch",
-        INCLUDE in given.one and chosen(given.one, INCLUDE, ("extended",)) == "extended",
-        form == "csv" or (form is None and FORMAT in allowed and _prefers_csv(accept)),
-        given,
-    )
-
-
-def _campaign_ids(texts: list[str] | None) -> tuple[int, ...] | None:
-    expected = f"expected a number from 1 to {MAX_ID}"
-    return None if texts is None else tuple(number(CAMPAIGN, text, 1, expected) for text in texts)
-
-
-def _statuses(texts: list[str] | None) -> tuple[str, ...] | None:
-    for text in texts or ():
-        if text not in STATUSES:
-            raise BadRequestError((STATUS, f"expected one of {', '.join(STATUSES)}"))
-    return None if texts is None else tuple(texts)
-
-
-def _zone(name: str) -> ZoneInfo:
-    if name not in time_zones():
-        raise BadRequestError((ZONE, f"{shown(name)} is not an IANA time zone"))
-    return ZoneInfo(name)
-
-
-def _bounds(given: dict[str, str], zone: ZoneInfo) -> Bounds:
-    start, end = _date(given, START), _date(given, END)
+def _parsed(text: str, accept: str | None, query: Query) -> Question:
+    values = query.read(text)
+    asked, start, end = values[WORKSPACE], values[START], values[END]
+    if asked.every and values[MIN_POSITION] is not None:
+        raise BadRequestError((MIN_POSITION.name, "expected only with one workspace"))
     if start is not None and end is not None and end < start:
-        raise BadRequestError((END, f"expected no day before {START}"))
-    return bounds(start, end, zone)
-
-
-def _date(given: dict[str, str], name: str) -> date | None:
-    text = given.get(name)
-    if text is None:
-        return None
-    try:
-        day = date.fromisoformat(text) if _DATE.fullmatch(text) else None
-    except ValueError:
-        day = None
-    if day is None or not _FIRST_DAY <= day <= _LAST_DAY:
-        raise BadRequestError((name, f"expected a day from {_FIRST_DAY} to {_LAST_DAY} as YYYY-MM-DD"))
-    return day
+        raise BadRequestError((END.name, f"expected no day before {START.name}"))
+    form = values[FORMAT]
+    csv = form == "csv" or (form is None and FORMAT in query.parameters and _prefers_csv(accept))
+    return Question(values, asked, bounds(start, end, time_zone(values[ZONE])), csv)
 
 
 def _prefers_csv(accept: str | None) -> bool:
-    if accept is None:
-        return False
+    """Return whether CSV is preferred; media types have no case, and a malformed range voids only itself."""
+    ranges = [each for each in (accept or "").lower().split(",") if _is_media_range(each)]
+    return bool(ranges) and best_match((falcon.MEDIA_JSON, CSV), ",".join(ranges)) == CSV
+
+
+def _is_media_range(text: str) -> bool:
     try:
-        return best_match((falcon.MEDIA_JSON, CSV), accept) == CSV
+        quality(CSV, text)
     except falcon.errors.InvalidMediaRange:
         return False
+    return True

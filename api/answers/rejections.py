@@ -1,15 +1,34 @@
 """What was refused lately in a workspace, for whoever looks after its workers."""
 
 import falcon
+from msgspec import Struct
 
 from api.answers.answering import encode
-from api.auth.authentication import require
 from api.dependencies import Parts
-from api.errors import AccessDeniedError
 from api.http.conditional import tag, unchanged
-from api.http.parameters import WORKSPACE, asked, query
+from api.http.parameters import ONE_WORKSPACE, WORKSPACE, Query
+from api.http.schemas import Instant
+from domain.events import Code
 from domain.instants import format_instant
 from projections.queries import rejections
+
+REJECTIONS = Query(ONE_WORKSPACE)
+
+
+class RejectionRow(Struct):
+    """An event that was refused: when, what it called itself as far as that is valid, and why."""
+
+    at: Instant
+    id: str | None
+    source: str | None
+    code: Code
+    error: str
+
+
+class RejectionList(Struct):
+    """The latest rejections, newest first."""
+
+    rejections: list[RejectionRow]
 
 
 class Rejections:
@@ -21,17 +40,12 @@ class Rejections:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with the latest rejected events of one workspace, newest first."""
-        credentials = self._parts.authentication.credentials(request)
-        with self._parts.known_first(request, response, credentials):
-            wanted = asked(query(request, (WORKSPACE,)), every=False)
-        request.context.workspace = wanted.workspace_id
-        with self._parts.connection() as database:
-            found, workspace_id, latest = rejections.latest(database, credentials, wanted)
-        require(self._parts.authentication.admit(request, response, credentials, found), "read")
-        if workspace_id is None:
-            raise AccessDeniedError
+        _, (workspace_id, latest) = self._parts.gate.enter(
+            request, response, lambda request: REJECTIONS.read(request.query_string)[WORKSPACE], rejections.latest
+        )
         request.context.workspace = workspace_id
         made_of = (workspace_id, latest[:1])  # each is newer than those before it
         if unchanged(request, response, tag(request, made_of)):
             return
-        response.data = encode({"rejections": [{**each._asdict(), "at": format_instant(each.at)} for each in latest]})
+        rows = [RejectionRow(**{**each._asdict(), "at": format_instant(each.at)}) for each in latest]
+        response.data = encode(RejectionList(rows))

@@ -9,15 +9,16 @@ import falcon
 
 from api.auth.last_use import LastUse
 from api.auth.rate_limit import RateLimit
-from api.auth.sessions import Sessions
-from api.errors import AccessDeniedError, UnauthenticatedError
-from domain.api_keys import Scope, secret_sha256
+from api.auth.sessions import INVALID, Sessions
+from api.errors import UnauthenticatedError
+from domain.api_keys import secret_sha256
 from projections.queries.caller import Caller, Credentials
 
 COOKIE = "sessionid"
 HEADER = "X-API-Key"
 _PREFIX = re.compile(r"[A-Za-z0-9_]{1,64}")
 _NO_SUCH_SECRET = "0" * 64
+_INVALID_KEY, _REQUIRED = "Invalid API key", "Authentication required"
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,13 @@ class Authentication:
         if key is not None:
             prefix, dot, secret = key.partition(".")
             if not dot or not secret or not _PREFIX.fullmatch(prefix):
-                raise UnauthenticatedError("Invalid API key")
+                raise UnauthenticatedError(_INVALID_KEY, "malformed_key")
             return Credentials(prefix=prefix, secret_sha256=secret_sha256(secret))
         cookies = request.get_cookie_values(COOKIE)
         if cookies is None:
-            raise UnauthenticatedError("Authentication required")
+            raise UnauthenticatedError(_REQUIRED, "no_credentials")
         if len(cookies) > 1 or self.sessions is None:
-            raise UnauthenticatedError("Invalid session")
+            raise UnauthenticatedError(INVALID, "ambiguous" if self.sessions else "no_sessions")
         user = self.sessions.user(cookies[0], self.clock())
         request.context.user = user
         return Credentials(session_user=user)
@@ -61,21 +62,12 @@ class Authentication:
         if credentials.prefix is not None:
             stored = caller.secret_sha256 if caller and caller.secret_sha256 else _NO_SUCH_SECRET
             same = hmac.compare_digest(stored, credentials.secret_sha256 or "")
-            if caller is None or not same or (caller.expires_at is not None and caller.expires_at <= self.clock()):
-                raise UnauthenticatedError("Invalid API key")
+            if caller is None or not same:
+                raise UnauthenticatedError(_INVALID_KEY, "unknown_key")
+            if caller.expires_at is not None and caller.expires_at <= self.clock():
+                raise UnauthenticatedError(_INVALID_KEY, "expired")
         if caller is None:
-            raise UnauthenticatedError("Authentication required")
-        return caller
-
-    def admit(
-        self, request: falcon.Request, response: falcon.Response, credentials: Credentials, caller: Caller | None
-    ) -> Caller:
-        """Identify the caller of a request and note that it came.
-
-        Raises UnauthenticatedError, and RateLimitedError where the key has made too many requests.
-        """
-        caller = self.identify(credentials, caller)
-        self.note(request, response, credentials)
+            raise UnauthenticatedError(_REQUIRED, "no_credentials")
         return caller
 
     def note(self, request: falcon.Request, response: falcon.Response, credentials: Credentials) -> None:
@@ -88,9 +80,3 @@ class Authentication:
             self.last_use.note(credentials.prefix)
             if self.rate_limit is not None:
                 self.rate_limit.count(credentials.prefix, response)
-
-
-def require(caller: Caller, scope: Scope) -> None:
-    """Raise AccessDeniedError where the caller lacks the scope; a session may only read."""
-    if scope not in (["read"] if caller.scopes is None else caller.scopes):
-        raise AccessDeniedError

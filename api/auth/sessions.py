@@ -64,6 +64,17 @@ class FixedKey:
         return self._key
 
 
+INVALID = "Invalid session"
+_REASONS: dict[type[Exception], str] = {
+    jwt.InvalidSignatureError: "signature",
+    jwt.ImmatureSignatureError: "not_yet_valid",
+    jwt.InvalidIssuerError: "issuer",
+    jwt.InvalidAudienceError: "audience",
+    jwt.InvalidAlgorithmError: "algorithm",
+    jwt.MissingRequiredClaimError: "missing_claim",
+}
+
+
 class Sessions:
     """Tells whose session a token is."""
 
@@ -102,7 +113,7 @@ class Sessions:
             key_id = jwt.get_unverified_header(token).get("kid")
             key = self.keys.find(key_id)
             if key is None:
-                raise UnauthenticatedError("Invalid session")
+                raise UnauthenticatedError(INVALID, "unknown_signing_key")
             claims = jwt.decode(
                 token,
                 key.value,
@@ -113,12 +124,12 @@ class Sessions:
                 options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
             )
         except jwt.ExpiredSignatureError as error:
-            raise UnauthenticatedError("Session expired") from error
+            raise UnauthenticatedError("Session expired", "expired") from error
         except (jwt.PyJWTError, OverflowError) as error:  # an infinite exp
-            raise UnauthenticatedError("Invalid session") from error
+            raise UnauthenticatedError(INVALID, _REASONS.get(type(error), "invalid_token")) from error
         user = claims["sub"]
         if not isinstance(user, str) or not is_user(user):
-            raise UnauthenticatedError("Invalid session")
+            raise UnauthenticatedError(INVALID, "invalid_subject")
         return _Verified(user, (int(claims["exp"]) + self._leeway) * 1_000, key_id, key)
 
 

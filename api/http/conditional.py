@@ -7,15 +7,18 @@ from importlib.metadata import version
 import falcon
 
 _VERSION = version("campaign-analytics")
-# Everybody's answer is their own; it may be kept by who asked, and asked about before each use.
+# An answer is cacheable by that client only, and must be revalidated before each use.
 CACHE_CONTROL = "private, no-cache"
 VARY = "Cookie, X-API-Key, Accept-Encoding"
 VARY_BY_FORM = f"{VARY}, Accept"  # where the answer comes in several forms
 
 
 def tag(request: falcon.Request, made_of: Iterable[object]) -> str:
-    """Return the entity tag of an answer to this request, weak: alike are answers that say the same."""
-    text = "\n".join([_VERSION, request.path.rstrip("/"), request.query_string, *map(repr, made_of)])
+    """Return the opaque part of an answer's entity tag, which is weak: alike are answers that say the same.
+
+    `made_of` holds what the answer of this resource depends on, the query in its normal form too.
+    """
+    text = "\n".join([_VERSION, request.path.rstrip("/"), *map(repr, made_of)])
     return sha256(text.encode()).hexdigest()[:32]
 
 
@@ -24,12 +27,17 @@ def unchanged(request: falcon.Request, response: falcon.Response, of: str, vary:
     response.set_header("Cache-Control", CACHE_CONTROL)
     response.set_header("Vary", vary)
     response.set_header("ETag", f'W/"{of}"')
-    if has(request, of):
+    if _has_any(request) or has(request, of):
         response.status = falcon.HTTP_304
         return True
     return False
 
 
 def has(request: falcon.Request, of: str) -> bool:
-    """Return whether the caller has the answer with this tag already."""
-    return any(each in ("*", of) for each in request.if_none_match or ())
+    """Return whether the caller names this tag, and so has the answer, which then was a success."""
+    return not _has_any(request) and any(each == of for each in request.if_none_match or ())
+
+
+def _has_any(request: falcon.Request) -> bool:
+    """Return whether the caller wants no answer where there is any: `*`, not the tag `"*"` (RFC 9110, 13.1.2)."""
+    return (request.get_header("If-None-Match") or "").strip() == "*"

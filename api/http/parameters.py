@@ -1,8 +1,14 @@
-"""What a request's query says, checked strictly: a typo must not silently widen an answer."""
+"""Query parameters, one object each: it names, describes, parses and refuses its values. An unknown one is a 400.
+
+A typo must not silently widen an answer, so a resource takes just the parameters that it declares.
+"""
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 import falcon
@@ -11,70 +17,174 @@ from api.errors import BadRequestError
 from domain.events import MAX_ID, shown
 from projections.queries.caller import ALL, Asked
 
-WORKSPACE = "workspace_id"
+Json = dict[str, Any]
+T = TypeVar("T")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
-class Parameters(NamedTuple):
-    """A query's parameters: those that may be given once, and those that may be given several times."""
-
-    one: dict[str, str]
-    many: dict[str, list[str]]
+class ExpectedError(ValueError):
+    """A parameter's text is not a value of it; the error's text says what is expected."""
 
 
-def query(request: falcon.Request, allowed: Sequence[str]) -> dict[str, str]:
-    """Return the query's parameters; raise BadRequestError where one is unknown, repeated or empty."""
-    return parameters(request.query_string, allowed).one
+@dataclass(frozen=True, eq=False)
+class Parameter(Generic[T]):
+    """A parameter: its name, a schema and a text for the OpenAPI document, and how its values are read.
+
+    `read` takes the texts in the order of the query, one unless the parameter is `repeatable`, and raises
+    ExpectedError. `default` is its value where the query does not name it.
+    """
+
+    name: str
+    text: str
+    schema: Json
+    read: Callable[[list[str]], T]
+    default: T
+    repeatable: bool = False
+    required: bool = False
+
+    def described(self) -> Json:
+        """Return the parameter as the OpenAPI document has it."""
+        schema = {"type": "array", "items": self.schema, "minItems": 1} if self.repeatable else self.schema
+        text = f"{self.text}; may be repeated" if self.repeatable else self.text
+        return {"name": self.name, "in": "query", "description": text, "schema": schema, "required": self.required}
 
 
-def parameters(query_string: str, allowed: Sequence[str], repeatable: Sequence[str] = ()) -> Parameters:
-    """Return a query's parameters, of which some may be repeated; raise BadRequestError as `query` does."""
-    found = Parameters({}, {})
-    faults = []
-    for name, value in parse_qsl(query_string, keep_blank_values=True):
-        if name not in allowed:
-            expected = f"expected one of {', '.join(allowed)}" if allowed else "no parameter is expected"
-            faults.append((shown(name), f"is not a parameter here, {expected}"))
-        elif name in found.one:
-            faults.append((name, "is given twice"))
-        elif not value:
-            faults.append((name, "is empty"))
-        elif name in repeatable:
-            found.many.setdefault(name, []).append(value)
-        else:
-            found.one[name] = value
-    if faults:
-        raise BadRequestError(*faults)
-    return found
+class Values:
+    """The values of a query's parameters; of those that the query does not name, the defaults."""
+
+    def __init__(self, values: Mapping[str, object]) -> None:
+        """Take the values by the parameters' names, without those that are defaults."""
+        self._values = values
+
+    def __getitem__(self, parameter: Parameter[T]) -> T:
+        """Return the value of a parameter."""
+        value: T = self._values.get(parameter.name, parameter.default)  # type: ignore[assignment]  # as it was read
+        return value
+
+    def with_value(self, parameter: Parameter[T], value: T) -> "Values":
+        """Return the same values with another one of a parameter."""
+        return Values({**self._values, parameter.name: value})
+
+    def normal(self, *, without: Sequence[Parameter[Any]] = ()) -> str:
+        """Return the query in its one normal form: alike are queries that ask the same, however they are written."""
+        left_out = {parameter.name for parameter in without}
+        return "&".join(f"{name}={self._values[name]!r}" for name in sorted(self._values) if name not in left_out)
 
 
-def chosen(given: dict[str, str], name: str, allowed: Sequence[str]) -> str:
-    """Return which of a few words a parameter is, the first where it is not given; raise BadRequestError."""
-    text = given.get(name, allowed[0])
-    if text not in allowed:
-        raise BadRequestError((name, f"expected {'one of ' if len(allowed) > 1 else ''}{' '.join(allowed)}"))
-    return text
+class Query:
+    """The parameters that a resource takes."""
+
+    def __init__(self, *parameters: Parameter[Any]) -> None:
+        """Take the parameters, in the order in which the document lists them."""
+        self.parameters = parameters
+        self._by_name = {parameter.name: parameter for parameter in parameters}
+
+    def read(self, query_string: str) -> Values:
+        """Return the values that a query string gives; raise BadRequestError, which names each fault."""
+        texts, faults = self._texts(query_string)
+        values = {}
+        for parameter in self.parameters:
+            if parameter.name in texts:
+                try:
+                    value = parameter.read(texts[parameter.name])
+                except ExpectedError as error:
+                    faults.append((parameter.name, str(error)))
+                else:
+                    if value != parameter.default:
+                        values[parameter.name] = value
+            elif parameter.required and not faults:
+                faults.append((parameter.name, f"is missing: {parameter.text}"))
+        if faults:
+            raise BadRequestError(*faults)
+        return Values(values)
+
+    def _texts(self, query_string: str) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
+        """Return the texts of the parameters that a query names, and what is wrong with the query's form."""
+        texts: dict[str, list[str]] = {}
+        faults = []
+        for name, text in parse_qsl(query_string, keep_blank_values=True):
+            parameter = self._by_name.get(name)
+            if parameter is None:
+                faults.append((shown(name), f"is not a parameter here, {self._expected(name)}"))
+            elif name in texts and not parameter.repeatable:
+                faults.append((name, "is given twice"))
+            elif not text:
+                faults.append((name, "is empty"))
+            else:
+                texts.setdefault(name, []).append(text)
+        return texts, faults
+
+    def _expected(self, name: str) -> str:
+        if not self._by_name:
+            return "no parameter is expected"
+        near = get_close_matches(name[:64], self._by_name, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        return f"expected one of {', '.join(self._by_name)}{meant}"
 
 
-def asked(parameters: dict[str, str], *, every: bool) -> Asked:
-    """Return which workspaces are asked for; `every` says whether `ALL` is among what may be."""
-    text = parameters.get(WORKSPACE)
-    if text is None:
-        return Asked()
-    if every and text == ALL:
-        return Asked(every=True)
-    allowed = f"expected a number from 1 to {MAX_ID}" + (f" or {ALL}" if every else "")
-    return Asked(workspace_id=number(WORKSPACE, text, 1, allowed))
+NOTHING = Query()
 
 
-def position(parameters: dict[str, str], name: str) -> int | None:
-    """Return a position of the log, None where it is not given."""
-    text = parameters.get(name)
-    return None if text is None else number(name, text, 0, f"expected a number from 0 to {MAX_ID}")
+def no_parameters(request: falcon.Request) -> None:
+    """Raise BadRequestError where a request has a query."""
+    if request.query_string:
+        NOTHING.read(request.query_string)
 
 
-def number(name: str, text: str, least: int, expected: str) -> int:
-    """Return a plain decimal from `least` to 2^63-1; raise BadRequestError, which says what is expected, for others."""
-    if not _DECIMAL.fullmatch(text) or not least <= int(text) <= MAX_ID:
-        raise BadRequestError((name, expected))
+def one_of(name: str, text: str, words: Sequence[str], default: str | None = None) -> Parameter[Any]:
+    """Return a parameter that is one of a few words; without a default it is None where it is not given."""
+
+    def read(texts: list[str]) -> str:
+        if texts[0] not in words:
+            raise ExpectedError(f"expected {'one of ' if len(words) > 1 else ''}{' '.join(words)}")
+        return texts[0]
+
+    return Parameter(name, text, _words(words, default), read, default)
+
+
+def number(name: str, text: str, least: int, most: int, default: int | None = None) -> Parameter[Any]:
+    """Return a parameter that is a plain decimal integer from `least` to `most`."""
+    schema = {"type": "integer", "minimum": least, "maximum": most} | ({} if default is None else {"default": default})
+    return Parameter(name, text, schema, lambda texts: read_number(texts[0], least, most), default)
+
+
+def read_number(text: str, least: int = 1, most: int = MAX_ID, more: str = "") -> int:
+    """Return a plain decimal from `least` to `most`; raise ExpectedError, with `more` behind its text, for others."""
+    if not _DECIMAL.fullmatch(text) or not least <= int(text) <= most:
+        raise ExpectedError(f"expected a number from {least} to {most}{more}")
     return int(text)
+
+
+def in_path(name: str, text: str) -> int:
+    """Return the id that a part of the path is; raise BadRequestError, which names it, where it is none."""
+    try:
+        return read_number(text)
+    except ExpectedError as error:
+        raise BadRequestError((name, str(error))) from error
+
+
+def _words(words: Sequence[str], default: str | None) -> Json:
+    return {"type": "string", "enum": list(words)} | ({"default": default} if default else {})
+
+
+def _read_workspace(texts: list[str], *, every: bool) -> Asked:
+    if every and texts[0] == ALL:
+        return Asked(every=True)
+    return Asked(workspace_id=read_number(texts[0], more=f" or {ALL}" if every else ""))
+
+
+ID: Json = {"type": "integer", "minimum": 1, "maximum": MAX_ID}
+WORKSPACE = Parameter(
+    "workspace_id",
+    "the workspace, or ALL that the user is linked to; without it, the user's current one",
+    {"anyOf": [ID, {"const": ALL}]},
+    partial(_read_workspace, every=True),
+    Asked(),
+)
+ONE_WORKSPACE = Parameter(
+    "workspace_id",
+    "the workspace; without it, the user's current one",
+    ID,
+    partial(_read_workspace, every=False),
+    Asked(),
+)

@@ -2,26 +2,25 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
 import falcon
 import msgspec
 
 from api.answers import feed
-from api.auth.authentication import require
+from api.auth.gate import Visit
 from api.dependencies import Parts
 from api.errors import (
     BODY_FAULTS,
     INTERRUPTIONS,
-    AccessDeniedError,
-    BadRequestError,
     InterruptedBodyError,
     TooLargeError,
     UnavailableError,
     UnsupportedTypeError,
 )
 from api.http import bodies
-from api.http.parameters import WORKSPACE, asked, query
+from api.http.parameters import ONE_WORKSPACE, Query
 from api.ingest import formats, intake, ndjson
 from api.ingest.appending import QueueTimeoutError
 from api.ingest.known_writers import KnownWriters
@@ -30,7 +29,7 @@ from domain import ledger
 from domain.ledger import Outcome, Recorded
 from domain.recorder import ConditionError
 from projections.queries import rejections
-from projections.queries.caller import Asked, Credentials, check, may_write
+from projections.queries.caller import Asked, check, may_write
 
 MAX_SMALL_BYTES = 16 * 1024  # of a body that is parsed on the event loop,
 MAX_SMALL_EVENTS = 150  # if it has no more events: so many that can hold take less than a millisecond
@@ -42,6 +41,9 @@ _TOO_MANY_REJECTED = (
     f"Expected at most {MOST_REJECTED} rejected events more than others; send the rest once it is right"
 )
 _TOO_MUCH_WORK = f"Expected a body that takes at most {WORK_SECONDS:.0f} s to record; send the rest in another one"
+
+NAMED_WORKSPACE = replace(ONE_WORKSPACE, text="the workspace, which a post names", required=True)
+POST = Query(NAMED_WORKSPACE)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -61,10 +63,9 @@ class Events:
     async def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Record the events of the body; when this answers, what was accepted is on disk."""
         parts = self._parts
-        credentials = await parts.credentials(request)
-        wanted = await parts.parsed(request, response, credentials, _parse)
-        request.context.workspace = wanted.workspace_id
-        sender, tally = _Sender(parts, self._known, request, response, credentials, wanted), Tally()
+        visit, asked = await parts.gate.visit(request, response, _parse)
+        visit.about(asked)
+        sender, tally = _Sender(parts, self._known, visit, asked), Tally()
         small = sender.sends_little()
         if not (small and sender.is_known()):
             await parts.threads.run(sender.check)
@@ -195,10 +196,7 @@ def _rejected(refused: intake.Refused) -> Rejected:
 
 def _parse(request: falcon.Request) -> Asked:
     """Return the workspace, which a post names: a current one that has changed would be the wrong log for ever."""
-    given = query(request, (WORKSPACE,))
-    if WORKSPACE not in given:
-        raise BadRequestError((WORKSPACE, "is missing: a post names its workspace"))
-    return asked(given, every=False)
+    return POST.read(request.query_string)[NAMED_WORKSPACE]
 
 
 def _being_changed() -> UnavailableError:
@@ -208,23 +206,19 @@ def _being_changed() -> UnavailableError:
 class _Sender:
     """Who sends a post, and to which workspace."""
 
-    def __init__(  # noqa: PLR0913 (who, where and through what)
-        self,
-        parts: Parts,
-        known: KnownWriters,
-        request: falcon.Request,
-        response: falcon.Response,
-        credentials: Credentials,
-        wanted: Asked,
-    ) -> None:
-        self.credentials = credentials
-        self.workspace_id = wanted.workspace_id or 0  # it is named
-        self.checked = False
+    def __init__(self, parts: Parts, known: KnownWriters, visit: Visit, asked: Asked) -> None:
+        self.credentials = visit.credentials
+        self.workspace_id = asked.workspace_id or 0  # it is named
         self._parts = parts
         self._known = known
-        self._request = request
-        self._response = response
-        self._wanted = wanted
+        self._visit = visit
+        self._request = visit.request
+        self._wanted = asked
+
+    @property
+    def checked(self) -> bool:
+        """Whether the sender is known to be who they say."""
+        return self._visit.is_counted
 
     def sends_little(self) -> bool:
         """Return whether the body is small enough for the event loop, and the append can decide who may write.
@@ -249,22 +243,12 @@ class _Sender:
     def check(self) -> None:
         """Ask who is calling; raise UnauthenticatedError or AccessDeniedError where they may not write there now."""
         self._known.refused((self.credentials, self.workspace_id))
-        authentication = self._parts.authentication
         with self._parts.connection() as database:
-            found, workspaces = check(database, self.credentials, self._wanted)
-        caller = authentication.identify(self.credentials, found)
-        self._noted()
-        require(caller, "write")
-        if not workspaces:
-            raise AccessDeniedError
+            sealed = check(database, self.credentials, self._wanted)
+        self._parts.gate.open(self._visit, sealed, "write")
         self._known.allowed((self.credentials, self.workspace_id))
 
     def admitted(self) -> None:
         """Note that the sender is who they say, and may write."""
-        self._noted()
+        self._parts.gate.count(self._visit)
         self._known.allowed((self.credentials, self.workspace_id))
-
-    def _noted(self) -> None:
-        if not self.checked:
-            self.checked = True
-            self._parts.authentication.note(self._request, self._response, self.credentials)

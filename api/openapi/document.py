@@ -6,17 +6,17 @@ from typing import Any, get_args
 
 import msgspec
 
-from api.answers import analytics, explain, feed
-from api.answers.question import STATUSES
+from api.answers import analytics, campaigns, explain, feed, me, rejections
+from api.answers.question import MIN_POSITION
 from api.auth.authentication import COOKIE, HEADER
 from api.http.headers import REQUEST_ID
+from api.http.parameters import NOTHING, Query
 from api.ingest import cloudevents, formats, ndjson
-from domain.api_keys import SCOPES
+from api.ingest.events import POST
+from domain.api_keys import MAX_KEY_NAME, SCOPES
 from domain.events import EVENTS, MAX_ID, Code, ProspectEvent
-from projections.journeys.calendar import Interval
-from projections.journeys.explanation import EXPLAINED
+from domain.workspaces import MAX_WORKSPACE_NAME
 from projections.metrics import METRICS, Derived, Metric, Shown, reply_time_in_words
-from projections.queries.caller import ALL
 
 _Json = dict[str, Any]
 
@@ -25,12 +25,8 @@ _COUNT: _Json = {"type": "integer", "minimum": 0}
 _TEXT: _Json = {"type": "string"}
 _WORD: _Json = {"type": "string", "minLength": 1}
 _INSTANT: _Json = {"type": "string", "format": "date-time"}
-_DAY: _Json = {
-    "type": "string",
-    "format": "date",
-    "pattern": "^(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$",
-}
 _USER: _Json = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^/\u0000-\u001f\u007f]+$"}
+_NO_CONTROL = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _READING, _WRITING, _ACCESS = "Reading", "Writing", "Access"
 
 
@@ -51,43 +47,9 @@ def _or_null(of: _Json) -> _Json:
     return {"anyOf": [of, {"type": "null"}]}
 
 
-def _query(name: str, schema: _Json, text: str, *, required: bool = False) -> _Json:
-    return {"name": name, "in": "query", "description": text, "schema": schema, "required": required}
-
-
 def _one_of(words: Sequence[str], default: str | None = None) -> _Json:
     return {"type": "string", "enum": list(words)} | ({"default": default} if default else {})
 
-
-_ONE_WORKSPACE = _query("workspace_id", _ID, "the workspace; without it, the user's current one")
-_WORKSPACE = _query(
-    "workspace_id",
-    {"anyOf": [_ID, {"const": ALL}]},
-    "the workspace, or ALL that the user is linked to; without it, the user's current one",
-)
-_NAMED_WORKSPACE = _query("workspace_id", _ID, "the workspace, which a post names", required=True)
-_MIN_POSITION = _query(
-    "min_position",
-    {"type": "integer", "minimum": 0, "maximum": MAX_ID},
-    "one workspace only: the answer includes every event up to this position of its log, or is a 503 after 5 s",
-)
-_PERIOD = [
-    _query("start_date", _DAY, "the first day of the period, in the time zone"),
-    _query("end_date", _DAY, "the last day of the period, included"),
-    _query("timezone", {**_WORD, "default": "UTC"}, "an IANA time zone, in exact case, such as Europe/Berlin"),
-    _query(
-        "dated",
-        _one_of(("event", "first_touch"), "event"),
-        "whether each contribution counts when it happened, or all of a journey's at its first outbound touch",
-    ),
-]
-_FILTERS = [
-    _query("campaign_id", _list(_ID, minItems=1), "only these campaigns; may be repeated"),
-    _query("status", _list(_one_of(STATUSES), minItems=1), "only campaigns of these statuses; may be repeated"),
-]
-_INCLUDE = _query("include", _one_of(("extended",)), "more metrics behind the nine")
-_FORMAT = _query("format", _one_of(("json", "csv")), "the form of the answer; stands over Accept")
-_QUESTION = [_WORKSPACE, _MIN_POSITION, *_FILTERS, *_PERIOD, _INCLUDE, _FORMAT]
 
 _FRESH = {
     "X-Lag": {"description": "how many events the log holds that the answer does not include", "schema": _COUNT},
@@ -120,16 +82,16 @@ def _problems(*more: str) -> _Json:
     }
 
 
-def _get(text: str, parameters: Sequence[_Json], schema: _Json, *more: str, table: bool = False) -> _Json:
+def _get(text: str, query: Query, schema: _Json, *more: str, path: Sequence[_Json] = (), table: bool = False) -> _Json:
     content: _Json = {"application/json": {"schema": schema}}
     if table:
         content["text/csv"] = {"schema": _TEXT}
-    headers = {**_TAG, **(_FRESH if _MIN_POSITION in parameters else {})}
+    headers = {**_TAG, **(_FRESH if MIN_POSITION in query.parameters else {})}
     return {
         "get": {
             "tags": [_READING],
             "summary": text,
-            "parameters": list(parameters),
+            "parameters": [*path, *(parameter.described() for parameter in query.parameters)],
             "responses": {
                 "200": {"description": "the answer", "headers": headers, "content": content},
                 "304": {"description": "unchanged since the answer with this tag"},
@@ -175,15 +137,11 @@ def _schemas() -> _Json:
             schema["properties"]["prospect_id"] = {"anyOf": [schema["properties"]["prospect_id"], {"type": "integer"}]}
     shown = {metric.name: _metric(metric) for metric in METRICS if metric.shown != Shown.NEVER}
     extended = [metric.name for metric in METRICS if metric.shown == Shown.EXTENDED]
-    campaign = {"id": _ID, "name": _WORD, "status": _one_of(STATUSES), "workspace_id": _ID}
-    row = _object({"start": _INSTANT, "analytics": _ref("Analytics")})
     return {
         **events,
+        **_answers()[1],
         "Event": {"oneOf": [_ref(event.__name__) for event in EVENTS]},
         "Analytics": _object(shown, extended, additionalProperties=False),
-        "Campaign": _object({**campaign, "analytics": _ref("Analytics")}),
-        "CampaignSeries": _object({**campaign, "series": _list(row)}),
-        "Bucket": row,
         "Problem": _object(
             {
                 "error": _TEXT,
@@ -242,108 +200,56 @@ def _schemas() -> _Json:
     }
 
 
+# What is asked by GET, with the same credentials and the same errors: the endpoints that answer from read models.
+_ENDPOINTS = {
+    "dashboard/campaign-analytics/": analytics.CAMPAIGNS,
+    "dashboard/campaign-analytics/summary/": analytics.SUMMARY,
+    "dashboard/campaign-analytics/timeseries/": analytics.SERIES,
+    "dashboard/campaign-analytics/breakdown/": analytics.BREAKDOWN,
+    "dashboard/campaign-analytics/{campaign_id}/explain/": explain.EXPLAIN,
+    "campaigns/": campaigns.CAMPAIGNS,
+}
+
+
+def _any_of(schemas: list[_Json]) -> _Json:
+    return schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
+
+
+def _answers() -> tuple[dict[Any, _Json], _Json]:
+    """Return the schemas of the bodies of answers, by their types, and the parts that they refer to."""
+    types: list[Any] = [each for endpoint in _ENDPOINTS.values() for each in endpoint.answers]
+    types += [rejections.RejectionList, me.Identity]
+    schemas, parts = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    return dict(zip(types, schemas, strict=True)), parts
+
+
 def _reading() -> _Json:
-    dashboard = "/api/v1/dashboard/campaign-analytics/"
-    explained = {"id": _TEXT, "source": _TEXT, "type": _WORD, "occurred_at": _INSTANT, "position": _ID}
-    series = {"interval": _one_of(get_args(Interval)), "timezone": _WORD}
-    values = {"step": _or_null(_COUNT), **{name: _or_null(_WORD) for name in ("variant", "sender", "channel")}}
-    about = {"timezone": _or_null(_WORD), "language": _or_null(_WORD)}
-    about |= {"created_at": _or_null(_INSTANT), "updated_at": _or_null(_INSTANT), "prospect_count": _or_null(_COUNT)}
-    campaign = {"id": _ID, "name": _WORD, "status": _one_of(STATUSES), "workspace_id": _ID}
-    fact = {"position": _ID, "recorded_at": _INSTANT, "error": _TEXT}
-    rejection = {"at": _INSTANT, "id": _or_null(_TEXT), "source": _or_null(_TEXT)}
-    rejection |= {"code": _one_of(get_args(Code)), "error": _TEXT}
-    limit = {"type": "integer", "minimum": 1, "maximum": feed.MOST}
+    answers, _ = _answers()
+    event = {"position": _ID, "recorded_at": _INSTANT, "error": _TEXT}
+    campaign = {"name": "campaign_id", "in": "path", "required": True, "schema": _ID}
+    paths = {
+        f"/api/v1/{path}": _get(
+            endpoint.summary,
+            endpoint.parameters,
+            _any_of([answers[each] for each in endpoint.answers]),
+            *(["404"] if "{" in path else []),
+            path=[campaign] if "{" in path else [],
+            table=endpoint.table is not None,
+        )
+        for path, endpoint in _ENDPOINTS.items()
+    }
     return {
-        dashboard: _get(
-            "Each campaign with its numbers",
-            _QUESTION,
-            _object({"campaigns": _list(_ref("Campaign"))}),
-            table=True,
-        ),
-        f"{dashboard}summary/": _get(
-            "All matching campaigns as one",
-            _QUESTION,
-            _object({"workspaces": _COUNT, "campaigns": _COUNT, "analytics": _ref("Analytics")}),
-            table=True,
-        ),
-        f"{dashboard}timeseries/": _get(
-            "The numbers by hour, day, week or month",
-            [
-                *_QUESTION,
-                _query("interval", _one_of(get_args(Interval), "day"), "how long a bucket is"),
-                _query("per", _one_of(("campaign",)), "a series for each campaign, instead of one for all"),
-            ],
-            {
-                "oneOf": [
-                    _object({**series, "series": _list(_ref("Bucket"))}),
-                    _object({**series, "campaigns": _list(_ref("CampaignSeries"))}),
-                ]
-            },
-            table=True,
-        ),
-        f"{dashboard}breakdown/": _get(
-            "The numbers by what they belong to",
-            [*_QUESTION, _query("by", _one_of(list(analytics.BREAKDOWNS), "step"), "the values that make a row")],
-            _object(
-                {
-                    "by": _list(_one_of(list(values))),
-                    "rows": _list(_object({**values, "analytics": _ref("Analytics")}, list(values))),
-                }
-            ),
-            table=True,
-        ),
-        f"{dashboard}{{campaign_id}}/explain/": _get(
-            "Why a number is what it is",
-            [
-                {"name": "campaign_id", "in": "path", "required": True, "schema": _ID},
-                _ONE_WORKSPACE,
-                _MIN_POSITION,
-                *_PERIOD,
-                _query("metric", _one_of(list(EXPLAINED)), "the number", required=True),
-                _query("limit", {**limit, "maximum": explain.MOST, "default": explain.USUAL}, "so many at a time"),
-                _query("cursor", _WORD, "what the last page said is next"),
-            ],
-            _object(
-                {
-                    "metric": _one_of(list(EXPLAINED)),
-                    "value": _COUNT,
-                    "contributions": _list(
-                        _object(
-                            {
-                                "prospect_id": _WORD,
-                                "at": _INSTANT,
-                                "value": _COUNT,
-                                "events": _list(_object(explained)),
-                            }
-                        )
-                    ),
-                    "next": _or_null(_WORD),
-                }
-            ),
-            "404",
-        ),
-        "/api/v1/campaigns/": _get(
-            "The campaigns themselves",
-            [_WORKSPACE, _MIN_POSITION, *_FILTERS, _FORMAT],
-            _object({"campaigns": _list(_object({**campaign, **about}))}),
-            table=True,
-        ),
+        **paths,
+        "/api/v1/me/": _get("Who is calling, and which workspaces they may see", NOTHING, answers[me.Identity]),
         "/api/v1/events/": _get(
             "The log itself: keep `position` and give it as `after`, and nothing is missed or seen twice",
-            [
-                _ONE_WORKSPACE,
-                _query(
-                    "after", {"type": "integer", "minimum": 0, "maximum": MAX_ID, "default": 0}, "the last position"
-                ),
-                _query("limit", {**limit, "default": feed.MOST}, "so many at a time"),
-            ],
-            _object({"events": _list(_object(fact, ("error",))), "position": _COUNT, "head": _COUNT}),
+            feed.FEED,
+            _object({"events": _list(_object(event, ("error",))), "position": _COUNT, "head": _COUNT}),
         ),
         "/api/v1/events/rejections/": _get(
             "The latest events that were refused, newest first",
-            [_ONE_WORKSPACE],
-            _object({"rejections": _list(_object(rejection))}),
+            rejections.REJECTIONS,
+            answers[rejections.RejectionList],
         ),
     }
 
@@ -364,7 +270,7 @@ def _writing() -> _Json:
         "tags": [_WRITING],
         "summary": "Tell what has happened, each fact once whatever is sent how often",
         "description": _WRITING_TEXT,
-        "parameters": [_NAMED_WORKSPACE],
+        "parameters": [parameter.described() for parameter in POST.parameters],
         "requestBody": {
             "required": True,
             "description": "at most 10,000 events and 5 MiB, but for lines; may come with Content-Encoding: gzip",
@@ -389,7 +295,8 @@ def _access() -> _Json:
     workspace = {"name": "workspace", "in": "path", "required": True, "schema": _ID}
     prefix = {"name": "prefix", "in": "path", "required": True, "schema": {**_WORD, "pattern": "^[^/]+$"}}
     scopes = _list(_one_of([scope for scope in SCOPES if scope != "admin"]), minItems=1)
-    wanted = {"name": {**_TEXT, "maxLength": 256}, "scopes": scopes, "expires_at": _or_null(_INSTANT)}
+    key_name = {**_TEXT, "maxLength": MAX_KEY_NAME, "pattern": _NO_CONTROL}
+    wanted = {"name": key_name, "scopes": scopes, "expires_at": _or_null(_INSTANT)}
     known = {"user": _USER, "linked_workspaces": _list(_ID), "current_workspace": _or_null(_ID)}
     issued = {"allOf": [_ref("Key"), _object({"key": _WORD})]}
     path = "/api/v1/access/users/{user}/"
@@ -398,7 +305,17 @@ def _access() -> _Json:
         content = {"application/json": {"schema": schema}}
         return {"get": _change(text, [user], None, {"200": {"description": "the answer", "content": content}})}
 
+    name = {**_WORD, "maxLength": MAX_WORKSPACE_NAME, "pattern": _NO_CONTROL}
     return {
+        "/api/v1/access/workspaces/{workspace}/": {
+            "put": _change(
+                "Name a workspace",
+                [workspace],
+                _object({"name": name}, additionalProperties=False),
+                _NO_CONTENT,
+                *("408", "413", "415"),
+            )
+        },
         path: shown("Who a user is", _object({**known, "keys": _list(_ref("Key"))})),
         f"{path}workspaces/{{workspace}}/": {
             "put": _change("Link a workspace", [user, workspace], None, _NO_CONTENT),

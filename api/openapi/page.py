@@ -1,6 +1,6 @@
 """The service's own description: `/openapi.json`, and `/docs`, which shows it in a browser without asking elsewhere."""
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -29,17 +29,18 @@ _SCRIPT = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#page", validatorUr
 """
 
 
+@cache  # composed by the first request, in milliseconds
+def _document() -> bytes:
+    return encode(document())
+
+
 class OpenAPI:
     """`GET /openapi.json`."""
-
-    def __init__(self) -> None:
-        """Make the document."""
-        self._document = encode(document())
 
     async def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Answer with the document."""
         response.content_type = falcon.MEDIA_JSON
-        response.data = self._document
+        response.data = _document()
         response.set_header("Cache-Control", _CACHED)
 
 

@@ -1,1 +1,1 @@
-"""How read models come about: logs are folded into rows, live by the projector and anew by a replay."""
+"""Builds the read models: folds logs into rows, live in the projector and anew in a replay."""

@@ -1,7 +1,7 @@
-"""A stretch of the log, sorted by journey and by campaign: what the fold works on, live and in a replay alike."""
+"""A batch of a log, sorted by journey and by campaign: what the fold works on, live and in a replay alike."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import compress, pairwise
+from itertools import compress
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 from domain.events import UndecodableError, decode
 from projections.journeys import campaign
 from projections.journeys.campaign import About, CampaignEvent
-from projections.journeys.columns import FACT_BYTES, KIND, KIND_BITS, KIND_OF_TOPIC, STORED, Integers, details_of
+from projections.journeys.columns import CODE, CODE_OF_TOPIC, PackedEvents, details_of
+from projections.journeys.groups import Integers, cut, offsets_of
 from projections.metrics import AUTOMATIC_REPLY, REPLY
 
 JourneyKey = tuple[int, str]  # campaign, prospect
 
-_REPLY, _AUTOMATIC_REPLY = KIND[REPLY], KIND[AUTOMATIC_REPLY]
+_REPLY, _AUTOMATIC_REPLY = CODE[REPLY], CODE[AUTOMATIC_REPLY]
 
 
 class FoldError(Exception):
-    """A fact can't be folded: it, or the journey that it belongs to, is not understood. Nothing was written."""
+    """An event can't be folded: it, or the row of its journey, can't be read. Nothing was written."""
 
     def __init__(self, position: int, reason: str) -> None:
-        """Take the fact's position in the log and what is wrong, in words for an operator."""
+        """Take the event's position in the log and what is wrong, in words for an operator."""
         super().__init__(position, reason)  # as given, so that it can come from another process
         self.position = position
         self.reason = reason
@@ -32,90 +33,100 @@ class FoldError(Exception):
         return f"position {self.position}: {self.reason}"
 
 
-class Journeys(NamedTuple):
-    """Facts by journey: how many each has, and their columns, those of one journey together and in order of the log."""
+class EventsByJourney(NamedTuple):
+    """Events grouped by journey, those of a journey in order of the log.
+
+    Journey i has `keys[i]`, the events from `offsets[i]` up to `offsets[i + 1]`, and `details[i]`, the stored details
+    of all these. `offsets` has shape (journeys + 1,) and dtype int64.
+    """
 
     keys: Sequence[JourneyKey]
-    counts: Integers
-    facts: Integers
+    offsets: Integers
+    events: PackedEvents
     details: Sequence[bytes]
 
-    def part(self, first: int, end: int) -> "Journeys":
-        """Return some of the journeys."""
-        start, stop = int(self.counts[:first].sum()), int(self.counts[:end].sum())
-        return Journeys(self.keys[first:end], self.counts[first:end], self.facts[start:stop], self.details[first:end])
+    @property
+    def counts(self) -> Integers:
+        """Return the number of events of each journey: shape (journeys,), int64."""
+        return np.diff(self.offsets)
 
-    def chosen(self, which: NDArray[np.bool_]) -> "Journeys":
-        """Return those of the journeys for which it is true."""
-        return Journeys(
+    def part(self, first: int, end: int) -> "EventsByJourney":
+        """Return the journeys from `first` up to, not including, `end`."""
+        offsets = self.offsets[first : end + 1]
+        events = self.events[int(offsets[0]) : int(offsets[-1])]
+        return EventsByJourney(self.keys[first:end], offsets - offsets[0], events, self.details[first:end])
+
+    def chosen(self, which: NDArray[np.bool_]) -> "EventsByJourney":
+        """Return the journeys for which `which`, shape (journeys,), is true."""
+        return EventsByJourney(
             list(compress(self.keys, which)),
-            self.counts[which],
-            self.facts[np.repeat(which, self.counts)],
+            offsets_of(self.counts[which]),
+            self.events[np.repeat(which, self.counts)],
             list(compress(self.details, which)),
         )
 
-    def pieces(self, size: int) -> Iterator["Journeys"]:
+    def pieces(self, size: int) -> Iterator["EventsByJourney"]:
         """Yield all of them, so many journeys at a time."""
-        return (self.part(first, first + size) for first in range(0, len(self.keys), size))
+        return (self.part(first, min(first + size, len(self.keys))) for first in range(0, len(self.keys), size))
 
     def stored(self) -> list[bytes]:
-        """Return of each journey its facts as they are stored."""
-        data = self.facts.astype(STORED).tobytes()
-        return [data[start:end] for start, end in pairwise([0, *(np.cumsum(self.counts) * FACT_BYTES).tolist()])]
+        """Return the events of each journey as they are stored."""
+        return cut(self.events.stored(), self.offsets * PackedEvents.BYTES)
 
 
-class Unsorted(NamedTuple):
-    """Facts in order of the log, by columns: whose each is, and what is kept of it."""
+class EventsInLogOrder(NamedTuple):
+    """Events in order of the log, by columns: the journey of each, as its index in `keys`, and what is stored of it."""
 
     keys: Sequence[JourneyKey]
-    of: Sequence[int]  # places in `keys`
-    facts: Integers
+    journeys: Sequence[int]
+    events: PackedEvents
     details: Sequence[bytes]
 
-    def by_journey(self) -> Journeys:
-        """Put the facts of each journey together, the journeys in order of their keys."""
+    def by_journey(self) -> EventsByJourney:
+        """Group the events by journey, the journeys in order of their keys."""
         order = sorted(range(len(self.keys)), key=self.keys.__getitem__)
         places = np.empty(len(order), np.int64)
         places[order] = np.arange(len(order))
-        owners = places[np.array(self.of, np.int64)]
-        counts = np.bincount(owners, minlength=len(order))
-        sorted_facts = np.argsort(owners, kind="stable")
-        details = [self.details[fact] for fact in sorted_facts.tolist()]
-        joined = [b"".join(details[start:end]) for start, end in pairwise([0, *np.cumsum(counts).tolist()])]
-        return Journeys([self.keys[place] for place in order], counts, self.facts[sorted_facts], joined)
+        journeys = places[np.array(self.journeys, np.int64)]
+        offsets = offsets_of(np.bincount(journeys, minlength=len(order)))
+        by_journey = np.argsort(journeys, kind="stable")
+        details = [self.details[event] for event in by_journey.tolist()]
+        joined = [b"".join(each) for each in cut(details, offsets)]
+        return EventsByJourney([self.keys[place] for place in order], offsets, self.events[by_journey], joined)
 
 
-_Sorting = TypeVar("_Sorting", Unsorted, Journeys)
+_Events = TypeVar("_Events", EventsInLogOrder, EventsByJourney)
 
 
-class Gathered(NamedTuple, Generic[_Sorting]):
-    """What a stretch of the log says of prospects and of campaigns; positions are 0 where it is empty."""
+class Batch(NamedTuple, Generic[_Events]):
+    """What a stretch of the log holds, about prospects and about campaigns; its positions, both 0 where it is empty."""
 
     first: int
     last: int
-    facts: _Sorting
+    events: _Events
     campaigns: dict[int, About]
 
 
-def sort(log: Iterable[tuple[int, str, bytes]], aside: Collection[int | None]) -> Gathered[Journeys]:
+def sort(log: Iterable[tuple[int, str, bytes]], aside: Collection[int | None]) -> Batch[EventsByJourney]:
     """Sort a stretch of the log by journey and by campaign; takes and raises what `gather` does."""
-    first, last, facts, campaigns = gather(log, aside)
-    return Gathered(first, last, facts.by_journey(), campaigns)
+    first, last, events, campaigns = gather(log, aside)
+    return Batch(first, last, events.by_journey(), campaigns)
 
 
-def gather(log: Iterable[tuple[int, str, bytes]], aside: Collection[int | None]) -> Gathered[Unsorted]:
-    """Return what a stretch of the log says; positions in `aside` are passed over.
+def gather(log: Iterable[tuple[int, str, bytes]], aside: Collection[int | None]) -> Batch[EventsInLogOrder]:
+    """Decode a stretch of the log, rows of position, topic and state; positions in `aside` are passed over.
 
-    Raises FoldError for the first fact that can't be folded.
+    Raises FoldError for the first event that can't be folded.
     """
-    numbers: dict[JourneyKey, int] = {}
-    of: list[int] = []
-    facts: list[int] = []
+    keys: dict[JourneyKey, int] = {}
+    journeys: list[int] = []
+    instants: list[int] = []
+    codes: list[int] = []
     details: list[bytes] = []
     campaigns: dict[int, About] = {}
     first = position = 0
     event: Any
-    for position, topic, state in log:  # the hottest loop: what a fact's columns are is worked out right here
+    for position, topic, state in log:  # the hottest loop
         first = first or position
         if position in aside:
             continue
@@ -123,25 +134,27 @@ def gather(log: Iterable[tuple[int, str, bytes]], aside: Collection[int | None])
             event = decode(topic, state)
         except UndecodableError as error:
             raise FoldError(position, str(error)) from error
-        kind = KIND_OF_TOPIC.get(topic)
-        if kind is not None:
+        code = CODE_OF_TOPIC.get(topic)
+        if code is not None:
             channel = None
-            if kind == _REPLY:
+            if code == _REPLY:
                 channel = event.channel
-                kind = _AUTOMATIC_REPLY if event.automatic else kind
-            of.append(numbers.setdefault((event.campaign_id, event.prospect_id), len(numbers)))
-            facts.append(event.occurred_at << KIND_BITS | kind)
+                code = _AUTOMATIC_REPLY if event.automatic else code
+            journeys.append(keys.setdefault((event.campaign_id, event.prospect_id), len(keys)))
+            instants.append(event.occurred_at)
+            codes.append(code)
             details.append(details_of((position, event.step, event.sender_id, event.variant, channel)))
         elif isinstance(event, CampaignEvent):
             about = campaigns.get(event.campaign_id, About())
-            campaigns[event.campaign_id] = campaign.told(about, event)
+            campaigns[event.campaign_id] = campaign.with_event(about, event)
         else:
             raise FoldError(position, f"nothing folds {topic}")
-    return Gathered(first, position, Unsorted(list(numbers), of, np.array(facts, np.int64), details), campaigns)
+    events = PackedEvents.of(np.array(instants, np.int64), np.array(codes, np.int64))
+    return Batch(first, position, EventsInLogOrder(list(keys), journeys, events, details), campaigns)
 
 
 def fault(row: tuple[int, str, bytes]) -> str | None:
-    """Return why this fact can't be folded whatever its journey is; None where it can be."""
+    """Return why this event can't be folded whatever its journey is; None where it can be."""
     try:
         gather([row], ())
     except FoldError as error:

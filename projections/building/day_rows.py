@@ -39,7 +39,7 @@ COPY campaign_activity (workspace_id, generation, campaign_id, day, sums, quarte
 def change(database: Database, workspace_id: int, generation: int, campaign_ids: Sequence[int], changes: Cells) -> None:
     """Add to the stored days of one generation of a workspace; a day on which nothing is left has no row.
 
-    `changes` are by the campaigns' places in `campaign_ids`. Raises msgspec.DecodeError and OverflowError where a
+    The owners of `changes` are indices into `campaign_ids`. Raises msgspec.DecodeError and OverflowError where a
     stored day is damaged.
     """
     rows = {"workspace_id": workspace_id, "generation": generation}
@@ -57,7 +57,7 @@ def change(database: Database, workspace_id: int, generation: int, campaign_ids:
 
 
 def copy(database: Database, workspace_id: int, generation: int, campaign_ids: Sequence[int], days: Days) -> None:
-    """Write days, by the campaigns' places in `campaign_ids`, of which no rows are there yet."""
+    """Write days of which no rows exist yet; their owners are indices into `campaign_ids`."""
     with database.cursor() as cursor, cursor.copy(_COPY) as copying:
         copying.set_types(["bigint", "bigint", "bigint", "int4", "bytea", "bytea"])
         for owner, day, sums, quarters in zip(*days, strict=True):

@@ -1,7 +1,7 @@
 """Generations of read rows: which one is live, which are being built under a lease, and which are swept away.
 
-Whoever builds a generation holds a lease of it. Once the lease has run out it can't be had again, so a sweep may
-delete the rows, and a builder that slept for too long finds out before it puts half of them in the live ones' place.
+A replay that builds a generation holds a lease of it. An expired lease can't be renewed, so a sweep may delete the
+rows, and a replay that slept for too long fails before it makes half of them the live ones.
 """
 
 import secrets
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from psycopg.sql import SQL, Literal
 
 from domain.recorder import Database, Pool
-from projections.building.fold import Rows
+from projections.building.fold import ReadRows
 from projections.metrics import FOLD_VERSION, MEASURES
 
 LEASE = "10 minutes"
@@ -81,7 +81,7 @@ class SupersededError(Exception):
     """The lease ran out, or what is set aside changed: the live rows were not touched, and it can be begun again."""
 
     def __str__(self) -> str:
-        """Say so."""
+        """Return the docstring."""
         return str(self.__doc__)
 
 
@@ -91,19 +91,19 @@ def new_generation() -> int:
 
 
 def declare(database: Database) -> None:
-    """Make known what this version of the fold sums, before it writes any rows."""
+    """Record the names of what this version of the fold sums, before it writes any rows."""
     database.execute(_DECLARE, (FOLD_VERSION, [measure.name for measure in MEASURES]))
 
 
 def begin(database: Database, workspace_id: int) -> None:
-    """Let a workspace have a projection, of nothing yet, where it has none."""
+    """Insert a workspace's projection, at position 0, where it has none."""
     database.execute(_BEGIN, (workspace_id, new_generation()))
 
 
 @contextmanager
-def spare_rows(database: Database, workspace_id: int) -> Iterator[Rows]:
-    """Lend a generation that nobody reads; whatever of it is not live at the end may be swept away."""
-    rows = Rows(workspace_id, new_generation())
+def spare_rows(database: Database, workspace_id: int) -> Iterator[ReadRows]:
+    """Lend a leased generation that no reader sees; where it is not live at the end, it expires and may be swept."""
+    rows = ReadRows(workspace_id, new_generation())
     database.execute(_REGISTER, rows)
     try:
         yield rows
@@ -112,19 +112,19 @@ def spare_rows(database: Database, workspace_id: int) -> Iterator[Rows]:
             database.execute(_EXPIRE, rows)
 
 
-def extend(database: Database, rows: Rows, folded: int, upto: int) -> None:
-    """Extend the lease of a generation, and tell how many events of how many are in it; raise SupersededError."""
+def extend(database: Database, rows: ReadRows, folded: int, upto: int) -> None:
+    """Extend the lease of a generation, and record how many events of how many are in it; raise SupersededError."""
     if database.execute(_EXTEND, {**rows._asdict(), "folded": folded, "upto": upto}).rowcount != 1:
         raise SupersededError
 
 
-def hold(database: Database, rows: Rows) -> None:
+def hold(database: Database, rows: ReadRows) -> None:
     """Keep a generation from being swept until the end of the transaction; raise SupersededError."""
     if database.execute(_HOLD, rows._asdict()).rowcount != 1:
         raise SupersededError
 
 
-def switch(database: Database, rows: Rows, old_generation: int, position: int) -> None:
+def switch(database: Database, rows: ReadRows, old_generation: int, position: int) -> None:
     """Make a leased generation the live one, in a transaction that has locked the projection; raise SupersededError."""
     if database.execute(_TAKE, rows._asdict()).rowcount != 1:
         raise SupersededError
@@ -132,7 +132,7 @@ def switch(database: Database, rows: Rows, old_generation: int, position: int) -
     database.execute(_SWITCH, {**rows._asdict(), "position": position})
 
 
-def switch_at_once(database: Database, rows: Rows, old_generation: int, position: int) -> None:
+def switch_at_once(database: Database, rows: ReadRows, old_generation: int, position: int) -> None:
     """Make a generation that was written in this same transaction the live one, and delete the old one's few rows."""
     database.execute(_SWITCH_AT_ONCE, {**rows._asdict(), "position": position, "old": old_generation})
 

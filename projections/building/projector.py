@@ -1,6 +1,7 @@
 """The projector: follows every workspace's log, a batch at a time, and never lets one workspace hold up another.
 
-Any number of projectors may run: whoever locks a workspace's `projection` row folds its next batch, the others go on.
+Any number of projectors may run: the one that locks a workspace's `projection` row folds its next batch, the others
+go on with the next workspace.
 """
 
 import gc
@@ -18,13 +19,13 @@ from domain import ledger
 from domain.ledger import LogRow
 from domain.recorder import Database, Pool
 from projections.building import generations, set_aside, wakeup
-from projections.building.batch import FoldError, Gathered, Journeys, sort
-from projections.building.fold import Rows, fold
+from projections.building.batch import Batch, EventsByJourney, FoldError, sort
+from projections.building.fold import ReadRows, fold
 from projections.metrics import FOLD_VERSION
 
-BATCH = 5_000  # events of one workspace while others wait for their turn too
-ALONE = 4  # times as many while none does
-LOOK_SECONDS = 0.5  # a look without a hint
+BATCH = 5_000  # events of one workspace while others are behind too
+SOLO_BATCH_FACTOR = 4  # batch size when no other workspace is behind
+POLL_SECONDS = 0.5  # between two polls without a hint
 RETRY_SECONDS = 1.0  # after the database has failed
 STUCK_RETRY_SECONDS = 5
 
@@ -32,7 +33,7 @@ END_OF_LOG = 2**63 - 1
 
 logger = logging.getLogger(__name__)
 
-# No lock is taken here. Whoever was served longest ago comes first, so nobody starves.
+# No lock is taken here. The workspace that was served longest ago comes first, so none starves.
 _BEHIND = SQL("""
 SELECT h.workspace_id, p.workspace_id IS NULL FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id)
 WHERE h.workspace_id > 0 AND h.head > coalesce(p.position, 0) AND coalesce(p.fold_version, {version}) = {version}
@@ -52,29 +53,32 @@ WHERE workspace_id = %(workspace_id)s
 """)
 
 
-class _Ahead(NamedTuple):
+class _Prefetched(NamedTuple):
     """A batch that was read and sorted while PostgreSQL was busy with the one before."""
 
     key: tuple[int, int, frozenset[int]]  # the workspace, the position before it, what is set aside
     log: list[LogRow]
-    gathered: Gathered[Journeys]
+    batch: Batch[EventsByJourney]
 
 
 class Projector:
-    """Folds what is new into the read models, until it is told to stop."""
+    """Folds new events into the read models, in one thread, until it is stopped."""
 
     def __init__(self, pool: Pool, *, batch: int = BATCH, moved: Callable[[int], None] = lambda _: None) -> None:
-        """Take the pool to borrow two connections from, how many events to fold at once, and whom to tell what moved.
+        """Take the pool, of which it borrows two connections, and how many events it folds at once.
 
-        `moved` is called with the workspace after the commit of each of its batches.
+        `moved` is called, in the thread that runs the projector, with the workspace's id after each commit of a batch.
         """
         self._moved = moved
         self._pool = pool
         self._batch = batch
-        self._ahead: _Ahead | None = None
+        self._prefetched: _Prefetched | None = None
 
     def run(self, stop: Event) -> None:
-        """Follow all logs until `stop` is set; a database that is away is waited for, all else is raised."""
+        """Follow all logs until `stop` is set, by another thread or a signal.
+
+        Where the database is away it waits and retries; all other errors are raised.
+        """
         while not stop.is_set():
             try:
                 with self._pool.connection() as database:
@@ -82,26 +86,26 @@ class Projector:
                 with wakeup.listening(self._pool) as wait:
                     while not stop.is_set():
                         if not self.step():
-                            wait(LOOK_SECONDS)
+                            wait(POLL_SECONDS)
             except PoolClosed:
                 raise
             except OperationalError as error:
-                self._ahead = None  # a database that comes back from a backup may hold another log
+                self._prefetched = None  # a database that comes back from a backup may hold another log
                 logger.warning("projection waits for the database: %s", error)
                 stop.wait(RETRY_SECONDS)
 
     def step(self) -> bool:
-        """Fold one batch of each workspace that is behind; tell whether any moved on."""
+        """Fold one batch of each workspace that is behind; return whether any moved on."""
         with self._pool.connection() as database, _uncollected():
             behind = database.execute(_BEHIND).fetchall()
-            alone = len(behind) == 1
-            moved = [self._try(database, workspace_id, alone=alone, new=new) for workspace_id, new in behind]
+            solo = len(behind) == 1
+            moved = [self._try(database, workspace_id, solo=solo, new=new) for workspace_id, new in behind]
         return any(moved)
 
-    def _try(self, database: Database, workspace_id: int, *, alone: bool, new: bool) -> bool:
-        """Project a workspace; what the database refuses there is said, tried again, and stops no other workspace."""
+    def _try(self, database: Database, workspace_id: int, *, solo: bool, new: bool) -> bool:
+        """Project a workspace; what the database refuses there is logged, retried, and stops no other workspace."""
         try:
-            moved = self._project(database, workspace_id, alone=alone, new=new)
+            moved = self._project(database, workspace_id, solo=solo, new=new)
         except Error as error:
             if database.broken:
                 raise
@@ -111,12 +115,14 @@ class Projector:
             self._moved(workspace_id)
         return moved
 
-    def _taken(self, key: tuple[int, int, frozenset[int]]) -> tuple[list[LogRow], Gathered[Journeys] | None]:
-        """Return the batch that was sorted ahead, where it is this one: of a workspace, behind a position."""
-        ahead, self._ahead = self._ahead, None
-        return (ahead.log, ahead.gathered) if ahead is not None and ahead.key == key else ([], None)
+    def _take_prefetched(
+        self, key: tuple[int, int, frozenset[int]]
+    ) -> tuple[list[LogRow], Batch[EventsByJourney] | None]:
+        """Return the prefetched batch where it has this key, and forget it."""
+        prefetched, self._prefetched = self._prefetched, None
+        return (prefetched.log, prefetched.batch) if prefetched is not None and prefetched.key == key else ([], None)
 
-    def _project(self, database: Database, workspace_id: int, *, alone: bool, new: bool) -> bool:
+    def _project(self, database: Database, workspace_id: int, *, solo: bool, new: bool) -> bool:
         if new:
             generations.begin(database, workspace_id)
         with database.transaction():
@@ -125,24 +131,24 @@ class Projector:
             if locked is None:
                 return False
             generation, position, was_stuck_at = locked
-            rows = Rows(workspace_id, generation)
+            rows = ReadRows(workspace_id, generation)
             aside = set_aside.positions(database, workspace_id)
-            batch = 1 if was_stuck_at is not None else self._batch * (ALONE if alone else 1)
-            log, gathered = self._taken((workspace_id, position, aside))
-            if gathered is None:
-                log = ledger.read(database, workspace_id, after=position, upto=END_OF_LOG, limit=batch)
+            size = 1 if was_stuck_at is not None else self._batch * (SOLO_BATCH_FACTOR if solo else 1)
+            log, batch = self._take_prefetched((workspace_id, position, aside))
+            if batch is None:
+                log = ledger.read(database, workspace_id, after=position, upto=END_OF_LOG, limit=size)
             following: list[LogRow] = []
-            if alone and len(log) == batch:
+            if solo and len(log) == size:
                 end = log[-1].position
-                following = ledger.read(database, workspace_id, after=end, upto=END_OF_LOG, limit=batch)
+                following = ledger.read(database, workspace_id, after=end, upto=END_OF_LOG, limit=size)
 
             def sort_following() -> None:
                 if following:
-                    with suppress(FoldError):  # it is met in its turn
+                    with suppress(FoldError):  # it is raised again in its turn
                         key = workspace_id, log[-1].position, aside
-                        self._ahead = _Ahead(key, following, sort(following, aside))
+                        self._prefetched = _Prefetched(key, following, sort(following, aside))
 
-            last, stuck = _fold_what_can_be(database, rows, log, aside, gathered, sort_following)
+            last, stuck = _fold_what_can_be(database, rows, log, aside, batch, sort_following)
             topic = stuck and _topic(log, stuck.position)
             if stuck and stuck.position != was_stuck_at:
                 logger.error(
@@ -161,7 +167,7 @@ class Projector:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Let no garbage be looked for meanwhile: millions of tuples and no cycles, a tenth of the time."""
+    """Switch the garbage collector off meanwhile: it walks millions of tuples without cycles, a tenth of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -173,27 +179,27 @@ def _uncollected() -> Iterator[None]:
 
 def _fold_what_can_be(  # noqa: PLR0913 (what is folded, and where)
     database: Database,
-    rows: Rows,
+    rows: ReadRows,
     log: list[LogRow],
     aside: frozenset[int],
-    gathered: Gathered[Journeys] | None,
+    batch: Batch[EventsByJourney] | None,
     meanwhile: Callable[[], None],
 ) -> tuple[int | None, FoldError | None]:
-    """Fold up to the first fact that can't be; return the last position folded, and what is wrong behind it.
+    """Fold up to the first event that can't be; return the last position folded, and what is wrong behind it.
 
-    `gathered` is the log sorted, where it is already.
+    `batch` is the log sorted, where it is already.
     """
     stuck: FoldError | None = None
     while True:  # a shorter stretch may show another fault, but only an earlier one
         try:
-            gathered = gathered or sort(log, aside)
-            if gathered.last:
-                fold(database, rows, gathered, meanwhile=meanwhile)
+            batch = batch or sort(log, aside)
+            if batch.last:
+                fold(database, rows, batch, meanwhile=meanwhile)
         except FoldError as error:
-            stuck, gathered, meanwhile = error, None, _nothing
+            stuck, batch, meanwhile = error, None, _nothing
             log = [row for row in log if row.position < error.position]
         else:
-            return gathered.last or None, stuck
+            return batch.last or None, stuck
 
 
 def _nothing() -> None:

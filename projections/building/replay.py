@@ -1,7 +1,7 @@
 """Rebuild a workspace's read models from its log beside the live ones, and put them in their place at one stroke.
 
 Readers see the old rows until that commit and the new ones after it, writers never wait, and a replay that is
-interrupted anywhere leaves the old rows alive; what it has left behind is deleted by the next one.
+interrupted anywhere leaves the old rows live; the next one deletes the rows that it had written.
 """
 
 import logging
@@ -18,15 +18,15 @@ from domain import ledger
 from domain.recorder import Database, Pool, head_of
 from projections.building import generations, replay_by_parts, set_aside
 from projections.building.batch import FoldError, sort
-from projections.building.fold import Rows, fold
+from projections.building.fold import ReadRows, fold
 from projections.building.generations import SupersededError
-from projections.building.replay_by_parts import Building, Hands
+from projections.building.replay_by_parts import Build, Workers
 from projections.metrics import FOLD_VERSION, MEASURES
 
-NEARLY_THERE = 2_000  # events that the last step, which holds the projector up, may have to fold
-CATCH_UP = 20_000  # events folded at once of what has come meanwhile
-TOGETHER = 50_000  # events of small workspaces that are one piece of work
-LOOK_SECONDS = 5.0  # for workspaces that an older version has folded, and for rows to be swept
+NEARLY_THERE = 2_000  # events that the last step, for which the projector waits, may have to fold
+CATCH_UP = 20_000  # events that are folded at once of those appended meanwhile
+TOGETHER = 50_000  # events of small workspaces that are one task of a worker
+POLL_SECONDS = 5.0  # between two polls for workspaces of an older version of the fold, and for rows to be swept
 RETRY_SECONDS = 60.0  # a workspace that can't be rebuilt is tried again
 
 logger = logging.getLogger(__name__)
@@ -67,12 +67,12 @@ WHERE (a.facts, a.details) IS DISTINCT FROM (b.facts, b.details)
 ORDER BY 1, 2
 """)
 
-Progress = Callable[[int], object]  # told of so many more events folded
+Progress = Callable[[int], object]  # is called with how many more events are folded
 _Connect = Callable[[], AbstractContextManager[Database]]
 
 
 class Failure(NamedTuple):
-    """A workspace that keeps its old rows, and the fact that can't be folded."""
+    """A workspace that keeps its old rows, and the event that can't be folded."""
 
     workspace_id: int
     position: int
@@ -85,37 +85,40 @@ def workspaces(pool: Pool) -> list[tuple[int, int]]:
         return [(workspace_id, head) for workspace_id, head in database.execute(_WORKSPACES)]
 
 
-def replay_all(pool: Pool, heads: Iterable[tuple[int, int]], progress: Progress, hands: Hands) -> Iterator[Failure]:
-    """Replay workspaces, given with their heads, and yield those that can't be; small ones many at a time."""
+def replay_all(pool: Pool, heads: Iterable[tuple[int, int]], progress: Progress, workers: Workers) -> Iterator[Failure]:
+    """Replay workspaces, pairs of id and head, and yield those that can't be; small ones many at a time.
+
+    Runs in the first process and hands tasks to `workers`. Raises SupersededError.
+    """
     small: list[list[tuple[int, int]]] = []
     large = []
-    gathered = TOGETHER
+    together = TOGETHER
     for workspace_id, head in heads:
         if head > NEARLY_THERE:
             large.append(workspace_id)
             continue
-        if gathered >= TOGETHER:
+        if together >= TOGETHER:
             small.append([])
-            gathered = 0
+            together = 0
         small[-1].append((workspace_id, head))
-        gathered += max(head, TOGETHER // 500)
-    for events, failures in hands.map(_replay_group, [(hands.connect, group) for group in small]):
+        together += max(head, TOGETHER // 500)
+    for events, failures in workers.map(_replay_group, [(workers.connect, group) for group in small]):
         progress(events)
         yield from failures
     for workspace_id in large:
         try:
-            replay(pool, workspace_id, progress, hands)
+            replay(pool, workspace_id, progress, workers)
         except FoldError as error:
             yield Failure(workspace_id, error.position, error.reason)
 
 
 def replay(
-    pool: Pool, workspace_id: int, progress: Progress, hands: Hands | None = None, *, taken_back: int | None = None
+    pool: Pool, workspace_id: int, progress: Progress, workers: Workers | None = None, *, taken_back: int | None = None
 ) -> int:
     """Rebuild a workspace's read models from its log; return the position that they include.
 
-    With `taken_back` the fact at that position is no longer set aside. Raises FoldError, the old rows still alive,
-    where a fact can't be folded, and SupersededError.
+    With `taken_back` the event at that position is no longer set aside. Raises FoldError, the old rows still live,
+    where an event can't be folded, and SupersededError.
     """
     with pool.connection() as database:
         generations.declare(database)
@@ -123,37 +126,37 @@ def replay(
             return _replay_at_once(database, workspace_id, progress, taken_back)
         aside = set_aside.positions(database, workspace_id)
         with generations.spare_rows(database, workspace_id) as rows:
-            building = Building(database, rows, aside - {taken_back}, progress)
-            position = _build(hands or Hands(pool.connection), building)
+            build = Build(database, rows, aside - {taken_back}, progress)
+            position = _build(workers or Workers(pool.connection), build)
             with database.transaction():
                 old_generation, old_position = _locked(database, workspace_id)
                 if set_aside.positions(database, workspace_id) != aside:
                     raise SupersededError
                 upto = max(old_position, head_of(database, workspace_id))
-                position = _catch_up(building, position, upto)
+                position = _catch_up(build, position, upto)
                 generations.switch(database, rows, old_generation, position)
                 if taken_back is not None:
                     set_aside.remove(database, workspace_id, taken_back)
     return position
 
 
-def verify(pool: Pool, workspace_id: int, progress: Progress, hands: Hands | None = None) -> list[str]:
+def verify(pool: Pool, workspace_id: int, progress: Progress, workers: Workers | None = None) -> list[str]:
     """Rebuild a workspace's read models, compare them with the live ones, and return the differences as lines.
 
-    Changes nothing. Raises FoldError where a fact can't be folded, and SupersededError.
+    Changes nothing. Raises FoldError where an event can't be folded, and SupersededError.
     """
     with pool.connection() as database, generations.spare_rows(database, workspace_id) as rows:
         _, upto, _ = _live(database, workspace_id)
         aside = set_aside.positions(database, workspace_id)
-        building = Building(database, rows, aside, progress)
-        position = _build(hands or Hands(pool.connection), building, upto)
+        build = Build(database, rows, aside, progress)
+        position = _build(workers or Workers(pool.connection), build, upto)
         with one_snapshot(database):
             live, upto, version = _live(database, workspace_id)
             if version != FOLD_VERSION:
                 return [f"workspace {workspace_id}: its rows are of version {version}, this is {FOLD_VERSION}"]
             if set_aside.positions(database, workspace_id) != aside:
                 raise SupersededError
-            _catch_up(building, position, upto)
+            _catch_up(build, position, upto)
             compared = {"workspace_id": workspace_id, "live": live, "rebuilt": rows.generation}
             return [
                 *(_campaign_difference(workspace_id, *row) for row in database.execute(_DIFFERENT_CAMPAIGNS, compared)),
@@ -169,9 +172,10 @@ def verify(pool: Pool, workspace_id: int, progress: Progress, hands: Hands | Non
 
 
 def keep_current(pool: Pool, stop: Event) -> None:
-    """Rebuild workspaces that an older version has folded, the smallest first, and sweep, until `stop` is set.
+    """Rebuild workspaces of an older version of the fold, the smallest first, and sweep, until `stop` is set.
 
-    Those of a newer version are left alone. A database that is away is waited for, all else is raised.
+    Those of a newer version are left alone. Runs in a thread of its own beside the projector. Where the database is
+    away it waits and retries; all other errors are raised.
     """
     failed: list[int] = []
     waited = 0.0
@@ -188,8 +192,8 @@ def keep_current(pool: Pool, stop: Event) -> None:
             raise
         except OperationalError as error:
             logger.warning("rebuilding waits for the database: %s", error)
-        stop.wait(LOOK_SECONDS)
-        waited += LOOK_SECONDS
+        stop.wait(POLL_SECONDS)
+        waited += POLL_SECONDS
         if waited >= RETRY_SECONDS:
             failed, waited = [], 0.0
 
@@ -208,7 +212,7 @@ def _rebuild(pool: Pool, workspace_id: int, failed: list[int], stop: Event) -> N
     except _StoppedError:
         logger.info("rebuilding workspace %s was interrupted; it is begun again at the next start", workspace_id)
     except FoldError as error:
-        logger.error(  # noqa: TRY400 (it is no bug of ours, and the fact is named)
+        logger.error(  # noqa: TRY400 (it is no bug of ours, and the event is named)
             "workspace %s stays at an older version of the fold: %s", workspace_id, error
         )
         failed.append(workspace_id)
@@ -219,7 +223,7 @@ def _rebuild(pool: Pool, workspace_id: int, failed: list[int], stop: Event) -> N
 
 
 def _replay_group(work: tuple[_Connect, list[tuple[int, int]]]) -> tuple[int, list[Failure]]:
-    """Replay small workspaces; return how many events they have, and which of them can't be."""
+    """Replay small workspaces, in a worker process; return how many events they have, and which can't be replayed."""
     connect, group = work
     failures = []
     with connect() as database:
@@ -234,16 +238,16 @@ def _replay_group(work: tuple[_Connect, list[tuple[int, int]]]) -> tuple[int, li
 
 def _replay_at_once(database: Database, workspace_id: int, progress: Progress, taken_back: int | None = None) -> int:
     """Rebuild a small workspace in one transaction, for which its projector waits."""
-    rows = Rows(workspace_id, generations.new_generation())
+    rows = ReadRows(workspace_id, generations.new_generation())
     with database.transaction():
         database.execute(generations.NO_WAIT_FOR_DISK)
         old_generation, old_position = _locked(database, workspace_id)
         aside = set_aside.positions(database, workspace_id) - {taken_back}
         upto = max(old_position, head_of(database, workspace_id))
         log = ledger.read(database, workspace_id, after=0, upto=upto, limit=upto)
-        gathered = sort(log, aside)
-        fold(database, rows, gathered, empty=True)
-        position = gathered.last
+        batch = sort(log, aside)
+        fold(database, rows, batch, empty=True)
+        position = batch.last
         generations.switch_at_once(database, rows, old_generation, position)
         if taken_back is not None:
             set_aside.remove(database, workspace_id, taken_back)
@@ -267,19 +271,19 @@ def _live(database: Database, workspace_id: int) -> tuple[int, int, int]:
     return row or (0, 0, FOLD_VERSION)
 
 
-def _build(hands: Hands, building: Building, upto: int | None = None) -> int:
+def _build(workers: Workers, build: Build, upto: int | None = None) -> int:
     """Fold the log into the spare rows, with no lock held, until little of it is left; return the position reached."""
-    database, workspace_id = building.database, building.rows.workspace_id
+    database, workspace_id = build.database, build.rows.workspace_id
     position = head_of(database, workspace_id) if upto is None else upto
-    replay_by_parts.rebuild(hands, building, position)
+    replay_by_parts.rebuild(workers, build, position)
     if upto is None:
         while (end := head_of(database, workspace_id)) - position > NEARLY_THERE:
-            position = _catch_up(building, position, end)
+            position = _catch_up(build, position, end)
     return position
 
 
-def _catch_up(building: Building, position: int, upto: int) -> int:
-    database, rows, aside, progress = building
+def _catch_up(build: Build, position: int, upto: int) -> int:
+    database, rows, aside, progress = build
     while position < upto:
         end = min(upto, position + CATCH_UP)
         generations.extend(database, rows, position, upto)
@@ -295,7 +299,7 @@ def _catch_up(building: Building, position: int, upto: int) -> int:
 
 @contextmanager
 def one_snapshot(database: Database) -> Iterator[None]:
-    """Let all statements meanwhile see the same."""
+    """Let all statements meanwhile see one snapshot (REPEATABLE READ)."""
     database.isolation_level = IsolationLevel.REPEATABLE_READ
     try:
         with database.transaction():

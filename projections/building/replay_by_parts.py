@@ -1,9 +1,9 @@
 """Fold a log of any length into new rows: sorted by journey on disk first, which bounds the memory.
 
-First chunks of the log are read, and their facts written to files by the part that their journey's hash gives; then
+Three steps. Chunks of the log are read, and their events written to files in parts, by a hash of the journey. Then
 each part, which holds whole journeys, is folded by itself, and what it adds to the campaigns' days is written to files
-by their hash; then the parts of these are added up. All steps are calls that other processes can make, so that several
-cores share one log.
+in parts again, by campaign and day. Then the days of each part are added up and written. `sort_chunk`, `fold_part` and
+`sum_part` run in worker processes, where there are several, so that cores share one log; `rebuild` runs in the first.
 """
 
 import fcntl
@@ -23,11 +23,12 @@ import numpy as np
 from domain import ledger
 from domain.recorder import Database
 from projections.building import day_rows, generations
-from projections.building.batch import JourneyKey, Unsorted, gather
-from projections.building.fold import Rows, copy_journeys, write_campaigns
+from projections.building.batch import EventsInLogOrder, JourneyKey, gather
+from projections.building.fold import ReadRows, copy_journeys, write_campaigns
 from projections.journeys import campaign, quarter_hours
 from projections.journeys.campaign import About
-from projections.journeys.columns import STORED, Integers
+from projections.journeys.columns import PackedEvents
+from projections.journeys.groups import Integers, lengths_of, offsets_of
 from projections.journeys.quarter_hours import QUARTERS_A_DAY
 from projections.metrics import MEASURES
 
@@ -37,31 +38,31 @@ _PREFIX = "campaign-analytics-replay-"
 _LOCK = "lock"
 _BITS = 0xFFFFFFFF
 
-_Piece = tuple[list[JourneyKey], bytes, list[bytes]]  # of each fact the journey, and its two columns
+_Piece = tuple[list[JourneyKey], bytes, list[bytes]]  # the journey of each event, the packed events, their details
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Piece).decode
 # A sum of a quarter hour on disk.
 _CELL = np.dtype([("campaign_id", "<i8"), ("quarter", "<i4"), ("place", "u1"), ("value", "<i8")])
 
 
-class Hands(NamedTuple):
-    """Who does the work: where a worker gets a connection from, and the builtin `map` or that of other processes."""
+class Workers(NamedTuple):
+    """What does the work: how a worker connects, and the builtin `map` or that of other processes."""
 
     connect: Callable[[], AbstractContextManager[Database]]
     map: Callable[..., Iterable[Any]] = map
 
 
-class Building(NamedTuple):
-    """Rows that are being built, the positions that are set aside, and who is told of so many more events folded."""
+class Build(NamedTuple):
+    """Rows that are being built, the positions that are set aside, and what to call with the number of events done."""
 
     database: Database
-    rows: Rows
+    rows: ReadRows
     aside: frozenset[int | None]
     progress: Callable[[int], object]
 
 
 class Chunk(NamedTuple):
-    """A stretch of the log whose facts are to be written to a file, by parts."""
+    """A stretch of the log, behind position `after` up to and with `upto`, whose events go to a file, by parts."""
 
     connect: Callable[[], AbstractContextManager[Database]]
     workspace_id: int
@@ -72,56 +73,70 @@ class Chunk(NamedTuple):
     file: Path
 
 
-class Parted(NamedTuple):
-    """A file in parts, and where each of them ends."""
+class FileInParts(NamedTuple):
+    """A file of several parts, and the offsets at which they begin; the last one is the file's length."""
 
     file: Path
-    ends: list[int]
+    offsets: list[int]
 
-    def piece(self, number: int) -> tuple[Path, int, int]:
-        """Return where one of the parts lies: the file, from and up to a byte."""
-        return self.file, self.ends[number - 1] if number else 0, self.ends[number]
+    def part(self, number: int) -> "Piece":
+        """Return one of the parts."""
+        return Piece(self.file, self.offsets[number], self.offsets[number + 1])
 
 
-class Sorted(NamedTuple):
-    """What became of a chunk: its facts in a file, what it says of campaigns themselves, and its events."""
+class Piece(NamedTuple):
+    """A piece of a file, from byte `start` up to `end`."""
 
-    facts: Parted
+    file: Path
+    start: int
+    end: int
+
+    def read(self) -> bytes:
+        """Return its bytes."""
+        with self.file.open("rb") as file:
+            file.seek(self.start)
+            return file.read(self.end - self.start)
+
+
+class SortedChunk(NamedTuple):
+    """A chunk's events by parts, what it holds about campaigns themselves, and the number of its positions."""
+
+    events: FileInParts
     campaigns: dict[int, About]
-    events: int
+    positions: int
 
 
 class Part(NamedTuple):
-    """What is to be written as new rows: the pieces of files, from and up to a byte, that hold it."""
+    """What is to be written as new rows: the pieces of files that hold it."""
 
     connect: Callable[[], AbstractContextManager[Database]]
-    rows: Rows
-    pieces: list[tuple[Path, int, int]]
+    rows: ReadRows
+    pieces: list[Piece]
 
 
-class PartOfJourneys(NamedTuple):
-    """Whole journeys; what they add to quarter hours is to be written to a file, by parts."""
+class JourneysPart(NamedTuple):
+    """A part that holds whole journeys; what they add to quarter hours goes to a file, in so many parts."""
 
     part: Part
     parts: int
     file: Path
 
 
-class Folded(NamedTuple):
-    """What journeys add: to the quarter hours, in a file, and to each campaign's sums and number of facts."""
+class FoldedPart(NamedTuple):
+    """What journeys add: to the quarter hours, in a file, and to each campaign's sums and number of events."""
 
-    cells: Parted
+    cells: FileInParts
     totals: dict[int, Integers]
-    facts: dict[int, int]
+    events: dict[int, int]
 
 
-def rebuild(hands: Hands, building: Building, upto: int) -> None:
-    """Fold the log up to a position into rows of which there are none yet.
+def rebuild(workers: Workers, build: Build, upto: int) -> None:
+    """Fold the log up to and with a position into rows of which there are none yet.
 
-    Progress is told of half an event for either step. Raises FoldError for the first fact that can't be folded, and
-    SupersededError.
+    Progress counts each event half in either of the first two steps. Raises FoldError for the first event that can't
+    be folded, and SupersededError.
     """
-    database, rows, aside, progress = building
+    database, rows, aside, progress = build
     done = 0
 
     def advance(more: int) -> None:
@@ -132,12 +147,12 @@ def rebuild(hands: Hands, building: Building, upto: int) -> None:
 
     parts = -(-upto // EVENTS_A_PART)
     totals: dict[int, Integers] = defaultdict(lambda: np.zeros(len(MEASURES), np.int64))
-    facts: dict[int, int] = defaultdict(int)
+    events: dict[int, int] = defaultdict(int)
     campaigns: dict[int, About] = defaultdict(About)
     with _directory() as directory:
         chunks = [
             Chunk(
-                hands.connect,
+                workers.connect,
                 rows.workspace_id,
                 after,
                 min(after + EVENTS_A_CHUNK, upto),
@@ -147,111 +162,109 @@ def rebuild(hands: Hands, building: Building, upto: int) -> None:
             )
             for after in range(0, upto, EVENTS_A_CHUNK)
         ]
-        found: list[Parted] = []
-        for each in hands.map(sort_chunk, chunks):
-            found.append(each.facts)
-            advance(each.events // 2)
-            for campaign_id, about in each.campaigns.items():
-                campaigns[campaign_id] = campaign.both(campaigns[campaign_id], about)
+        sorted_events: list[FileInParts] = []
+        for chunk in workers.map(sort_chunk, chunks):
+            sorted_events.append(chunk.events)
+            advance(chunk.positions // 2)
+            for campaign_id, about in chunk.campaigns.items():
+                campaigns[campaign_id] = campaign.merged(campaigns[campaign_id], about)
 
-        def todo(of: Sequence[Parted]) -> list[Part]:
-            return [Part(hands.connect, rows, [each.piece(number) for each in of]) for number in range(parts)]
+        def parts_of(files: Sequence[FileInParts]) -> list[Part]:
+            return [Part(workers.connect, rows, [each.part(number) for each in files]) for number in range(parts)]
 
-        journeys = [PartOfJourneys(part, parts, directory / f"cells-{n}") for n, part in enumerate(todo(found))]
+        journeys = [
+            JourneysPart(part, parts, directory / f"cells-{number}")
+            for number, part in enumerate(parts_of(sorted_events))
+        ]
         rest = upto - done
-        added: list[Parted] = []
-        for number, folded in enumerate(hands.map(fold_part, journeys)):
-            added.append(folded.cells)
+        cells: list[FileInParts] = []
+        for number, folded in enumerate(workers.map(fold_part, journeys)):
+            cells.append(folded.cells)
             advance(rest * (number + 1) // parts - rest * number // parts)
             for campaign_id, sums in folded.totals.items():
                 totals[campaign_id] += sums
-                facts[campaign_id] += folded.facts[campaign_id]
-        for _ in hands.map(sum_part, todo(added)):
+                events[campaign_id] += folded.events[campaign_id]
+        for _ in workers.map(sum_part, parts_of(cells)):
             advance(0)
     with database.transaction():
         generations.hold(database, rows)
-        write_campaigns(database, rows, totals, facts, campaigns, {})
+        write_campaigns(database, rows, totals, events, campaigns, {})
 
 
-def sort_chunk(chunk: Chunk) -> Sorted:
-    """Write a chunk's facts to its file, by parts. Raises FoldError for the first that can't be folded."""
+def sort_chunk(chunk: Chunk) -> SortedChunk:
+    """Write a chunk's events to its file, by parts. Raises FoldError for the first that can't be folded.
+
+    Runs in a worker process.
+    """
     with chunk.connect() as database, database.transaction():
         log = ledger.scan(database, chunk.workspace_id, after=chunk.after, upto=chunk.upto)
-        gathered = gather(log, chunk.aside)
-    keys, of, facts, details = gathered.facts
+        batch = gather(log, chunk.aside)
+    keys, journeys, events, details = batch.events
     parts = np.array([crc32(name.encode(), campaign_id & _BITS) % chunk.parts for campaign_id, name in keys], np.int64)
-    parts = parts[np.array(of, np.int64)]
+    parts = parts[np.array(journeys, np.int64)]
     order = np.argsort(parts, kind="stable")
     bounds = np.searchsorted(parts[order], np.arange(chunk.parts + 1)).tolist()
     written = []
     for start, end in pairwise(bounds):
         chosen = order[start:end].tolist()
-        names = [keys[of[fact]] for fact in chosen]
-        written.append(
-            _encode((names, facts[order[start:end]].astype(STORED).tobytes(), [details[fact] for fact in chosen]))
-        )
-    return Sorted(_write(chunk.file, written), gathered.campaigns, chunk.upto - chunk.after)
+        names = [keys[journeys[event]] for event in chosen]
+        written.append(_encode((names, events[order[start:end]].stored(), [details[event] for event in chosen])))
+    return SortedChunk(_write(chunk.file, written), batch.campaigns, chunk.upto - chunk.after)
 
 
-def fold_part(journeys: PartOfJourneys) -> Folded:
-    """Write a part's journeys, and to a file what they add to quarter hours. Raises SupersededError."""
-    part, number_of_parts, file = journeys
-    numbers: dict[JourneyKey, int] = {}
-    of: list[int] = []
-    columns: list[_Piece] = []
-    for piece in part.pieces:
-        found = _decode(_read(*piece))
-        of += [numbers.setdefault(key, len(numbers)) for key in found[0]]
-        columns.append(found)
-    unsorted = Unsorted(
-        list(numbers),
-        of,
-        np.frombuffer(b"".join([each[1] for each in columns]), STORED),
-        [details for each in columns for details in each[2]],
-    )
-    with part.connect() as database, database.transaction():
+def fold_part(part: JourneysPart) -> FoldedPart:
+    """Write a part's journeys, and to a file what they add to quarter hours. Raises SupersededError.
+
+    Runs in a worker process.
+    """
+    (connect, rows, pieces), number_of_parts, file = part
+    indices: dict[JourneyKey, int] = {}
+    journeys: list[int] = []
+    packed: list[bytes] = []
+    details: list[bytes] = []
+    for piece in pieces:
+        names, more_packed, more_details = _decode(piece.read())
+        journeys += [indices.setdefault(key, len(indices)) for key in names]
+        packed.append(more_packed)
+        details += more_details
+    events = EventsInLogOrder(list(indices), journeys, PackedEvents.read(packed), details)
+    with connect() as database, database.transaction():
         database.execute(generations.NO_WAIT_FOR_DISK)
-        generations.hold(database, part.rows)
-        gained = copy_journeys(database, part.rows, unsorted.by_journey())
-    written = np.empty(gained.cells.keys.size, _CELL)
-    written["campaign_id"] = np.array(gained.campaign_ids, np.int64)[gained.cells.owners]
-    written["quarter"], written["place"] = gained.cells.quarters, gained.cells.places
-    written["value"] = gained.cells.values
-    parts = (gained.cells.quarters // QUARTERS_A_DAY + written["campaign_id"]) % number_of_parts
+        generations.hold(database, rows)
+        added = copy_journeys(database, rows, events.by_journey())
+    written = np.empty(added.cells.keys.size, _CELL)
+    written["campaign_id"] = np.array(added.campaign_ids, np.int64)[added.cells.owners]
+    written["quarter"], written["place"] = added.cells.quarters, added.cells.places
+    written["value"] = added.cells.values
+    parts = (added.cells.quarters // QUARTERS_A_DAY + written["campaign_id"]) % number_of_parts
     cells_of_parts = [written[parts == number].tobytes() for number in range(number_of_parts)]
-    return Folded(_write(file, cells_of_parts), gained.totals(), gained.facts)
+    return FoldedPart(_write(file, cells_of_parts), added.totals(), added.events)
 
 
 def sum_part(part: Part) -> None:
-    """Add up a part's quarter hours, and write their days. Raises SupersededError."""
-    found = np.frombuffer(b"".join([_read(*piece) for piece in part.pieces]), _CELL)
-    campaign_ids, owners = np.unique(found["campaign_id"], return_inverse=True)
-    quarters, places = found["quarter"].astype(np.int64), found["place"].astype(np.int64)
-    days = quarter_hours.packed(quarter_hours.summed([quarter_hours.cells(owners, quarters, places, found["value"])]))
+    """Add up a part's quarter hours, and write their days. Raises SupersededError.
+
+    Runs in a worker process.
+    """
+    cells = np.frombuffer(b"".join([piece.read() for piece in part.pieces]), _CELL)
+    campaign_ids, owners = np.unique(cells["campaign_id"], return_inverse=True)
+    quarters, places = cells["quarter"].astype(np.int64), cells["place"].astype(np.int64)
+    days = quarter_hours.packed(quarter_hours.summed([quarter_hours.cells(owners, quarters, places, cells["value"])]))
     with part.connect() as database, database.transaction():
         database.execute(generations.NO_WAIT_FOR_DISK)
         generations.hold(database, part.rows)
         day_rows.copy(database, *part.rows, campaign_ids.tolist(), days)
 
 
-def _write(path: Path, parts: Sequence[bytes]) -> Parted:
-    ends = []
+def _write(path: Path, parts: Sequence[bytes]) -> FileInParts:
     with path.open("wb") as file:
-        for part in parts:
-            file.write(part)
-            ends.append(file.tell())
-    return Parted(path, ends)
-
-
-def _read(path: Path, start: int, end: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(start)
-        return file.read(end - start)
+        file.writelines(parts)
+    return FileInParts(path, offsets_of(lengths_of(parts)).tolist())
 
 
 @contextmanager
 def _directory() -> Iterator[Path]:
-    """Lend a directory that is deleted afterwards, at the latest by the next one to ask where this process dies."""
+    """Lend a directory that is deleted afterwards; where this process dies first, by the next replay."""
     place = Path(tempfile.gettempdir())
     for left in place.glob(f"{_PREFIX}*/{_LOCK}"):
         _delete_if_left(left)

@@ -1,4 +1,4 @@
-"""Facts that an operator has set aside because they can't be folded: recorded, shown, and kept by every replay."""
+"""Events that an operator has set aside because they can't be folded: recorded, shown, and left out by every replay."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ _LISTED = SQL("""
 SELECT workspace_id, position, topic, fault, reason, to_char(at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), by
 FROM set_aside ORDER BY workspace_id, position
 """)
-# Whoever folds locks this row first, so a fact is set aside before a batch or after it.
+# Every fold locks this row first, so an event is set aside before a batch or after it.
 _LOCK = SQL("SELECT position FROM projection WHERE workspace_id = %s FOR UPDATE")
 _PUT = SQL("""
 INSERT INTO set_aside (workspace_id, position, topic, fault, reason, at, by)
@@ -24,7 +24,7 @@ _REMOVE = SQL("DELETE FROM set_aside WHERE workspace_id = %s AND position = %s")
 
 
 class SetAside(NamedTuple):
-    """A fact that was set aside: why it can't be folded (`fault`), and why, when and by whom it was put away."""
+    """An event that was set aside: why it can't be folded (`fault`), and why, when (RFC 3339, UTC) and by whom."""
 
     workspace_id: int
     position: int
@@ -36,7 +36,7 @@ class SetAside(NamedTuple):
 
 
 class SetAsideError(Exception):
-    """The fact can't be set aside, or is not; the text says why."""
+    """The event can't be set aside, or is not; the text says why."""
 
 
 def positions(database: Database, workspace_id: int) -> frozenset[int]:
@@ -50,7 +50,7 @@ def listed(database: Database) -> list[SetAside]:
 
 
 def put(database: Database, workspace_id: int, position: int, *, reason: str, by: str) -> bool:
-    """Set a fact aside, and tell whether it is in the numbers already, so that only a replay takes it out of them.
+    """Set an event aside; return whether it is in the numbers already, so that only a replay takes it out of them.
 
     Raises SetAsideError where there is none, where it can be folded, and where it already is.
     """
@@ -72,5 +72,5 @@ def put(database: Database, workspace_id: int, position: int, *, reason: str, by
 
 
 def remove(database: Database, workspace_id: int, position: int) -> None:
-    """Take a mark away, in the transaction in which rows that include the fact become the live ones."""
+    """Take a mark away, in the transaction in which rows that include the event become the live ones."""
     database.execute(_REMOVE, (workspace_id, position))

@@ -6,7 +6,7 @@ from psycopg.sql import SQL
 
 from domain.recorder import Database
 
-# Of each workspace that is behind, the fact that has waited longest; found by its whole key.
+# Of each workspace that is behind, the event that has waited longest, looked up by its whole key.
 _WAITING = SQL("""
 LEFT JOIN LATERAL (
     SELECT recorded_at FROM stored_events
@@ -33,7 +33,7 @@ WHERE h.workspace_id > 0
 
 
 class Stuck(NamedTuple):
-    """The fact that can't be folded, and why."""
+    """The event that can't be folded, and why."""
 
     position: int
     topic: str
@@ -41,7 +41,7 @@ class Stuck(NamedTuple):
 
 
 class WorkspaceStatus(NamedTuple):
-    """How far one workspace's read models have come: positions and events; `rate` is the last batch's, a second."""
+    """How far one workspace's read models are: positions, the lag in events and seconds; `rate` is events a second."""
 
     workspace_id: int
     head: int
@@ -54,7 +54,7 @@ class WorkspaceStatus(NamedTuple):
 
 
 class Lag(NamedTuple):
-    """How far behind all read models are together, how many workspaces are stuck, and since when the oldest waits."""
+    """How far behind all read models are together: events, stuck workspaces, and for how long the oldest waits."""
 
     events: int
     stuck: int
@@ -66,11 +66,11 @@ class Lag(NamedTuple):
 
 def workspaces(database: Database) -> list[WorkspaceStatus]:
     """Return the status of every workspace that has a log."""
-    found = []
-    for *told, position, topic, reason in database.execute(_WORKSPACES):
+    statuses = []
+    for *columns, position, topic, reason in database.execute(_WORKSPACES):
         stuck = None if position is None else Stuck(position, topic, reason)
-        found.append(WorkspaceStatus._make([*told, stuck]))
-    return found
+        statuses.append(WorkspaceStatus._make([*columns, stuck]))
+    return statuses
 
 
 def lag(database: Database) -> Lag:

@@ -1,7 +1,7 @@
 """Hints that something was appended or projected; best effort: a listener that misses one polls anyway.
 
-A hint is sent by a thread of its own after the commit that it tells of, and at most so many times a second: NOTIFY in
-an append's transaction would make all workspaces' commits wait for one another.
+A thread of its own sends a hint after the commit that it is about, and at most so many times a second: NOTIFY in an
+append's transaction would make all workspaces' commits wait for one another.
 """
 
 import logging
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Hints:
-    """Gives hints on one channel, by a thread that begins with the first one."""
+    """Sends hints on one channel, by a thread that begins with the first one."""
 
     def __init__(self, pool: Pool, channel: str = APPENDED) -> None:
         """Take the pool to borrow a connection from, and the channel."""
@@ -41,7 +41,7 @@ class Hints:
         self._workspaces: set[int] = set()
 
     def give(self, workspace_id: int | None = None) -> None:
-        """Let listeners know that something happened, to this workspace where one is named; this returns at once."""
+        """Queue a hint about this workspace, or about any of them; returns at once, and may be called by any thread."""
         if workspace_id is not None:
             with self._lock:
                 self._workspaces.add(workspace_id)
@@ -55,7 +55,7 @@ class Hints:
                     self._thread.start()
 
     def close(self) -> None:
-        """End."""
+        """End the thread, and wait for its end; hints that are queued are dropped."""
         with self._lock:
             self._closed.set()
         self._due.set()
@@ -75,13 +75,13 @@ class Hints:
                 with self._pool.connection() as database:
                     database.execute(_GIVE, (self._channel, payload))
             except psycopg.Error as error:
-                logger.info("no hint can be given, listeners poll: %s", error)
+                logger.info("no hint can be sent, listeners poll: %s", error)
             self._closed.wait(SPACING_SECONDS)
 
 
 @contextmanager
 def listening(pool: Pool) -> Iterator[Callable[[float], None]]:
-    """Give a function that waits for an append, for so many seconds at most; raises psycopg's errors as it does."""
+    """Give a function that blocks its thread until an append, or for so many seconds; it raises psycopg's errors."""
     with pool.connection() as database:
         database.execute(_LISTEN)
 

@@ -50,13 +50,18 @@ def day_begins(day: date, zone: ZoneInfo) -> int:
 
 
 def buckets(interval: Interval, zone: ZoneInfo, first: int, end: int, most: int) -> list[int] | None:
-    """Return where the buckets of a period begin, the first with the period; None where they are more than `most`."""
-    found = list(islice(_begin_after(interval, zone, first, end), most))
-    return [first, *found] if len(found) < most else None
+    """Return where the buckets of a period begin, the first with the period; None where they are more than `most`.
+
+    A period without any quarter hour, such as a day that the zone has skipped, has none.
+    """
+    if end <= first:
+        return []
+    following = list(islice(_begin_after(interval, zone, first, end), most))
+    return [first, *following] if len(following) < most else None
 
 
 def bucket_of(interval: Interval, zone: ZoneInfo, quarter: int) -> tuple[int, int]:
-    """Return where the bucket that holds a quarter hour begins, and where the next one does."""
+    """Return the quarter hours at which the bucket that holds this one begins, and at which the next one does."""
     if interval == "hour":
         hour = _hour(quarter, zone)
         first = end = quarter
@@ -72,7 +77,7 @@ def bucket_of(interval: Interval, zone: ZoneInfo, quarter: int) -> tuple[int, in
 def starts_at(quarter: int, zone: ZoneInfo) -> str:
     """Return the beginning of a quarter hour as RFC 3339 in a zone, with its offset.
 
-    RFC 3339 knows no seconds in an offset: they are cut, and the time is told by the offset that is left.
+    RFC 3339 knows no seconds in an offset: they are cut, and the local time is that of the remaining offset.
     """
     moment = (_EPOCH + quarter * _QUARTER).astimezone(zone)
     minutes = int(_offset(moment) / timedelta(minutes=1))

@@ -7,18 +7,18 @@ import msgspec
 
 from domain.events import CampaignCreated, CampaignRenamed, CampaignStatusChanged
 
-# (instant in ms, whether a change said it, the value): the greatest stands. At the same instant a change stands over a
-# creation, then the greater string wins, by code points. Stored, so a change wants a new FOLD_VERSION.
-Told = tuple[int, bool, str]
+# (instant in ms, whether the event is a change, the value): the greatest stands. At the same instant a change stands
+# over a creation, then the greater string wins, by code points. Stored, so a change needs a new FOLD_VERSION.
+Dated = tuple[int, bool, str]
 
 
 class About(NamedTuple):
-    """What stands so far, None until one has come; when it was created first and changed last (ms, UTC)."""
+    """What stands so far, None until an event carries it; the earliest creation and the latest change (ms, UTC)."""
 
-    name: Told | None = None
-    status: Told | None = None
-    timezone: Told | None = None
-    language: Told | None = None
+    name: Dated | None = None
+    status: Dated | None = None
+    timezone: Dated | None = None
+    language: Dated | None = None
     created_at: int | None = None
     updated_at: int | None = None
 
@@ -30,28 +30,28 @@ _decode = msgspec.msgpack.Decoder(About).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def told(about: About, event: CampaignEvent) -> About:
-    """Return what stands once this event is known too, whatever the order in which events become known."""
+def with_event(about: About, event: CampaignEvent) -> About:
+    """Return what stands once this event is known too; the order in which events become known does not matter."""
     at = event.occurred_at
     if isinstance(event, CampaignCreated):
-        timezone, language = _told(at, event.timezone), _told(at, event.language)
-        known = About((at, False, event.name), (at, False, event.status), timezone, language, at, at)
+        timezone, language = _created(at, event.timezone), _created(at, event.language)
+        more = About((at, False, event.name), (at, False, event.status), timezone, language, at, at)
     elif isinstance(event, CampaignRenamed):
-        known = About(name=(at, True, event.name), updated_at=at)
+        more = About(name=(at, True, event.name), updated_at=at)
     else:
-        known = About(status=(at, True, event.status), updated_at=at)
-    return both(about, known)
+        more = About(status=(at, True, event.status), updated_at=at)
+    return merged(about, more)
 
 
-def both(one: About, other: About) -> About:
+def merged(one: About, other: About) -> About:
     """Return what stands where both are known."""
     return About(
-        _of(max, one.name, other.name),
-        _of(max, one.status, other.status),
-        _of(max, one.timezone, other.timezone),
-        _of(max, one.language, other.language),
-        _of(min, one.created_at, other.created_at),
-        _of(max, one.updated_at, other.updated_at),
+        _chosen(max, one.name, other.name),
+        _chosen(max, one.status, other.status),
+        _chosen(max, one.timezone, other.timezone),
+        _chosen(max, one.language, other.language),
+        _chosen(min, one.created_at, other.created_at),
+        _chosen(max, one.updated_at, other.updated_at),
     )
 
 
@@ -68,12 +68,12 @@ def unpack(stored: bytes) -> About:
         raise msgspec.DecodeError(str(error)) from error
 
 
-def _told(at: int, value: str | None) -> Told | None:
+def _created(at: int, value: str | None) -> Dated | None:
     return None if value is None else (at, False, value)
 
 
-def _of(choose: Callable[[_T, _T], _T], one: _T | None, other: _T | None) -> _T | None:
-    """Return the one that there is; where there are both, what is chosen."""
+def _chosen(choose: Callable[[_T, _T], _T], one: _T | None, other: _T | None) -> _T | None:
+    """Return the one that is known; where both are, the chosen one."""
     if one is None or other is None:
         return other if one is None else one
     return choose(one, other)

@@ -12,37 +12,48 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from domain.events import EVENTS, INSTANT_BITS, TOPICS, ProspectEvent
-from projections.metrics import AUTOMATIC_REPLY, REPLY, TOUCHES
+from projections.journeys.groups import Integers, group_of_each, is_first, lengths_of, offsets_of
+from projections.metrics import AUTOMATIC_REPLY, KINDS, REPLY, TOUCHES
 
-Integers = NDArray[np.int64]
+# A journey is stored as two columns, which grow at their ends. `facts` (as the database calls it) has 8 bytes for each
+# event, what decides the numbers: the instant (ms) and, in the lower bits, the code of the kind. `details` has a list
+# in msgpack for each: the position in the log, step, sender, variant and channel, which only say where a number
+# belongs and what made it. Stored, so a change needs a new FOLD_VERSION.
+_KIND_BITS = 5
+_KIND_MASK = (1 << _KIND_BITS) - 1
+MOST_KINDS = 1 << _KIND_BITS
+_EVENT_BITS = INSTANT_BITS + _KIND_BITS
+_EVENT_MASK = (1 << _EVENT_BITS) - 1
+_STORED = np.dtype("<i8")
+MOST_SORTED = 1 << 63 - _EVENT_BITS - 1  # journeys: the journey's number, the event and a flag share 63 bits
 
-# In the domain's order of facts at the same instant: touches first, then by name. Automatic replies are told apart.
-KINDS = (
-    *TOUCHES,
-    *sorted(event.__name__ for event in EVENTS if issubclass(event, ProspectEvent) and event.__name__ not in TOUCHES),
-    AUTOMATIC_REPLY,
-)
-KIND = {name: kind for kind, name in enumerate(KINDS)}
-KIND_OF_TOPIC = {topic: KIND[event.__name__] for event, topic in TOPICS.items() if event.__name__ in KIND}
-LAST_TOUCH = len(TOUCHES) - 1
+CODE = {kind: code for code, kind in enumerate(KINDS)}  # the code that is stored is the kind's index
+CODE_OF_TOPIC = {topic: CODE[event.__name__] for event, topic in TOPICS.items() if event.__name__ in CODE}
 TOUCH_CHANNELS = {"EmailSent": "email", "InviteSent": "linkedin", "LinkedInMessageSent": "linkedin"}
+_EXPECTED = {AUTOMATIC_REPLY} | {event.__name__ for event in EVENTS if issubclass(event, ProspectEvent)}
+assert set(KINDS) >= _EXPECTED, f"append {_EXPECTED - set(KINDS)} at the end of KINDS in projections/metrics.py"
+assert len(KINDS) == len(_EXPECTED), f"KINDS in projections/metrics.py names more than the types of event: {KINDS}"
+assert len(KINDS) <= MOST_KINDS, (
+    f"{len(KINDS)} kinds do not fit in {_KIND_BITS} bits: raise _KIND_BITS and FOLD_VERSION, and lower"
+    " _JOURNEYS_AT_ONCE in building/fold.py to MOST_SORTED"
+)
 
-# A journey is stored as two columns, which grow at their ends. `facts` is an integer of eight bytes for each fact:
-# what decides the numbers, the instant (ms) and, in the lower bits, the kind. `details` is a list in msgpack for each:
-# the position in the log, step, sender, variant and channel, which only say where a number belongs and what made it.
-# Stored, so a change wants a new FOLD_VERSION.
-KIND_BITS = 5
-KIND_MASK = (1 << KIND_BITS) - 1
-FACT_BITS = INSTANT_BITS + KIND_BITS
-FACT_MASK = (1 << FACT_BITS) - 1
-FACT_BYTES = 8
-STORED = np.dtype("<i8")
-assert len(KINDS) <= 1 << KIND_BITS
+# The order of events at the same instant: touches first, then by name. An automatic reply comes right behind a reply.
+_ORDER = sorted(KINDS, key=lambda kind: (kind not in TOUCHES, kind))
+_RANK_OF_CODE = np.arange(MOST_KINDS)  # a code that is not in use is its own rank
+_RANK_OF_CODE[: len(KINDS)] = [_ORDER.index(kind) for kind in KINDS]
+_CODE_OF_RANK = np.argsort(_RANK_OF_CODE)
+# By `^` with these, found by the lower bits, a code becomes its rank and a rank its code.
+_TO_RANK = np.arange(MOST_KINDS) ^ _RANK_OF_CODE
+_TO_CODE = np.arange(MOST_KINDS) ^ _CODE_OF_RANK
+# What is automatic decides no order: by this one both replies have the same rank.
+_TO_SHARED_RANK = _TO_RANK.copy()
+_TO_SHARED_RANK[CODE[AUTOMATIC_REPLY]] = CODE[AUTOMATIC_REPLY] ^ _RANK_OF_CODE[CODE[REPLY]]
 
-_CODE_BITS = 31  # of the step, and of places among the words
+_WORD_BITS = 31  # of the step, and of places among the words
 _Details = tuple[
     Annotated[int, Meta(ge=1, le=(1 << 63) - 1)],
-    Annotated[int, Meta(ge=0, lt=(1 << _CODE_BITS) - 1)] | None,
+    Annotated[int, Meta(ge=0, lt=(1 << _WORD_BITS) - 1)] | None,
     str | None,
     str | None,
     str | None,
@@ -51,29 +62,87 @@ details_of: Callable[[_Details], bytes] = msgspec.msgpack.Encoder().encode  # as
 _decode: Callable[[bytes], list[_Details]] = msgspec.msgpack.Decoder(list[_Details]).decode
 
 
-def by_kind(holds: Callable[[int], bool]) -> NDArray[np.bool_]:
-    """Return of each number that a kind may have whether this holds of it."""
-    return np.array([holds(kind) for kind in range(1 << KIND_BITS)])
+def by_code(holds: Callable[[int], bool]) -> NDArray[np.bool_]:
+    """Return for each code, those that are not in use too, whether this holds of it: shape (32,), bool."""
+    return np.array([holds(code) for code in range(MOST_KINDS)])
 
 
 def is_one_of(*kinds: str) -> NDArray[np.bool_]:
-    """Return of each number that a kind may have whether it is one of these."""
-    return by_kind(lambda kind: kind < len(KINDS) and KINDS[kind] in kinds)
+    """Return for each code whether it is that of one of these kinds: shape (32,), bool."""
+    return by_code(lambda code: code < len(KINDS) and KINDS[code] in kinds)
 
 
-_IS_KNOWN = by_kind(lambda kind: kind < len(KINDS))
+_IS_IN_USE = by_code(lambda code: code < len(KINDS))
 IS_TOUCH = is_one_of(*TOUCHES)
 
 
-class Facts(NamedTuple):
-    """Facts by columns, journey by journey and in the domain's order; the values are codes, 0: none.
+class PackedEvents:
+    """Events of which each is one integer: the instant (ms, UTC) and, in the lower bits, the code of the kind.
 
-    `journeys` says of which journey each is, and ascends. A step's code is one more than the step; those of the others
-    are places in `words`, in order of code points, one more; all channels are among these.
+    `data` has shape (n,) and dtype int64. This class is the only place that knows the bits.
+    """
+
+    __slots__ = ("data",)
+    BYTES = 8  # that one event takes where it is stored
+
+    def __init__(self, data: Integers) -> None:
+        """Take the packed integers."""
+        self.data = data
+
+    @classmethod
+    def of(cls, instants: Integers, codes: Integers) -> "PackedEvents":
+        """Pack instants (ms, UTC; from 0 on and below 2^45) and codes of kinds, both of shape (n,)."""
+        return cls(instants << _KIND_BITS | codes)
+
+    @classmethod
+    def read(cls, stored: Sequence[bytes]) -> "PackedEvents":
+        """Return the events of stored columns, one after the other; each length is a multiple of `BYTES`."""
+        return cls(np.frombuffer(b"".join(stored), _STORED))
+
+    def stored(self) -> bytes:
+        """Return the events as they are stored, `BYTES` for each."""
+        return self.data.astype(_STORED).tobytes()
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return self.data.size
+
+    def __getitem__(self, which: "slice | NDArray[np.intp] | NDArray[np.bool_]") -> "PackedEvents":
+        """Return some of the events, chosen as numpy chooses."""
+        return PackedEvents(self.data[which])
+
+    @property
+    def instants(self) -> Integers:
+        """Return when each event was (ms, UTC): shape (n,), int64."""
+        return self.data >> _KIND_BITS
+
+    @property
+    def codes(self) -> Integers:
+        """Return the code of each event's kind, its index in `KINDS`: shape (n,), int64."""
+        return self.data & _KIND_MASK
+
+    @property
+    def are_possible(self) -> NDArray[np.bool_]:
+        """Return for each event whether its code is in use and its instant in range: shape (n,), bool."""
+        possible: NDArray[np.bool_] = _IS_IN_USE[self.codes] & (self.data >> _EVENT_BITS == 0)
+        return possible
+
+    @property
+    def order(self) -> Integers:
+        """Return integers that sort as the events do, by instant, touches first, then by name: shape (n,), int64."""
+        return self.data ^ _TO_SHARED_RANK[self.codes]
+
+
+class EventColumns(NamedTuple):
+    """Events by columns of shape (n,) and int64, journey by journey and in the domain's order.
+
+    `journeys` is the number of each event's journey, and ascends. The other columns are the positions in the log, and
+    codes, of which 0 is none: a step's code is one more than the step; those of the others are places in `words`, in
+    order of code points, one more; all channels are among these.
     """
 
     journeys: Integers
-    facts: Integers
+    events: PackedEvents
     positions: Integers
     steps: Integers
     senders: Integers
@@ -83,89 +152,98 @@ class Facts(NamedTuple):
 
     @property
     def instants(self) -> Integers:
-        """Return when each fact was (ms, UTC)."""
-        return self.facts >> KIND_BITS
+        """Return when each event was (ms, UTC): shape (n,), int64."""
+        return self.events.instants
 
     @property
-    def kinds(self) -> Integers:
-        """Return which of `KINDS` each fact is of."""
-        return self.facts & KIND_MASK
+    def codes(self) -> Integers:
+        """Return the code of each event's kind, its index in `KINDS`: shape (n,), int64."""
+        return self.events.codes
 
-    def upto(self, position: int) -> "Facts":
-        """Return the facts that the log holds up to a position."""
+    def upto(self, position: int) -> "EventColumns":
+        """Return the events that the log holds up to and with a position."""
         return self.chosen(np.flatnonzero(self.positions <= position))
 
-    def chosen(self, which: NDArray[np.intp]) -> "Facts":
-        """Return some of the facts, in the order given."""
-        columns = [column[which] for column in self[:-1] if isinstance(column, np.ndarray)]
-        return Facts(*columns, self.words)  # type: ignore[call-arg, arg-type]  # all columns are given
+    def chosen(self, which: NDArray[np.intp]) -> "EventColumns":
+        """Return the events at these indices, in their order."""
+        *columns, words = self
+        return EventColumns(*(column[which] for column in columns), words)  # type: ignore[call-arg, index]
 
 
-def first_position(details: bytes, facts: int) -> int:
-    """Return the position of the first of so many facts of which the details are given, as they are stored."""
-    return _decode(_list_of(facts) + details)[0][0]
+def first_position(details: bytes, events: int) -> int:
+    """Return the position of the first of so many events of which these are the stored details."""
+    return _decode(_list_of(events) + details)[0][0]
 
 
-def is_first(of: Integers) -> NDArray[np.bool_]:
-    """Return of each number whether it differs from the one before."""
-    found = np.ones(of.size, np.bool_)
-    np.not_equal(of[1:], of[:-1], out=found[1:])  # `diff` takes five times as long where they are few
-    return found
+def are_intact(stored: Sequence[bytes]) -> NDArray[np.bool_]:
+    """Return for each journey whether its stored events can be read: shape (number of journeys,), bool."""
+    lengths = lengths_of(stored)
+    intact: NDArray[np.bool_] = lengths % PackedEvents.BYTES == 0
+    events = PackedEvents.read([each for each, good in zip(stored, intact, strict=True) if good])
+    journeys = np.repeat(np.flatnonzero(intact), lengths[intact] // PackedEvents.BYTES)
+    intact[journeys[~events.are_possible]] = False
+    return intact
 
 
-def _list_of(number: int) -> bytes:
-    """Return how a list of so many items begins in msgpack."""
-    return b"\xdd" + number.to_bytes(4, "big")
-
-
-def are_whole(stored: Sequence[bytes]) -> NDArray[np.bool_]:
-    """Return of each journey's stored facts whether they can be read."""
-    lengths = np.fromiter(map(len, stored), np.int64, len(stored))
-    whole: NDArray[np.bool_] = lengths % FACT_BYTES == 0
-    facts = np.frombuffer(b"".join([each for each, good in zip(stored, whole, strict=True) if good]), STORED)
-    known = _IS_KNOWN[facts & KIND_MASK] & (facts >> FACT_BITS == 0)
-    of = np.repeat(np.flatnonzero(whole), lengths[whole] // FACT_BYTES)
-    whole[of[~known]] = False
-    return whole
-
-
-def unpack(stored: Sequence[tuple[bytes, bytes]]) -> Facts:
-    """Return the facts of stored journeys, each given by its columns `facts` and `details`.
+def unpack(stored: Sequence[tuple[bytes, bytes]]) -> EventColumns:
+    """Return the events of stored journeys, each given as its columns `facts` and `details`.
 
     Raises msgspec.DecodeError where they are damaged.
     """
-    of_facts, of_details = [each[0] for each in stored], b"".join([each[1] for each in stored])
-    if not are_whole(of_facts).all():
-        raise msgspec.DecodeError("a journey's facts are damaged")
-    facts = np.frombuffer(b"".join(of_facts), STORED).astype(np.int64)
+    of_journeys, details = [each[0] for each in stored], b"".join([each[1] for each in stored])
+    if not are_intact(of_journeys).all():
+        raise msgspec.DecodeError("a journey's events are damaged")
+    events = PackedEvents.read(of_journeys)
     try:
-        details = _decode(_list_of(facts.size) + of_details)
+        decoded = _decode(_list_of(len(events)) + details)
     except UnicodeDecodeError as error:  # the one that msgspec does not make its own
         raise msgspec.DecodeError(str(error)) from error
-    journeys = np.repeat(np.arange(len(stored)), [len(each) // FACT_BYTES for each in of_facts])
-    positions, steps, *texts = zip(*details, strict=True) if details else ((), (), (), (), ())
+    journeys = group_of_each(offsets_of(lengths_of(of_journeys) // PackedEvents.BYTES))
+    positions, steps, *texts = zip(*decoded, strict=True) if decoded else ((), (), (), (), ())
     words = sorted({word for column in texts for word in column if word is not None} | {*TOUCH_CHANNELS.values()})
     code: dict[str | None, int] = {None: 0, **{word: place for place, word in enumerate(words, 1)}}
     sender, variant, channel = (np.array([code[word] for word in column], np.int64) for column in texts)
     step = np.array([0 if each is None else each + 1 for each in steps], np.int64)
-    # What is automatic decides no order; and of facts alike, the lower position comes first, as it does already.
-    ordered = np.where(facts & KIND_MASK == KIND[AUTOMATIC_REPLY], facts - KIND[AUTOMATIC_REPLY] + KIND[REPLY], facts)
-    order = np.lexsort((variant << _CODE_BITS | channel, step << _CODE_BITS | sender, ordered, journeys))
-    return Facts(journeys, facts, np.array(positions, np.int64), step, sender, variant, channel, words).chosen(order)
+    # Of events alike the lower position comes first, as it does already.
+    order = np.lexsort((variant << _WORD_BITS | channel, step << _WORD_BITS | sender, events.order, journeys))
+    columns = EventColumns(journeys, events, np.array(positions, np.int64), step, sender, variant, channel, words)
+    return columns.chosen(order)
 
 
-def first_touches(facts: Facts) -> NDArray[np.intp]:
-    """Return by a journey's number which fact is its first outbound touch; -1: there is none."""
-    touches = np.flatnonzero(IS_TOUCH[facts.kinds])
-    firsts = touches[is_first(facts.journeys[touches])]
-    found = np.full(int(facts.journeys[-1]) + 1 if facts.journeys.size else 0, -1)
-    found[facts.journeys[firsts]] = firsts
-    return found
+def in_order(
+    journeys: Integers, events: PackedEvents, new: NDArray[np.bool_]
+) -> tuple[Integers, PackedEvents, NDArray[np.bool_]]:
+    """Sort events by journey and in the domain's order; return the same three columns, each of shape (n,).
+
+    `journeys` are below `MOST_SORTED`; `new` is a flag of each event.
+    """
+    # Plain integers are sorted fastest: the journey, the instant, the rank of the kind, and in the lowest bit the flag.
+    keys = (journeys << _EVENT_BITS | events.data ^ _TO_RANK[events.codes]) << 1 | new
+    keys.sort()
+    ranked = keys >> 1 & _EVENT_MASK
+    return keys >> _EVENT_BITS + 1, PackedEvents(ranked ^ _TO_CODE[ranked & _KIND_MASK]), keys & 1 == 1
+
+
+def first_touches(columns: EventColumns) -> NDArray[np.intp]:
+    """Return the index of each journey's first outbound touch, -1 without one: shape (highest journey + 1,), intp."""
+    touches = np.flatnonzero(IS_TOUCH[columns.codes])
+    firsts = touches[is_first(columns.journeys[touches])]
+    by_journey = np.full(int(columns.journeys[-1]) + 1 if columns.journeys.size else 0, -1)
+    by_journey[columns.journeys[firsts]] = firsts
+    return by_journey
 
 
 def latest(among: NDArray[np.bool_], journeys: Integers) -> NDArray[np.intp]:
-    """Return for each fact the latest one of its journey, not after it, that is `among` some; -1: there is none."""
-    places = np.arange(among.size)
-    found = np.maximum.accumulate(np.where(among, places, -1))
-    begins = np.maximum.accumulate(np.where(is_first(journeys), places, 0))
-    return np.where(found >= begins, found, -1)
+    """Return for each event the index of the latest one of its journey, not after it, for which `among` is true.
+
+    -1 without one. All are of shape (n,), the result intp.
+    """
+    indices = np.arange(among.size)
+    before = np.maximum.accumulate(np.where(among, indices, -1))
+    begins = np.maximum.accumulate(np.where(is_first(journeys), indices, 0))
+    return np.where(before >= begins, before, -1)
+
+
+def _list_of(number: int) -> bytes:
+    """Return how a list of so many items begins in msgpack (https://github.com/msgpack/msgpack, "array 32")."""
+    return b"\xdd" + number.to_bytes(4, "big")

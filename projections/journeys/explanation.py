@@ -1,4 +1,4 @@
-"""Why a number is what it is: each contribution with its instant, its value and the facts that make it."""
+"""Why a number is what it is: each contribution with its instant, its value and the events that make it."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,8 +7,9 @@ import numpy as np
 
 from domain.events import Event
 from domain.instants import format_instant
-from projections.journeys.columns import LAST_TOUCH, Facts, Integers, first_touches, is_first, latest
+from projections.journeys.columns import IS_TOUCH, EventColumns, first_touches, latest
 from projections.journeys.contributions import contributions
+from projections.journeys.groups import Integers, is_first
 from projections.metrics import MEASURES, METRICS, Derived, Each, Turns, TurnTime
 
 AVERAGE = "average_reply_time"  # is explained by its turns, in ms
@@ -20,7 +21,10 @@ EXPLAINED = {
 
 
 class Contribution(NamedTuple):
-    """One part of a number; the order is that in which they are told. `at` is in ms, the positions are the log's."""
+    """One part of a number; contributions sort in the order in which answers list them.
+
+    `at` is in ms (UTC), a value is a count or ms, and the positions are the log's.
+    """
 
     at: int
     prospect_id: str
@@ -30,43 +34,43 @@ class Contribution(NamedTuple):
 
 
 def explain(  # noqa: PLR0913 (a question)
-    prospect_ids: Sequence[str], facts: Facts, metric: str, first: int, end: int, *, at_first_touch: bool
+    prospect_ids: Sequence[str], columns: EventColumns, metric: str, first: int, end: int, *, at_first_touch: bool
 ) -> list[Contribution]:
-    """Return what makes up a number, one of `EXPLAINED`, from instant `first` up to `end` (ms), in order.
+    """Return what makes up a number, one of `EXPLAINED`, from instant `first` up to `end` (ms, UTC), in order.
 
-    `facts` are those of one campaign, `prospect_ids` say whose each journey is.
+    `columns` are those of one campaign, `prospect_ids` names the prospect of each journey.
     """
-    places, values, dating = contributions(facts.journeys, facts.facts)
+    places, values, dating = contributions(columns.journeys, columns.events)
     of_metric = places == EXPLAINED[metric]
     values, dating = values[of_metric], dating[of_metric]
-    dated = first_touches(facts)[facts.journeys[dating]] if at_first_touch else dating
-    at = facts.instants[dated]
+    dated = first_touches(columns)[columns.journeys[dating]] if at_first_touch else dating
+    at = columns.instants[dated]
     counted = np.flatnonzero((dated >= 0) & (first <= at) & (at < end))
     rule = MEASURES[EXPLAINED[metric]].rule
-    lowest = facts.positions if isinstance(rule, Each) else _lowest(facts)  # of facts alike, each event counts
+    lowest = columns.positions if isinstance(rule, Each) else _lowest(columns)  # of events alike, each one counts
     named = [lowest[dating[counted]].tolist()]
     if isinstance(rule, Turns | TurnTime):
-        touches = latest(facts.kinds <= LAST_TOUCH, facts.journeys)
+        touches = latest(IS_TOUCH[columns.codes], columns.journeys)
         named.insert(0, lowest[touches[dating[counted]]].tolist())
-    columns = (at[counted].tolist(), facts.journeys[dating[counted]].tolist(), values[counted].tolist())
+    parts = (at[counted].tolist(), columns.journeys[dating[counted]].tolist(), values[counted].tolist())
     return sorted(
-        Contribution(instant, prospect_ids[whose], positions[-1], value, positions)
-        for instant, whose, value, positions in zip(*columns, zip(*named, strict=True), strict=True)
+        Contribution(instant, prospect_ids[journey], positions[-1], value, positions)
+        for instant, journey, value, positions in zip(*parts, zip(*named, strict=True), strict=True)
     )
 
 
-def told(contribution: Contribution, facts: Mapping[int, Event]) -> dict[str, object]:
-    """Return a contribution as JSON has it; `facts` are those of the log by position, at least its own."""
+def as_json(contribution: Contribution, events: Mapping[int, Event]) -> dict[str, object]:
+    """Return a contribution as JSON has it; `events` are those of the log by position, at least its own."""
     return {
         "prospect_id": contribution.prospect_id,
         "at": format_instant(contribution.at),
         "value": contribution.value,
         "events": [
             {
-                "id": facts[position].id,
-                "source": facts[position].source,
-                "type": type(facts[position]).__name__,
-                "occurred_at": format_instant(facts[position].occurred_at),
+                "id": events[position].id,
+                "source": events[position].source,
+                "type": type(events[position]).__name__,
+                "occurred_at": format_instant(events[position].occurred_at),
                 "position": position,
             }
             for position in contribution.positions
@@ -74,10 +78,17 @@ def told(contribution: Contribution, facts: Mapping[int, Event]) -> dict[str, ob
     }
 
 
-def _lowest(facts: Facts) -> Integers:
-    """Return for each fact the lowest position of those that are alike; they stand together, the lowest first."""
-    alike = np.ones(facts.facts.size, np.bool_)
-    for column in (facts.journeys, facts.facts, facts.steps, facts.senders, facts.variants, facts.channels):
+def _lowest(columns: EventColumns) -> Integers:
+    """Return for each event the lowest position of those that are alike; they stand together, the lowest first."""
+    alike = np.ones(len(columns.events), np.bool_)
+    for column in (
+        columns.journeys,
+        columns.events.data,
+        columns.steps,
+        columns.senders,
+        columns.variants,
+        columns.channels,
+    ):
         alike &= ~is_first(column)
     firsts = np.maximum.accumulate(np.where(alike, 0, np.arange(alike.size)))
-    return facts.positions[firsts]
+    return columns.positions[firsts]

@@ -4,14 +4,13 @@ A quarter hour is the number of quarter hours since 1970 in UTC, a day that of d
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from domain.events import INSTANT_BITS
-from projections.journeys.columns import Integers, is_first
+from projections.journeys.groups import Integers, cut, group_of_each, is_first, lengths_of, offsets_of
 from projections.metrics import MEASURES
 
 QUARTER_MS = 900_000
@@ -21,11 +20,14 @@ QUARTERS_A_DAY = 96
 _PLACE_BITS, _QUARTER_BITS, _DAY_BITS = 5, 7, 19
 _SLOT_BITS = _PLACE_BITS + _QUARTER_BITS
 _PLACE_MASK, _QUARTER_MASK, _DAY_MASK = (1 << _PLACE_BITS) - 1, (1 << _QUARTER_BITS) - 1, (1 << _DAY_BITS) - 1
-assert len(MEASURES) <= 1 << _PLACE_BITS
+assert len(MEASURES) <= 1 << _PLACE_BITS, (
+    f"{len(MEASURES)} measures do not fit in {_PLACE_BITS} bits: make one of them Derived, or raise _PLACE_BITS, lower"
+    " _DIGIT_BITS by as much (what is above the key's other bits is left for owners), and raise FOLD_VERSION"
+)
 assert (1 << INSTANT_BITS) // QUARTER_MS // QUARTERS_A_DAY <= _DAY_MASK
 
 # A stored sum is an entry of four bytes for each of its digits that is not zero: in the upper bits its slot and which
-# digit it is, in the lower ones the digit. Nearly all sums have one digit. A change wants a new FOLD_VERSION.
+# digit it is, in the lower ones the digit. Nearly all sums have one digit. A change needs a new FOLD_VERSION.
 _ENTRY = np.dtype("<u4")
 _ENTRY_BYTES = 4
 _DIGIT_BITS, _DIGITS, _WHICH_BITS = 18, 4, 2
@@ -34,30 +36,30 @@ assert _SLOT_BITS + _WHICH_BITS + _DIGIT_BITS == 8 * _ENTRY_BYTES
 
 
 class Cells(NamedTuple):
-    """Sums by columns; a key says whose, of which quarter hour and which measure. Whose is a number up to 2^31."""
+    """Sums by columns of shape (n,) and int64. A key packs the owner (below 2^31), the quarter hour and the measure."""
 
     keys: Integers
     values: Integers
 
     @property
     def owners(self) -> Integers:
-        """Return whose each sum is."""
+        """Return the owner of each sum: shape (n,), int64."""
         return self.keys >> _DAY_BITS + _SLOT_BITS
 
     @property
     def days(self) -> list[tuple[int, int]]:
-        """Return on which days of whom there are sums, in order."""
+        """Return each owner and day (since 1970, UTC) for which there are sums, in order."""
         days = np.unique(self.keys >> _SLOT_BITS)
         return list(zip((days >> _DAY_BITS).tolist(), (days & _DAY_MASK).tolist(), strict=True))
 
     @property
     def quarters(self) -> Integers:
-        """Return of which quarter hour each sum is."""
+        """Return the quarter hour (since 1970, UTC) of each sum: shape (n,), int64."""
         return (self.keys >> _SLOT_BITS & _DAY_MASK) * QUARTERS_A_DAY + (self.keys >> _PLACE_BITS & _QUARTER_MASK)
 
     @property
     def places(self) -> Integers:
-        """Return of which measure each sum is, as its place in `MEASURES`."""
+        """Return the measure of each sum, its place in `MEASURES`: shape (n,), int64."""
         return self.keys & _PLACE_MASK
 
 
@@ -65,7 +67,7 @@ NOTHING = Cells(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 class Days(NamedTuple):
-    """Days as they are stored, in order of their owners: the sums of the whole day, and those of its quarter hours."""
+    """Days (since 1970, UTC) as they are stored, by owner and day: sums of the day, and those of its quarter hours."""
 
     owners: list[int]
     days: list[int]
@@ -74,36 +76,36 @@ class Days(NamedTuple):
 
 
 def cells(owners: Integers, quarters: Integers, places: Integers, values: Integers) -> Cells:
-    """Return sums of which the columns are given."""
+    """Return sums by columns, each of shape (n,) and int64; quarter hours are those since 1970 in UTC."""
     days, of_day = np.divmod(quarters, QUARTERS_A_DAY)
     return Cells(((owners << _DAY_BITS | days) << _QUARTER_BITS | of_day) << _PLACE_BITS | places, values)
 
 
 def summed(several: Sequence[Cells]) -> Cells:
-    """Return the sums of all of these, in order and without those that are zero."""
+    """Add up sums with the same key; return them in order of the keys, without those that are zero."""
     keys, values = (np.concatenate(column) for column in zip(NOTHING, *several, strict=True))
     order = np.argsort(keys, kind="stable")
     keys, values = keys[order], values[order]
     begins = np.flatnonzero(is_first(keys))
     values = np.add.reduceat(values, begins) if begins.size else values
-    kept = values != 0
-    return Cells(keys[begins][kept], values[kept])
+    nonzero = values != 0
+    return Cells(keys[begins][nonzero], values[nonzero])
 
 
 def totals(of: Cells, owners: int) -> Integers:
-    """Return the sums of each owner, a row each; a column is a measure."""
+    """Return the sums of each owner, numbers below `owners`: shape (owners, len(MEASURES)), int64."""
     return added((owners, len(MEASURES)), of.owners, of.places, of.values)
 
 
 def added(shape: tuple[int, int], rows: Integers, columns: Integers, values: Integers) -> Integers:
-    """Return a table of so many rows and columns to whose fields these values were added."""
-    found = np.zeros(shape, np.int64)
-    np.add.at(found.reshape(-1), rows * shape[1] + columns, values)  # a fourth of the time that two indices take
-    return found
+    """Return a table of this shape, int64, in which each value was added to its row and column (all of shape (n,))."""
+    table = np.zeros(shape, np.int64)
+    np.add.at(table.reshape(-1), rows * shape[1] + columns, values)  # a fourth of the time that two indices take
+    return table
 
 
 def packed(of: Cells) -> Days:
-    """Return sums, in order, as they are stored.
+    """Return sums, in order of their keys, as they are stored.
 
     Raises OverflowError where one is negative, as one that is too great has become.
     """
@@ -126,7 +128,10 @@ def unpacked(
     quarters: Sequence[bytes],
     without: tuple[Integers, Integers] | None = None,
 ) -> Cells:
-    """Return the sums of stored days; takes `without` and raises what `entries` does."""
+    """Return the sums of stored days (since 1970, UTC) by quarter hours, each day with its owner.
+
+    Takes `without` and raises what `entries` does.
+    """
     rows, slots, values = entries(quarters, without)
     begins = np.asarray(owners, np.int64) << _DAY_BITS | np.asarray(days, np.int64)
     return Cells(begins[rows] << _SLOT_BITS | slots, values)
@@ -135,25 +140,25 @@ def unpacked(
 def entries(
     stored: Sequence[bytes], without: tuple[Integers, Integers] | None = None
 ) -> tuple[Integers, Integers, Integers]:
-    """Return what is stored: in which of those given, of which measure (and quarter hour), and how much.
+    """Return the entries of stored days: the day's index in `stored`, the slot, and how much; each (n,) and int64.
 
-    The quarter hours of each day from the first up to the second of `without` are left out. Raises
-    msgspec.DecodeError where they are damaged.
+    A slot is the measure's place, and above it the quarter hour of the day. `without` is a first and an end for each
+    day, quarter hours of the day that are left out. Raises msgspec.DecodeError where an entry is damaged.
     """
-    lengths = np.fromiter(map(len, stored), np.int64, len(stored))
+    lengths = lengths_of(stored)
     if (lengths % _ENTRY_BYTES).any():
         raise msgspec.DecodeError("a day's sums are damaged")
     counts = lengths // _ENTRY_BYTES
-    found, rows = np.frombuffer(b"".join(stored), _ENTRY), np.repeat(np.arange(len(stored)), counts)
+    packed, rows = np.frombuffer(b"".join(stored), _ENTRY), group_of_each(offsets_of(counts))
     if without is not None:
-        of_day = found >> _DIGIT_BITS + _WHICH_BITS + _PLACE_BITS
+        of_day = packed >> _DIGIT_BITS + _WHICH_BITS + _PLACE_BITS
         first, end = (np.repeat(bound.astype(_ENTRY), counts) for bound in without)
         kept = np.flatnonzero((of_day < first) | (of_day >= end))
-        found, rows = found[kept], rows[kept]
-    found = found.astype(np.int64)
-    slots = found >> _DIGIT_BITS + _WHICH_BITS
-    values = (found & _DIGIT_MASK) << (found >> _DIGIT_BITS & _WHICH_MASK) * _DIGIT_BITS
-    if found.size and (
+        packed, rows = packed[kept], rows[kept]
+    wide = packed.astype(np.int64)
+    slots = wide >> _DIGIT_BITS + _WHICH_BITS
+    values = (wide & _DIGIT_MASK) << (wide >> _DIGIT_BITS & _WHICH_MASK) * _DIGIT_BITS
+    if wide.size and (
         (slots & _PLACE_MASK).max() >= len(MEASURES) or slots.max() >> _PLACE_BITS >= QUARTERS_A_DAY or values.min() < 0
     ):
         raise msgspec.DecodeError("a day's sums are damaged")
@@ -163,15 +168,14 @@ def entries(
 def _pack(rows: Integers, slots: Integers, values: Integers, number: int) -> list[bytes]:
     if values.size and values.min() < 0:
         raise OverflowError("a sum is negative or too great")
-    found = []
+    by_digit = []
     for which in range(_DIGITS):
         if which and not (values >> which * _DIGIT_BITS).any():
             break
         digits = values >> which * _DIGIT_BITS & _DIGIT_MASK
-        kept = np.flatnonzero(digits)
-        slot = (rows[kept] << _SLOT_BITS | slots[kept]) << _WHICH_BITS | which
-        found.append(slot << _DIGIT_BITS | digits[kept])
-    entries = np.sort(np.concatenate(found), kind="stable")  # by row, slot and digit; nearly all of them are already
-    ends = np.searchsorted(entries >> 8 * _ENTRY_BYTES, np.arange(number + 1)) * _ENTRY_BYTES
-    data = entries.astype(_ENTRY).tobytes()
-    return [data[start:end] for start, end in pairwise(ends.tolist())]
+        nonzero = np.flatnonzero(digits)
+        slot = (rows[nonzero] << _SLOT_BITS | slots[nonzero]) << _WHICH_BITS | which
+        by_digit.append(slot << _DIGIT_BITS | digits[nonzero])
+    entries = np.sort(np.concatenate(by_digit), kind="stable")  # by row, slot and digit; nearly all of them are already
+    offsets = np.searchsorted(entries >> 8 * _ENTRY_BYTES, np.arange(number + 1)) * _ENTRY_BYTES
+    return cut(entries.astype(_ENTRY).tobytes(), offsets)

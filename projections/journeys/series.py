@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from projections.journeys import quarter_hours
-from projections.journeys.columns import Integers
+from projections.journeys.groups import Integers
 from projections.journeys.quarter_hours import QUARTERS_A_DAY, Cells
 from projections.metrics import MEASURES
 
 
 class Day(NamedTuple):
-    """A day of a campaign as it is stored; the quarter hours may be left out where only the whole day is needed."""
+    """A day (since 1970, UTC) of a campaign as it is stored; quarter hours are None where only the day is needed."""
 
     day: int
     sums: bytes
@@ -25,10 +25,11 @@ class Day(NamedTuple):
 
 
 def bucketed(days: Sequence[Day], starts: Sequence[int], end: int) -> list[list[int]]:
-    """Return the sums of each stretch from one of `starts` up to the next, the last up to `end` (quarter hours).
+    """Return the sums of each stretch from one of `starts` up to the next, the last up to `end`, not including it.
 
-    Of each stretch they are in order of `MEASURES`. A day's quarter hours are needed only where a stretch begins or
-    ends within it.
+    Bounds are quarter hours since 1970 in UTC, ascending. Of each stretch the sums are in order of `MEASURES` (counts
+    and ms). A day's quarter hours are needed only where a stretch begins or ends within it. Raises msgspec.DecodeError
+    where a stored day is damaged.
     """
     bounds = np.array([*starts, end])
     shape = (len(bounds) + 1, len(MEASURES))  # the first and the last row are what lies outside
@@ -40,23 +41,23 @@ def bucketed(days: Sequence[Day], starts: Sequence[int], end: int) -> list[list[
     # A day's sums go to the stretch of its noon: but for what belongs to others, which is taken from there again.
     mostly = bucket(begins + QUARTERS_A_DAY // 2)
     rows, places, values = quarter_hours.entries([each.sums for each in days])
-    found = quarter_hours.added(shape, mostly[rows], places, values)
+    sums = quarter_hours.added(shape, mostly[rows], places, values)
     first = np.clip(np.insert(bounds, 0, begins.min(initial=0))[mostly] - begins, 0, QUARTERS_A_DAY)
     last = np.clip(np.append(bounds, begins.max(initial=0) + QUARTERS_A_DAY)[mostly] - begins, 0, QUARTERS_A_DAY)
     cut = np.flatnonzero((first > 0) | (last < QUARTERS_A_DAY))
     if cut.size:
         quarters = [_quarters(days[place]) for place in cut.tolist()]
         others = quarter_hours.unpacked(cut, begins[cut] // QUARTERS_A_DAY, quarters, (first[cut], last[cut]))
-        found += quarter_hours.added(shape, bucket(others.quarters), others.places, others.values)
-        found -= quarter_hours.added(shape, mostly[others.owners], others.places, others.values)
-    listed: list[list[int]] = found[1:-1].tolist()
+        sums += quarter_hours.added(shape, bucket(others.quarters), others.places, others.values)
+        sums -= quarter_hours.added(shape, mostly[others.owners], others.places, others.values)
+    listed: list[list[int]] = sums[1:-1].tolist()
     return listed
 
 
 def extent(days: Iterable[Day]) -> tuple[int, int] | None:
-    """Return the first and the last quarter hour in which anything happened; None where nothing has.
+    """Return the first and the last quarter hour (since 1970, UTC) with an event; None where no day has any.
 
-    Where a day is given without its quarter hours, all of it counts.
+    Of a day without its quarter hours, all of it counts. Raises msgspec.DecodeError where a stored day is damaged.
     """
     rows = sorted(days, key=attrgetter("day"))
     return (min(_happened(rows[0])), max(_happened(rows[-1]))) if rows else None
@@ -71,8 +72,8 @@ def _happened(day: Day) -> Iterable[int]:
     first = day.day * QUARTERS_A_DAY
     if day.quarters is None:
         return range(first, first + QUARTERS_A_DAY)
-    found: list[int] = quarter_hours.unpacked([0], [day.day], [day.quarters]).quarters.tolist()
-    return found
+    quarters: list[int] = quarter_hours.unpacked([0], [day.day], [day.quarters]).quarters.tolist()
+    return quarters
 
 
 def _quarters(day: Day) -> bytes:

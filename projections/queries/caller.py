@@ -1,7 +1,7 @@
 """Who is calling, and which of the asked workspaces they may see: every statement of a request begins with this."""
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from psycopg.sql import SQL
 
@@ -9,6 +9,8 @@ from domain.recorder import APPEND, LOCK, Condition, Database
 from projections.pipeline import Statement
 
 ALL = "ALL"
+T = TypeVar("T")
+R = TypeVar("R")
 
 # The beginning of every statement that answers a request: `caller` is at most one row, `seen` the workspaces that it
 # asks for and may see. A foreign workspace and an absent one are the same: no row; and a key with another secret sees
@@ -26,11 +28,10 @@ WITH caller AS (
             ELSE %(all)s OR l.current END
 )
 """)
-_CHECK = SQL("""
-{seen}
-SELECT c.user_id, c.secret_sha256, c.scopes, c.expires_at, s.workspace_id
-FROM caller AS c LEFT JOIN seen AS s ON true
-""").format(seen=SEEN)
+CALLER = SQL("c.user_id, c.secret_sha256, c.scopes, c.expires_at")  # the first columns of each such statement
+_CHECK = SQL("{seen} SELECT {caller}, s.workspace_id FROM caller AS c LEFT JOIN seen AS s ON true").format(
+    seen=SEEN, caller=CALLER
+)
 # That API keys may all write to the workspace now; an append asks for it and acts in one statement.
 _MAY_WRITE = SQL("""(
         SELECT count(*)
@@ -79,12 +80,36 @@ def parameters(credentials: Credentials, asked: Asked) -> dict[str, object]:
     }
 
 
-def check(database: Database, credentials: Credentials, asked: Asked) -> tuple[Caller | None, list[int]]:
-    """Return who is calling, None where no such key is known, and the asked workspaces that they may see."""
+class Sealed(Generic[T]):
+    """What a statement has read for a caller who is not proven yet; None where they may not see what is asked."""
+
+    def __init__(self, row: Sequence[Any] | None, content: T | None) -> None:
+        """Take a row that begins with the columns of `CALLER`, None where no such caller is known, and the content."""
+        self._caller = None if row is None else Caller(*row[:4])
+        self._content = content
+
+    def open(self, prove: Callable[[Caller | None], object]) -> T | None:
+        """Return the content once `prove`, which raises where the caller is not who they say, has returned."""
+        prove(self._caller)
+        return self._content
+
+    def map(self, change: "Callable[[T], R]") -> "Sealed[R]":
+        """Return the same with other content, made of this one, if there is any."""
+        sealed: Sealed[R] = Sealed(None, None if self._content is None else change(self._content))
+        sealed._caller = self._caller
+        return sealed
+
+
+def who(database: Database, credentials: Credentials) -> Sealed[bool]:
+    """Return who is calling, whatever they may see."""
+    row = database.execute(_CHECK, parameters(credentials, Asked())).fetchone()
+    return Sealed(row, content=True)
+
+
+def check(database: Database, credentials: Credentials, asked: Asked) -> Sealed[list[int]]:
+    """Return the asked workspaces that the caller may see."""
     rows = database.execute(_CHECK, parameters(credentials, asked)).fetchall()
-    if not rows:
-        return None, []
-    return Caller(*rows[0][:4]), [row[4] for row in rows if row[4] is not None]
+    return Sealed(rows[0] if rows else None, [row[4] for row in rows if row[4] is not None] or None)
 
 
 def may_write(writers: Collection[Credentials], now: int) -> Condition:

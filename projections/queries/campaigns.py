@@ -4,7 +4,7 @@ It says who is calling, what they may see, how far that is projected, and gives 
 their activity or their journeys.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -13,45 +13,26 @@ from psycopg.sql import SQL, Literal
 from domain.recorder import Database
 from projections.journeys import columns, series
 from projections.journeys.attribution import by_first_touch
-from projections.journeys.columns import Facts
+from projections.journeys.columns import EventColumns
 from projections.journeys.quarter_hours import QUARTERS_A_DAY
 from projections.journeys.series import Day
 from projections.metrics import FOLD_VERSION
-from projections.queries.caller import SEEN, Asked, Caller, Credentials, parameters
+from projections.queries.caller import Asked, Credentials, Sealed, parameters
 from projections.queries.dashboard import totals_in_place
+from projections.queries.standing import ASKED, COLUMNS, OWN, Standing, sealed_standings
 
 MOST_FACTS = 500_000  # of journeys that one question may be about
-_UNKNOWN = "UNKNOWN"
+UNKNOWN = "UNKNOWN"
 _EARLIEST, _LATEST = -(2**31), 2**31 - 1  # PostgreSQL's integers
 
-_ASKED = SQL("""
-{seen}, asked AS (
-    SELECT s.workspace_id, coalesce(h.head, 0) AS head, coalesce(p.generation, 0) AS generation,
-        coalesce(p.position, 0) AS position, p.stuck_position IS NOT NULL AS stuck,
-        coalesce(p.fold_version, {version}) AS fold_version
-    FROM seen AS s
-    LEFT JOIN log_head AS h ON h.workspace_id = s.workspace_id
-    LEFT JOIN projection AS p ON p.workspace_id = s.workspace_id
-)
-""").format(seen=SEEN, version=Literal(FOLD_VERSION))
-_CALLER = SQL("w.user_id, w.secret_sha256, w.scopes, w.expires_at")
-_STANDING = SQL("a.workspace_id, a.head, a.generation, a.position, a.stuck, a.fold_version")
-_LOOK = (
-    SQL("""
-{asked}
-SELECT {caller}, {standing} FROM caller AS w LEFT JOIN asked AS a ON true ORDER BY a.workspace_id
-""")
-    .format(asked=_ASKED, caller=_CALLER, standing=_STANDING)
-    .as_bytes()
-)
 _ANSWER = SQL("""
 {asked}, matching AS (
-    SELECT c.* FROM asked AS a JOIN campaign AS c USING (workspace_id, generation)
-    WHERE (%(campaign_ids)b::bigint[] IS NULL OR c.campaign_id = ANY (%(campaign_ids)b))
-        AND (%(statuses)b::text[] IS NULL OR coalesce(c.status, {unknown}) = ANY (%(statuses)b))
+    SELECT m.* FROM asked AS a JOIN campaign AS m USING (workspace_id, generation)
+    WHERE (%(campaign_ids)b::bigint[] IS NULL OR m.campaign_id = ANY (%(campaign_ids)b))
+        AND (%(statuses)b::text[] IS NULL OR coalesce(m.status, {unknown}) = ANY (%(statuses)b))
 )
-SELECT {caller}, {standing}, m.campaign_id, m.name, m.status, m.about, m.totals, m.facts, r.*
-FROM caller AS w
+SELECT {columns}, m.campaign_id, m.name, m.status, m.about, m.totals, m.facts, r.*
+FROM caller AS c
 LEFT JOIN asked AS a ON true
 LEFT JOIN matching AS m USING (workspace_id)
 LEFT JOIN LATERAL ({rows}) AS r ON true
@@ -76,8 +57,7 @@ class Needs(Enum):
 
 
 _STATEMENTS = {
-    needs: _ANSWER.format(asked=_ASKED, caller=_CALLER, standing=_STANDING, unknown=Literal(_UNKNOWN), rows=needs.value)
-    for needs in Needs
+    needs: _ANSWER.format(asked=ASKED, columns=COLUMNS, unknown=Literal(UNKNOWN), rows=needs.value) for needs in Needs
 }
 
 
@@ -90,17 +70,6 @@ class Wanted(NamedTuple):
     first: int | None = None
     end: int | None = None
     split: bool = True  # whether more days than the first and the last are needed by quarter hours
-
-
-class Standing(NamedTuple):
-    """How far a workspace is projected, and by which version of the fold."""
-
-    workspace_id: int
-    head: int
-    generation: int
-    position: int
-    stuck: bool
-    fold_version: int
 
 
 class Journey(NamedTuple):
@@ -123,7 +92,7 @@ class Campaign(NamedTuple):
     days: list[Day]
     journeys: list[Journey]
 
-    def unpacked(self) -> Facts:
+    def unpacked(self) -> EventColumns:
         """Return the facts of its journeys. Raises msgspec.DecodeError where a row is damaged."""
         return columns.unpack([each.columns for each in self.journeys])
 
@@ -132,30 +101,19 @@ class Campaign(NamedTuple):
         return series.by_day(by_first_touch(self.unpacked()))
 
 
-class Seen(NamedTuple):
-    """Who is calling (None: no such key), and how far the asked workspaces that they may see are projected."""
+class Matching(NamedTuple):
+    """How far the asked workspaces are projected, and their matching campaigns, sorted by workspace and id."""
 
-    caller: Caller | None
     standings: list[Standing]
+    campaigns: list[Campaign]
 
 
-def look(database: Database, credentials: Credentials, asked: Asked) -> Seen:
-    """Return who is calling and how far what they asked for is projected, by one small statement.
+def read(database: Database, credentials: Credentials, asked: Asked, wanted: Wanted) -> Sealed[Matching]:
+    """Return the matching campaigns of the asked workspaces, and their rows; all of one snapshot.
 
-    The caller of this function must compare the key's secret before it uses or shows anything else of the answer.
+    No journeys are given where the matching campaigns have more than `MOST_FACTS` facts.
     """
-    with database.cursor(binary=True) as cursor:
-        rows = cursor.execute(_LOOK, parameters(credentials, asked)).fetchall()
-    return _seen(rows)
-
-
-def read(database: Database, credentials: Credentials, asked: Asked, wanted: Wanted) -> tuple[Seen, list[Campaign]]:
-    """Return the same with the matching campaigns, sorted by workspace and id, and their rows; all of one snapshot.
-
-    No journeys are given where the matching campaigns have more than `MOST_FACTS` facts. The caller of this function
-    must compare the key's secret before it uses or shows anything else of the answer.
-    """
-    given = {
+    values = {
         **parameters(credentials, asked),
         "campaign_ids": None if wanted.campaign_ids is None else list(wanted.campaign_ids),
         "statuses": None if wanted.statuses is None else list(wanted.statuses),
@@ -164,30 +122,22 @@ def read(database: Database, credentials: Credentials, asked: Asked, wanted: Wan
         "last_day": _LATEST if wanted.end is None else (wanted.end - 1) // QUARTERS_A_DAY,
     }
     with database.cursor(binary=True) as cursor:
-        rows = cursor.execute(_STATEMENTS[wanted.needs], given).fetchall()
-    seen = _seen(rows)
-    versions = {standing.workspace_id: standing.fold_version for standing in seen.standings}
-    found = [_campaign(wanted.needs, row[4], *row[10:]) for row in rows if row[10] is not None]
-    for version in set(versions.values()) - {FOLD_VERSION}:
-        older = [place for place, each in enumerate(found) if versions[each.workspace_id] == version]
-        told = totals_in_place(database, version, [found[place].totals for place in older])
-        for place, totals in zip(older, told, strict=True):
-            found[place] = found[place]._replace(totals=totals)
-    return seen, found
+        rows = cursor.execute(_STATEMENTS[wanted.needs], values).fetchall()
+    sealed = sealed_standings(rows, asked)
+    campaigns = [_campaign(wanted.needs, row[4], *row[OWN:]) for row in rows if row[OWN] is not None]
+    versions = {row[4]: row[OWN - 1] for row in rows}
+    for version in set(versions.values()) - {FOLD_VERSION, None}:
+        older = [place for place, each in enumerate(campaigns) if versions[each.workspace_id] == version]
+        sums = totals_in_place(database, version, [campaigns[place].totals for place in older])
+        for place, totals in zip(older, sums, strict=True):
+            campaigns[place] = campaigns[place]._replace(totals=totals)
+    return sealed.map(lambda standings: Matching(standings, campaigns))
 
 
 def as_one(totals: Iterable[Sequence[int | None]], nothing: Sequence[int]) -> list[int | None]:
     """Return the sums of several campaigns as those of one; None where one of them is not known."""
     columns = zip(nothing, *totals, strict=True)
     return [None if None in column else sum(column) for column in columns]
-
-
-def _seen(rows: Collection[Sequence[object]]) -> Seen:
-    if not rows:
-        return Seen(None, [])
-    first = next(iter(rows))
-    standings = {row[4]: Standing(*row[4:10]) for row in rows if row[4] is not None}  # type: ignore[arg-type]
-    return Seen(Caller(*first[:4]), list(standings.values()))  # type: ignore[arg-type]
 
 
 def _campaign(  # noqa: PLR0913 (a row of the statement)
@@ -209,7 +159,7 @@ def _campaign(  # noqa: PLR0913 (a row of the statement)
         workspace_id,
         campaign_id,
         name or f"Campaign {campaign_id}",
-        status or _UNKNOWN,
+        status or UNKNOWN,
         about,
         totals,
         facts,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from psycopg.sql import SQL
 
 from domain.recorder import Database
-from projections.queries.caller import SEEN, Asked, Caller, Credentials, parameters
+from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, parameters
 
 KEPT = 1_000  # of each workspace
 
@@ -24,7 +24,7 @@ DELETE FROM rejected_event WHERE workspace_id = %(workspace_id)s AND number <= (
 """)
 _LATEST = SQL("""
 {seen}
-SELECT c.user_id, c.secret_sha256, c.scopes, c.expires_at, s.workspace_id, r.at, r.id, r.source, r.code, r.error
+SELECT {caller}, s.workspace_id, r.at, r.id, r.source, r.code, r.error
 FROM caller AS c
 LEFT JOIN seen AS s ON true
 LEFT JOIN LATERAL (
@@ -32,7 +32,7 @@ LEFT JOIN LATERAL (
     ORDER BY number DESC LIMIT %(kept)s
 ) AS r ON true
 ORDER BY r.number DESC
-""").format(seen=SEEN)
+""").format(seen=SEEN, caller=CALLER)
 
 
 class Rejection(NamedTuple):
@@ -57,14 +57,9 @@ def keep(database: Database, workspace_id: int, rejections: Sequence[Rejection])
         database.execute(_FORGET, {"workspace_id": workspace_id, "kept": KEPT})
 
 
-def latest(
-    database: Database, credentials: Credentials, asked: Asked
-) -> tuple[Caller | None, int | None, list[Rejection]]:
-    """Return who is calling, the asked workspace where they may see it, and its latest rejections, newest first.
-
-    The caller of this function must compare the key's secret before it uses or shows anything else of the answer.
-    """
+def latest(database: Database, credentials: Credentials, asked: Asked) -> Sealed[tuple[int, list[Rejection]]]:
+    """Return the asked workspace and its latest rejections, newest first."""
     rows = database.execute(_LATEST, {**parameters(credentials, asked), "kept": KEPT}).fetchall()
-    if not rows:
-        return None, None, []
-    return Caller(*rows[0][:4]), rows[0][4], [Rejection(*row[5:]) for row in rows if row[5] is not None]
+    if not rows or rows[0][4] is None:
+        return Sealed(rows[0] if rows else None, None)
+    return Sealed(rows[0], (rows[0][4], [Rejection(*row[5:]) for row in rows if row[5] is not None]))

@@ -13,8 +13,8 @@ from projections.building import set_aside
 from projections.building.batch import sort
 from projections.building.replay import one_snapshot
 from projections.journeys import columns
-from projections.journeys.columns import Facts
-from projections.journeys.explanation import AVERAGE, EXPLAINED, explain, told
+from projections.journeys.columns import EventColumns
+from projections.journeys.explanation import AVERAGE, EXPLAINED, as_json, explain
 from projections.metrics import FOLD_VERSION
 from service import database
 from service.commands.terminal import DONE, FAILED, print_json, say
@@ -33,7 +33,7 @@ class _Log(NamedTuple):
     """A campaign's part of a log: its journeys, those who made them, and the events by position."""
 
     prospect_ids: list[str]
-    facts: Facts
+    columns: EventColumns
     events: dict[int, Event]
 
 
@@ -57,12 +57,12 @@ def run(arguments: argparse.Namespace, chosen: Settings) -> int:
     differing = []
     parts = []
     for metric in [arguments.metric] if arguments.metric else EXPLAINED:
-        found = explain(log.prospect_ids, log.facts, metric, -_EVER, _EVER, at_first_touch=False)
+        found = explain(log.prospect_ids, log.columns, metric, -_EVER, _EVER, at_first_touch=False)
         value = sum(each.value for each in found)
         if version == FOLD_VERSION and totals is not None and totals[EXPLAINED[metric]] != value:
             differing.append(f"{metric}: the read model says {totals[EXPLAINED[metric]]}, the log {value}")
         mine = [each for each in found if arguments.prospect in (None, each.prospect_id)]
-        parts.append({"metric": metric, "value": value, "contributions": [told(each, log.events) for each in mine]})
+        parts.append({"metric": metric, "value": value, "contributions": [as_json(each, log.events) for each in mine]})
     if arguments.json:
         print_json({"position": position, "metrics": parts})
     else:
@@ -83,9 +83,9 @@ def _read(connection: Database, workspace_id: int, campaign_id: int, upto: int) 
         if event.campaign_id == campaign_id:
             events[position] = event
             rows.append((position, topic, state))
-    journeys = sort(rows, ()).facts
-    facts = columns.unpack(list(zip(journeys.stored(), journeys.details, strict=True)))
-    return _Log([prospect_id for _, prospect_id in journeys.keys], facts, events)
+    journeys = sort(rows, ()).events
+    unpacked = columns.unpack(list(zip(journeys.stored(), journeys.details, strict=True)))
+    return _Log([prospect_id for _, prospect_id in journeys.keys], unpacked, events)
 
 
 def _print(parts: Sequence[dict[str, object]]) -> None:

@@ -16,7 +16,7 @@ from projections.building import generations, replay, set_aside, status
 from projections.building.batch import FoldError
 from projections.building.projector import Projector
 from projections.building.replay import Failure
-from projections.building.replay_by_parts import Hands
+from projections.building.replay_by_parts import Workers
 from projections.building.set_aside import SetAsideError
 from projections.building.status import WorkspaceStatus
 from projections.building.wakeup import PROJECTED, Hints
@@ -131,7 +131,7 @@ def _verify(  # noqa: PLR0913 (what is compared, by whom, and where that is told
     pool: Pool,
     wanted: Sequence[tuple[int, int]],
     bar: "tqdm[Any]",
-    helping: Hands,
+    helping: Workers,
     failures: list[Failure],
     differences: list[str],
 ) -> None:

@@ -14,7 +14,7 @@ from threading import Thread
 
 import psycopg
 
-from projections.building.replay_by_parts import Hands
+from projections.building.replay_by_parts import Workers
 
 _NICENESS = 19  # requests go first
 
@@ -28,21 +28,21 @@ class WorkerEndedError(Exception):
 
 
 @contextmanager
-def hands(conninfo: str, workers: int) -> Iterator[Hands]:
+def hands(conninfo: str, workers: int) -> Iterator[Workers]:
     """Lend so many processes that work with connections of their own; of one, this one.
 
     Called in the main thread. Raises WorkerEndedError where one of them is ended from outside.
     """
     connect = partial(psycopg.connect, conninfo, autocommit=True)
     if workers == 1:
-        yield Hands(connect)
+        yield Workers(connect)
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as executor:
         with _interrupted_later():
             for _ in range(workers):
                 executor.submit(os.getpid)  # starts one
         try:
-            yield Hands(connect, executor.map)
+            yield Workers(connect, executor.map)
         except BrokenProcessPool as error:
             raise WorkerEndedError from error
 

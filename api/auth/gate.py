@@ -1,0 +1,138 @@
+"""The gate that every request for a user's data passes, in one order: 401, then 400 of the query, then 403.
+
+Nothing of what a statement has read for a caller can be had without it: the queries return it sealed.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TypeVar
+
+import falcon
+
+from api.auth.authentication import Authentication
+from api.errors import AccessDeniedError, BadRequestError
+from api.threads import Threads
+from domain.api_keys import Scope
+from domain.recorder import Database
+from projections.queries.caller import ALL, Asked, Caller, Credentials, Sealed, who
+
+T = TypeVar("T")
+Q = TypeVar("Q")
+
+
+class Visit:
+    """A request on its way through the gate, whose sender has shown credentials."""
+
+    def __init__(self, request: falcon.Request, response: falcon.Response, credentials: Credentials) -> None:
+        """Take the request, its response and the credentials."""
+        self.request = request
+        self.response = response
+        self.credentials = credentials
+        self.is_counted = False  # as a use of its key, which happens once
+        self._asked: Asked | None = None
+
+    def about(self, asked: Asked) -> None:
+        """Note for the access log which workspaces the request is about."""
+        self._asked = asked
+        self.request.context.workspace = ALL if asked.every else asked.workspace_id
+
+    @property
+    def reason(self) -> str:
+        """Return why nothing was read, for the log."""
+        return "no_current_workspace" if self._asked == Asked() else "not_linked"
+
+
+class Gate:
+    """Lets callers through."""
+
+    def __init__(
+        self,
+        authentication: Authentication,
+        threads: Threads,
+        connection: Callable[[], AbstractContextManager[Database]],
+    ) -> None:
+        """Take how callers are proven, the threads beside the event loop, and where they borrow connections."""
+        self._authentication = authentication
+        self._threads = threads
+        self._connection = connection
+
+    async def visit(
+        self, request: falcon.Request, response: falcon.Response, parse: Callable[[falcon.Request], Q]
+    ) -> tuple[Visit, Q]:
+        """Return the visit of a request, on the event loop, and what it asks as `parse` reads it.
+
+        Raises UnauthenticatedError; and BadRequestError, where `parse` does, only for a caller that is proven.
+        """
+        credentials = self._authentication.credentials
+        waits = self._authentication.may_wait(request)
+        shown = await self._threads.run(credentials, request) if waits else credentials(request)
+        visit = Visit(request, response, shown)
+        try:
+            return visit, parse(request)
+        except BadRequestError:
+            await self._threads.run(self.require_proof, visit)
+            raise
+
+    def enter(
+        self,
+        request: falcon.Request,
+        response: falcon.Response,
+        parse: Callable[[falcon.Request], Q],
+        ask: Callable[[Database, Credentials, Q], Sealed[T]],
+        scope: Scope | None = "read",
+    ) -> tuple[Q, T]:
+        """Do all of it in a thread: return what a request asks, and what `ask` reads for it.
+
+        Raises what `visit` and `open` raise.
+        """
+        visit = Visit(request, response, self._authentication.credentials(request))
+        try:
+            asked = parse(request)
+        except BadRequestError:
+            self.require_proof(visit)
+            raise
+        with self._connection() as database:
+            sealed = ask(database, visit.credentials, asked)
+        return asked, self.open(visit, sealed, scope)
+
+    async def opened(self, visit: Visit, sealed: Sealed[T]) -> T:
+        """Do what `open` does, on the event loop but where a use of the key is counted in the database."""
+        if self._authentication.rate_limit is not None:
+            return await self._threads.run(partial(self.open, visit, sealed))
+        return self.open(visit, sealed)
+
+    def open(self, visit: Visit, sealed: Sealed[T], scope: Scope | None = "read") -> T:
+        """Return what was read for a caller, once they are proven and have the scope.
+
+        Raises UnauthenticatedError, RateLimitedError where the key has made too many requests, and AccessDeniedError
+        where the scope is missing or nothing was read.
+        """
+
+        def prove(caller: Caller | None) -> None:
+            self._prove(visit, caller, scope)
+
+        content = sealed.open(prove)
+        if content is None:
+            raise AccessDeniedError(visit.reason)
+        return content
+
+    def require_proof(self, visit: Visit) -> None:
+        """Raise UnauthenticatedError where the caller is not who they say; asks the database, in a thread."""
+        if visit.credentials.prefix is not None:  # a session has been verified already
+            with self._connection() as database:
+                sealed = who(database, visit.credentials)
+            sealed.open(lambda caller: self._prove(visit, caller, None))
+
+    def count(self, visit: Visit) -> None:
+        """Note, once, that a request came from somebody who is proven. Raises RateLimitedError."""
+        if not visit.is_counted:
+            visit.is_counted = True
+            self._authentication.note(visit.request, visit.response, visit.credentials)
+
+    def _prove(self, visit: Visit, caller: Caller | None, scope: Scope | None) -> None:
+        known = self._authentication.identify(visit.credentials, caller)
+        self.count(visit)
+        if scope is not None and scope not in (["read"] if known.scopes is None else known.scopes):
+            lacking = None if known.scopes is None else scope
+            raise AccessDeniedError("scope", lacking)

@@ -1,0 +1,72 @@
+"""How far the asked workspaces are projected: the columns that decide what an answer is."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from psycopg.sql import SQL, Literal
+
+from domain.recorder import Database
+from projections.metrics import FOLD_VERSION
+from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, parameters
+
+# `asked` are the workspaces that the caller asks for and may see, with their standing; see `SEEN`.
+_ASKED = SQL("""
+{seen}, asked AS (
+    SELECT s.workspace_id, coalesce(h.head, 0) AS head, coalesce(p.generation, 0) AS generation,
+        coalesce(p.position, 0) AS position, p.stuck_position IS NOT NULL AS stuck,
+        coalesce(p.fold_version, {version}) AS fold_version
+    FROM seen AS s
+    LEFT JOIN log_head AS h ON h.workspace_id = s.workspace_id
+    LEFT JOIN projection AS p ON p.workspace_id = s.workspace_id
+)
+""")
+ASKED = _ASKED.format(seen=SEEN, version=Literal(FOLD_VERSION))
+STANDING = SQL("a.workspace_id, a.generation, a.position, a.head, a.stuck, a.fold_version")
+# Every statement that answers from read models begins with these columns, and then come its own.
+COLUMNS = SQL("{caller}, {standing}").format(caller=CALLER, standing=STANDING)
+OWN = 10  # the place of the first of its own columns
+_LOOK = SQL("{asked} SELECT {columns} FROM caller AS c LEFT JOIN asked AS a ON true ORDER BY a.workspace_id").format(
+    asked=ASKED, columns=COLUMNS
+)
+
+
+class State(NamedTuple):
+    """What decides what the read models of a workspace are: alike are those of the same state."""
+
+    workspace_id: int
+    generation: int
+    position: int
+
+
+class Standing(NamedTuple):
+    """How far a workspace is projected, and by which version of the fold."""
+
+    workspace_id: int
+    generation: int
+    position: int
+    head: int
+    stuck: bool
+    fold_version: int
+
+    @property
+    def state(self) -> State:
+        """Return what decides what its read models are."""
+        return State(self.workspace_id, self.generation, self.position)
+
+
+def standing_of(row: Sequence[Any]) -> Standing | None:
+    """Return the standing that a row has behind its caller; None where the caller sees no asked workspace."""
+    return None if row[4] is None else Standing(*row[4:OWN])
+
+
+def look(database: Database, credentials: Credentials, asked: Asked) -> Sealed[list[Standing]]:
+    """Return how far the asked workspaces are projected, by one small statement."""
+    with database.cursor(binary=True) as cursor:
+        rows = cursor.execute(_LOOK, parameters(credentials, asked)).fetchall()
+    return sealed_standings(rows, asked)
+
+
+def sealed_standings(rows: Sequence[Sequence[Any]], asked: Asked) -> Sealed[list[Standing]]:
+    """Return the standings of rows; of all workspaces, which may be none, or of at least one."""
+    standings = dict.fromkeys(each for row in rows if (each := standing_of(row)) is not None)
+    return Sealed(rows[0] if rows else None, list(standings) if standings or asked.every else None)

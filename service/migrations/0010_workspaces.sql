@@ -1,0 +1,6 @@
+-- What workspaces are called; written in the same transaction as their events in log 0.
+
+CREATE TABLE workspace (
+    workspace_id bigint PRIMARY KEY,
+    name text COLLATE "C" NOT NULL
+);
