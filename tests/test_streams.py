@@ -79,7 +79,7 @@ def test_a_line_that_is_too_long_costs_only_itself(step: int) -> None:
         + b"z" * 500_000
     )
     pieces = [body[begin : begin + step] for begin in range(0, len(body), step)]
-    assert [each.text for each in ndjson.lines(pieces)] == [most, b"a", most + b"\r", None, b"b", None, b"c", None]
+    assert [text for _, text in ndjson.lines(pieces)] == [most, b"a", most + b"\r", None, b"b", None, b"c", None]
 
 
 @pytest.mark.parametrize("packed", [False, True])
