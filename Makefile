@@ -60,4 +60,5 @@ lock:
 .venv/dev: .venv/run requirements-dev.txt
 	@echo "Installing what the tests need into .venv …"
 	@$(PIP) install --require-hashes --requirement requirements-dev.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable client
 	@touch $@

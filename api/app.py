@@ -11,9 +11,10 @@ import falcon
 import falcon.asgi
 
 from api import access_log
-from api.answers import analytics, campaigns
+from api.answers import analytics, explain
 from api.answers.answering import Reading, Resource
 from api.answers.dashboard import CampaignAnalytics
+from api.answers.endpoints import ENDPOINTS
 from api.answers.explain import Explain
 from api.answers.me import MeResource
 from api.answers.rejections import Rejections
@@ -62,14 +63,11 @@ def create_app(parts: Parts) -> App:
     app = App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     add_error_handlers(app)
-    shared, dashboard = Reading(parts), "/api/v1/dashboard/campaign-analytics"
+    shared = Reading(parts)
     add = partial(_add, app, parts.threads)
-    add(dashboard, CampaignAnalytics(shared))
-    add(f"{dashboard}/summary", Resource(shared, analytics.SUMMARY))
-    add(f"{dashboard}/timeseries", Resource(shared, analytics.SERIES))
-    add(f"{dashboard}/breakdown", Resource(shared, analytics.BREAKDOWN))
-    add(f"{dashboard}/{{campaign_id}}/explain", Explain(shared))
-    add("/api/v1/campaigns", Resource(shared, campaigns.CAMPAIGNS))
+    own = {analytics.CAMPAIGNS: CampaignAnalytics(shared), explain.EXPLAIN: Explain(shared)}
+    for path, endpoint in ENDPOINTS.items():
+        add(path.rstrip("/"), own.get(endpoint) or Resource(shared, endpoint))
     add("/api/v1/events", Events(parts))
     add("/api/v1/events/rejections", Rejections(parts))
     add("/api/v1/me", MeResource(parts))

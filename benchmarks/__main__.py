@@ -2,11 +2,12 @@
 
 import sys
 
-from benchmarks import append, bulk, connections, posting, projection, questions, read, replay
+from benchmarks import append, bulk, client, connections, posting, projection, questions, read, replay
 
 BENCHMARKS = {
     "append": append.main,
     "bulk": bulk.main,
+    "client": client.main,
     "connections": connections.main,
     "posting": posting.main,
     "projection": projection.main,

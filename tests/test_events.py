@@ -257,7 +257,7 @@ def test_all_faults_are_told_the_first_one_first() -> None:
         "type: EmailSend is not a type of event, did you mean EmailSent?",
         "campain_id: is not a field of any event, did you mean campaign_id?",
         "id: is missing",
-        "campaign_id: is missing",
+        "campaign_id: is missing, or campaign_key in its place",
         "occurred_at: 2999-01-01T00:00:00Z lies in the future",
     )
     assert caught.value.error == caught.value.errors[0]

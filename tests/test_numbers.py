@@ -1,6 +1,9 @@
 """Shows that whatever the period, the zone or the breakdown, the parts are right and add up to the whole."""
 
+import math
 from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from itertools import pairwise
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -194,6 +197,80 @@ def test_rows_hold_what_belongs_to_them(  # noqa: PLR0913 (a world and a questio
     whole = made.get("summary/", **asked.query(include="extended"))["analytics"]
     for name in {*MAIN, *FURTHER} - {"amount_of_prospects", "amount_of_prospects_contacted"}:
         assert sum(row["analytics"][name] for row in told["rows"]) == whole[name]
+
+
+@given(history=histories(), asked=periods)
+@of_the_database
+def test_hours_of_the_week_hold_what_happened_in_them(
+    client: testing.TestClient, pool: Pool, users: Access, history: list[dict[str, Any]], asked: Asked
+) -> None:
+    """Each quarter hour belongs to the weekday and the hour of the zone in which it begins; the rows add up."""
+    made = world(client, pool, users, history)
+    shown = made.get("breakdown/", **asked.query(include="extended", by="weekday,hour"))
+    found = reference_periods.within(reference_periods.parts(made.history), **asked.instants())
+    rows: dict[tuple[int, int], list[reference_periods.Part]] = {}
+    for part in found:
+        at = reference_periods.dated(part, asked.how)
+        assert at is not None
+        local = datetime.fromtimestamp(at // 900_000 * 900, UTC).astimezone(ZoneInfo(asked.zone))
+        rows.setdefault((local.isoweekday(), local.hour), []).append(part)
+    expected = [
+        {
+            "weekday": day,
+            "hour": hour,
+            "analytics": reference_periods.analytics(reference_periods.summed(rows[day, hour])),
+        }
+        for day, hour in sorted(rows)
+    ]
+    assert shown == {"by": ["weekday", "hour"], "rows": expected}
+
+
+@given(history=histories(), asked=periods, by=st.sampled_from(["", "step", "sender", "channel", "campaign"]))
+@of_the_database
+def test_reply_times_are_those_of_all_turns(  # noqa: PLR0913 (a world and a question)
+    client: testing.TestClient, pool: Pool, users: Access, history: list[dict[str, Any]], asked: Asked, by: str
+) -> None:
+    """Mean, percentiles by nearest rank and histogram are those of the turns, listed and sorted."""
+    made = world(client, pool, users, history)
+    answer = made.get("reply-times/", **asked.query(**({"by": by} if by else {})))
+    found = reference_periods.within(reference_periods.parts(made.history), **asked.instants())
+    turns = [part for part in found if part.metric == "reply_time_ms"]
+    if not by:
+        assert answer == distribution([part.value for part in turns])
+        return
+    rows: dict[Any, list[int]] = {}
+    for part in turns:
+        row = part.campaign_id if by == "campaign" else part.belongs[{"sender": "sender_id"}.get(by, by)]
+        rows.setdefault(row, []).append(part.value)
+    ordered = sorted(rows, key=lambda row: (row is None, row or 0))
+    assert answer == {"by": by, "rows": [{by: row, **distribution(rows[row])} for row in ordered]}
+
+
+def distribution(durations: list[int]) -> dict[str, Any]:
+    """Return what is said of turns that took so many ms."""
+    ordered = sorted(durations)
+    mean = reference_periods.rounded(sum(ordered), 1_000 * len(ordered), 3)
+
+    def percentile(percent: int) -> float | None:
+        return ordered[math.ceil(Fraction(percent * len(ordered), 100)) - 1] / 1_000 if ordered else None
+
+    minutes = [5, 15, 60, 240, *(days * 1_440 for days in (1, 2, 3, 7, 14, 30))]
+    bounds = [0, *(60 * each for each in minutes), math.inf]
+    return {
+        "count": len(ordered),
+        "mean_seconds": mean,
+        "median_seconds": percentile(50),
+        **{f"p{percent}_seconds": percentile(percent) for percent in (75, 90, 95)},
+        "longest_seconds": ordered[-1] / 1_000 if ordered else None,
+        "median": reference.reply_time_in_words(int((percentile(50) or 0) * 1_000), 1) if ordered else None,
+        "histogram": [
+            {
+                "up_to_seconds": None if upto == math.inf else upto,
+                "count": sum(after * 1_000 < each <= upto * 1_000 or each == after == 0 for each in ordered),
+            }
+            for after, upto in pairwise(bounds)
+        ],
+    }
 
 
 @given(history=histories(), asked=periods, metric=st.sampled_from([*MAIN, *FURTHER, "average_reply_time"]))

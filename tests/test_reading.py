@@ -301,15 +301,16 @@ def test_an_answer_is_worked_out_once(  # noqa: PLR0913 (a question, and who wor
 
 
 def test_bodies_that_are_kept_are_bounded() -> None:
-    """The least used goes first."""
-    kept = Bodies(most_bytes=10)
-    kept.keep("a", b"1234")
-    kept.keep("b", b"1234")
+    """The least used goes first, and no body may take more than an eighth of all."""
+    kept = Bodies(most_bytes=32)
+    for name in "abcdefgh":
+        kept.keep(name, b"1234")
     assert kept.get("a") == b"1234"
-    kept.keep("c", b"1234")
-    assert (kept.get("a"), kept.get("b"), kept.get("c")) == (b"1234", None, b"1234")
-    kept.keep("too large", b"12345678901")
+    kept.keep("i", b"1234")
+    assert (kept.get("a"), kept.get("b"), kept.get("i")) == (b"1234", None, b"1234")
+    kept.keep("too large", b"12345")
     assert kept.get("too large") is None
+    assert kept.get("c") == b"1234", "and nothing has gone for it"
 
 
 def test_long_questions_are_not_kept(client: testing.TestClient, key: dict[str, str]) -> None:

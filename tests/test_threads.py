@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 import pytest
@@ -77,3 +77,40 @@ def test_too_many_requests_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) 
         waiting.cancel()
 
     beside_busy(test)
+
+
+def test_large_work_leaves_a_thread_for_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where callers give up: their work goes on, and counts until it has ended. Too many callers are refused."""
+    monkeypatch.setattr(threads, "MOST_LARGE", 2)
+    working, most, lock, end = 0, 0, Lock(), Event()
+    both_work: list[Callable[[], object]] = []
+
+    def work() -> None:
+        nonlocal working, most
+        with lock:
+            working += 1
+            most = max(most, working)
+            if working == 2:
+                both_work[0]()
+        assert end.wait(20)
+        with lock:
+            working -= 1
+
+    async def test() -> None:
+        three, loop, both = Threads(3), asyncio.get_running_loop(), asyncio.Event()
+        both_work.append(lambda: loop.call_soon_threadsafe(both.set))
+        asked = [asyncio.ensure_future(three.run_large(work)) for _ in range(4)]
+        await both.wait()
+        assert await three.run(lambda: "small") == "small"
+        asked[0].cancel()
+        await asyncio.sleep(0)
+        with pytest.raises(UnavailableError):
+            await three.run_large(work)
+        assert (working, await three.run(lambda: "small")) == (2, "small")
+        end.set()
+        await asyncio.gather(*asked, return_exceptions=True)
+        assert await three.run_large(lambda: "next") == "next"
+        three.close()
+
+    asyncio.run(test())
+    assert most == 2
