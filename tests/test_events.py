@@ -19,6 +19,7 @@ COMMON_STATE = '"id":"e-1","source":"w","campaign_id":123,"occurred_at":17935272
 PROSPECT = {"prospect_id": "p"}
 TOUCH = {"prospect_id": 5, "step": 2, "sender_id": "s", "variant": "A"}
 REPLY = {**PROSPECT, "channel": "email", "automatic": True}
+RETRACTION = {**PROSPECT, "retracts": {"id": "e-0", "source": "w"}}
 CREATED = {"name": "Ü", "status": "ACTIVE", "timezone": "Europe/Berlin", "language": "de"}
 STORED = [
     ("CampaignCreated", CREATED, '{"name":"Ü","status":"ACTIVE","timezone":"Europe/Berlin","language":"de",'),
@@ -38,6 +39,9 @@ STORED = [
     ("EmailBounced", PROSPECT, '{"prospect_id":"p",'),
     ("ProspectUnsubscribed", PROSPECT, '{"prospect_id":"p",'),
     ("MeetingBooked", PROSPECT, '{"prospect_id":"p",'),
+    ("ProspectNeutral", PROSPECT, '{"prospect_id":"p",'),
+    ("ReplyWasAutomatic", PROSPECT, '{"prospect_id":"p",'),
+    ("EventRetracted", RETRACTION, '{"retracts":{"id":"e-0","source":"w"},"prospect_id":"p",'),
     # The line of a new event goes above this one.
 ]
 
@@ -46,6 +50,7 @@ def told(kind: str = "EmailSent", **fields: Any) -> dict[str, Any]:
     """Return an event of a kind as a worker tells it, with only what it must have."""
     least = {"CampaignCreated": {"name": "n"}, "CampaignRenamed": {"name": "n"}}
     least["CampaignStatusChanged"] = {"status": "DRAFT"}
+    least["EventRetracted"] = {"retracts": {"id": "e-0"}}
     own = least.get(kind, {"prospect_id": "p"})
     return {"id": "e", "type": kind, "campaign_id": 1, "occurred_at": "2026-11-01T10:00:00Z", **own, **fields}
 

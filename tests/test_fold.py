@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 from domain import ledger
 from domain.recorder import Database, Pool
 from projections.building import replay
+from projections.building.batch import sort
 from projections.building.projector import Projector
-from projections.journeys.campaign import About, with_event
+from projections.journeys import campaign
 from tests import reference
 from tests.conftest import project_all
 from tests.facts import WORKED_EXAMPLE_ANALYTICS, parsed, worked_example
 from tests.histories import deliveries, histories, workspaces
 from tests.readers import shown_to
+from tests.test_metrics import log_of
 
 of_the_database = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -37,7 +39,7 @@ def live_rows(database: Database, workspace_id: int) -> list[list[Any]]:
     live = "(SELECT generation FROM projection AS p WHERE p.workspace_id = %(id)s)"
     select = f"WHERE workspace_id = %(id)s AND generation = {live} ORDER BY 1, 2"
     tables = {
-        "campaign": "campaign_id, about, name, status, totals, facts",
+        "campaign": "campaign_id, about, name, status, totals, facts, counted",
         "campaign_activity": "campaign_id, day, sums, quarters",
         "journey": "campaign_id, prospect_id, facts, details",
     }
@@ -125,9 +127,7 @@ def test_a_name_told_at_the_same_instant_is_the_changed_then_the_greater_one() -
         {"id": "3", "type": "CampaignRenamed", "name": "é", **at},
     )
     for order in ((created, z, e_acute), (e_acute, z, created), (z, created, e_acute)):
-        about = About()
-        for event in order:
-            about = with_event(about, event)  # type: ignore[arg-type]
+        about = campaign.about(sort(log_of(*order), ()).campaigns[1])
         assert about.name is not None
         assert about.name[2] == "é"
         assert about.status is not None

@@ -45,7 +45,7 @@ def _body(found: Found) -> CampaignList:
 
 
 def _campaign(found: Campaign) -> CampaignAbout:
-    about = campaign.unpack(found.about)
+    about = campaign.unpack_about(found.about)
     prospects: Any = analytics(found.totals)["amount_of_prospects"]
     return CampaignAbout(
         id=found.campaign_id,

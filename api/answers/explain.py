@@ -123,7 +123,7 @@ def _body(found: Found) -> Explanation:
         raise BadRequestError((CURSOR.name, "belongs to another question"))
     position = standing.position if cursor is None else min(cursor.position, standing.position)
     prospect_ids = [each.prospect_id for each in campaign.journeys]
-    facts = campaign.unpacked().upto(position)
+    facts = campaign.unpacked(position)
     everything = explain(prospect_ids, facts, metric, *in_ms(question), at_first_touch=question.at_first_touch)
     first = 0
     if cursor is not None:

@@ -76,13 +76,13 @@ def _read(connection: Database, workspace_id: int, campaign_id: int, upto: int) 
     aside = set_aside.positions(connection, workspace_id)
     events: dict[int, Event] = {}
     rows = []
-    for position, topic, state in ledger.scan(connection, workspace_id, after=0, upto=upto):
+    for position, topic, state, key in ledger.scan(connection, workspace_id, after=0, upto=upto):
         if position in aside:
             continue
         event = decode(topic, state)
         if event.campaign_id == campaign_id:
             events[position] = event
-            rows.append((position, topic, state))
+            rows.append((position, topic, state, key))
     journeys = sort(rows, ()).events
     unpacked = columns.unpack(list(zip(journeys.stored(), journeys.details, strict=True)))
     return _Log([prospect_id for _, prospect_id in journeys.keys], unpacked, events)
