@@ -19,7 +19,7 @@ COMMON_STATE = '"id":"e-1","source":"w","campaign_id":123,"occurred_at":17935272
 PROSPECT = {"prospect_id": "p"}
 TOUCH = {"prospect_id": 5, "step": 2, "sender_id": "s", "variant": "A"}
 REPLY = {**PROSPECT, "channel": "email", "automatic": True}
-RETRACTION = {**PROSPECT, "retracts": {"id": "e-0", "source": "w"}}
+RETRACTION: dict[str, Any] = {**PROSPECT, "retracts": {"id": "e-0", "source": "w"}}
 CREATED = {"name": "Ü", "status": "ACTIVE", "timezone": "Europe/Berlin", "language": "de"}
 STORED = [
     ("CampaignCreated", CREATED, '{"name":"Ü","status":"ACTIVE","timezone":"Europe/Berlin","language":"de",'),
@@ -48,7 +48,7 @@ STORED = [
 
 def told(kind: str = "EmailSent", **fields: Any) -> dict[str, Any]:
     """Return an event of a kind as a worker tells it, with only what it must have."""
-    least = {"CampaignCreated": {"name": "n"}, "CampaignRenamed": {"name": "n"}}
+    least: dict[str, dict[str, Any]] = {"CampaignCreated": {"name": "n"}, "CampaignRenamed": {"name": "n"}}
     least["CampaignStatusChanged"] = {"status": "DRAFT"}
     least["EventRetracted"] = {"retracts": {"id": "e-0"}}
     own = least.get(kind, {"prospect_id": "p"})

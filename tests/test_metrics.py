@@ -75,7 +75,7 @@ def test_the_answer_has_its_nine_keys_in_order() -> None:
 
 # A journey and a campaign beside the corpus, of which something is set right.
 SET_RIGHT: list[dict[str, Any]] = [
-    {"id": str(number), "occurred_at": f"2026-11-01T{number:02}:00:00Z", "campaign_id": 7, **event}
+    {"id": str(number), "occurred_at": f"2026-11-01T{number:02}:00:00Z", "campaign_id": 7, **event}  # type: ignore[dict-item]
     for number, event in enumerate(
         [
             {"type": "EmailSent", "prospect_id": "a", "step": 1},

@@ -47,7 +47,8 @@ SELECT coalesce(a.campaign_id, b.campaign_id), a.name, a.status, a.totals, b.nam
 FROM (SELECT * FROM campaign WHERE workspace_id = %(workspace_id)s AND generation = %(live)s) AS a
 FULL JOIN (SELECT * FROM campaign WHERE workspace_id = %(workspace_id)s AND generation = %(rebuilt)s) AS b
     USING (workspace_id, campaign_id)
-WHERE (a.about, a.name, a.status, a.totals, a.facts) IS DISTINCT FROM (b.about, b.name, b.status, b.totals, b.facts)
+WHERE (a.about, a.name, a.status, a.totals, a.facts, a.counted)
+    IS DISTINCT FROM (b.about, b.name, b.status, b.totals, b.facts, b.counted)
 ORDER BY 1
 """)
 _DIFFERENT_DAYS = SQL("""
@@ -145,6 +146,40 @@ def verify(pool: Pool, workspace_id: int, progress: Progress, workers: Workers |
 
     Changes nothing. Raises FoldError where an event can't be folded, and SupersededError.
     """
+    with rebuilt(pool, workspace_id, progress, workers) as rows:
+        if rows.version != FOLD_VERSION:
+            return [f"workspace {workspace_id}: its rows are of version {rows.version}, this is {FOLD_VERSION}"]
+        execute = rows.database.execute
+        return [
+            *(_campaign_difference(workspace_id, *row) for row in execute(_DIFFERENT_CAMPAIGNS, rows.sides)),
+            *(
+                f"workspace {workspace_id} campaign {campaign_id} day {day}: the activity differs"
+                for campaign_id, day in execute(_DIFFERENT_DAYS, rows.sides)
+            ),
+            *(
+                f"workspace {workspace_id} campaign {campaign_id} prospect {prospect_id}: the journey differs"
+                for campaign_id, prospect_id in execute(_DIFFERENT_JOURNEYS, rows.sides)
+            ),
+        ]
+
+
+class Rebuilt(NamedTuple):
+    """Rows built beside the live ones up to the same position: of which workspace, and both generations by name.
+
+    `version` is the one of the fold that has made the live rows.
+    """
+
+    database: Database
+    sides: dict[str, int]
+    version: int
+
+
+@contextmanager
+def rebuilt(pool: Pool, workspace_id: int, progress: Progress, workers: Workers | None = None) -> Iterator[Rebuilt]:
+    """Rebuild a workspace's read models and lend them, in one snapshot with the live ones; then they are swept.
+
+    Raises FoldError where an event can't be folded, and SupersededError.
+    """
     with pool.connection() as database, generations.spare_rows(database, workspace_id) as rows:
         _, upto, _ = _live(database, workspace_id)
         aside = set_aside.positions(database, workspace_id)
@@ -152,23 +187,11 @@ def verify(pool: Pool, workspace_id: int, progress: Progress, workers: Workers |
         position = _build(workers or Workers(pool.connection), build, upto)
         with one_snapshot(database):
             live, upto, version = _live(database, workspace_id)
-            if version != FOLD_VERSION:
-                return [f"workspace {workspace_id}: its rows are of version {version}, this is {FOLD_VERSION}"]
             if set_aside.positions(database, workspace_id) != aside:
                 raise SupersededError
             _catch_up(build, position, upto)
-            compared = {"workspace_id": workspace_id, "live": live, "rebuilt": rows.generation}
-            return [
-                *(_campaign_difference(workspace_id, *row) for row in database.execute(_DIFFERENT_CAMPAIGNS, compared)),
-                *(
-                    f"workspace {workspace_id} campaign {campaign_id} day {day}: the activity differs"
-                    for campaign_id, day in database.execute(_DIFFERENT_DAYS, compared)
-                ),
-                *(
-                    f"workspace {workspace_id} campaign {campaign_id} prospect {prospect_id}: the journey differs"
-                    for campaign_id, prospect_id in database.execute(_DIFFERENT_JOURNEYS, compared)
-                ),
-            ]
+            sides = {"workspace_id": workspace_id, "live": live, "rebuilt": rows.generation}
+            yield Rebuilt(database, sides, version)
 
 
 def keep_current(pool: Pool, stop: Event) -> None:
