@@ -226,20 +226,13 @@ def decoder_of(event: type[Event]) -> Callable[[bytes], Event]:
         if version == today:
             return decode(state)
         if not 0 < version <= today:
-            msg = f"it is of version {version}, this program knows {event.__name__} up to {today}"
-            raise msgspec.DecodeError(msg)
+            raise msgspec.DecodeError(f"there is no version {version}")
         fields = msgspec.json.decode(state)
         for earlier in range(version, today):
             getattr(event, f"upcast_v{earlier}_v{earlier + 1}")(fields)
         return msgspec.convert({**fields, "class_version": today}, event)
 
-    def decode_first(state: bytes) -> Event:
-        try:
-            return decode(state)
-        except msgspec.ValidationError:
-            return decode_any(state)
-
-    return decode_first if today == 1 else decode_any
+    return decode if today == 1 else decode_any
 
 
 _DECODE = {TOPICS[event]: decoder_of(event) for event in EVENTS}
@@ -264,8 +257,20 @@ def decode(topic: str, state: bytes) -> Event:
         msg = f"unknown topic {shown(topic)}"
         raise UndecodableError(msg) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        msg = _NOT_TEXT.sub("?", f"damaged state of {topic}: {error}")
+        msg = _NOT_TEXT.sub("?", f"damaged state of {topic}: {_of_later_version(topic, state) or error}")
         raise UndecodableError(msg) from error
+
+
+def _of_later_version(topic: str, state: bytes) -> str | None:
+    """Return, of a state that can't be decoded, that a later version of its class wrote it; None where none did."""
+    event = _BY_NAME[topic.rpartition(":")[2]]
+    today = event.__struct_config__.tag or 1
+    assert isinstance(today, int)
+    try:
+        version = _version(state).class_version
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return f"it is of version {version}, this program knows {event.__name__} up to {today}" if version > today else None
 
 
 def canonical(fact: Event) -> dict[str, object]:

@@ -49,6 +49,9 @@ class Recorded(NamedTuple):
     position: int
 
 
+PlainRow = tuple[int, str, bytes, bytes]  # what `LogRow` names
+
+
 class LogRow(NamedTuple):
     """A stored fact as it lies in the log; its key is the 16 bytes that `fact_id` made of its names."""
 
@@ -133,9 +136,14 @@ def record_in_bulk(database: Database, workspace_id: int, prepared: Prepared, *,
 
 def read(database: Database, workspace_id: int, *, after: int, upto: int, limit: int) -> list[LogRow]:
     """Return at most `limit` facts of the log in order, from behind position `after` up to and with `upto`."""
+    return list(map(LogRow._make, read_plain(database, workspace_id, after=after, upto=upto, limit=limit)))
+
+
+def read_plain(database: Database, workspace_id: int, *, after: int, upto: int, limit: int) -> list[PlainRow]:
+    """Return what `read` returns, for who folds it: making a `LogRow` of each takes as long as to receive it."""
     parameters = {"workspace_id": workspace_id, "after": after, "upto": upto, "limit": limit}
     with database.cursor(binary=True) as cursor:
-        return list(map(LogRow._make, cursor.execute(_READ, parameters).fetchall()))
+        return cursor.execute(_READ, parameters).fetchall()
 
 
 def read_positions(database: Database, workspace_id: int, positions: Sequence[int]) -> list[LogRow]:
@@ -144,11 +152,10 @@ def read_positions(database: Database, workspace_id: int, positions: Sequence[in
         return [LogRow(*row) for row in cursor.execute(_READ_POSITIONS, (workspace_id, list(positions)))]
 
 
-def scan(database: Database, workspace_id: int, *, after: int, upto: int) -> Iterator[tuple[int, str, bytes, bytes]]:
+def scan(database: Database, workspace_id: int, *, after: int, upto: int) -> Iterator[PlainRow]:
     """Yield the facts of the log in order, from behind `after` up to and with `upto`, however many they are.
 
-    They are plain rows of what `LogRow` names, since there are millions. Memory stays bounded; the caller holds a
-    transaction for as long as it reads.
+    Memory stays bounded; the caller holds a transaction for as long as it reads.
     """
     parameters = {"workspace_id": workspace_id, "after": after, "upto": upto, "limit": None}
     with database.cursor("scan", binary=True) as cursor:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.events import UndecodableError, decode
-from domain.ledger import fact_id
+from domain.ledger import PlainRow, fact_id
 from projections.journeys import campaign
 from projections.journeys.campaign import CampaignEvent, Change, History, Retraction
 from projections.journeys.columns import CODE, CODE_OF_TOPIC, KEY_BYTES, PackedEvents, details_of
@@ -19,7 +19,6 @@ from projections.metrics import AUTOMATIC_REPLY, REPLY, RETRACTION
 JourneyKey = tuple[int, str]  # campaign, prospect
 
 _REPLY, _AUTOMATIC_REPLY, _RETRACTION = CODE[REPLY], CODE[AUTOMATIC_REPLY], CODE[RETRACTION]
-_LogRow = tuple[int, str, bytes, bytes]  # position, topic, state, key
 
 
 class FoldError(Exception):
@@ -110,13 +109,13 @@ class Batch(NamedTuple, Generic[_Events]):
     campaigns: dict[int, History]
 
 
-def sort(log: Iterable[_LogRow], aside: Collection[int | None]) -> Batch[EventsByJourney]:
+def sort(log: Iterable[PlainRow], aside: Collection[int | None]) -> Batch[EventsByJourney]:
     """Sort a stretch of the log by journey and by campaign; takes and raises what `gather` does."""
     first, last, events, campaigns = gather(log, aside)
     return Batch(first, last, events.by_journey(), campaigns)
 
 
-def gather(log: Iterable[_LogRow], aside: Collection[int | None]) -> Batch[EventsInLogOrder]:
+def gather(log: Iterable[PlainRow], aside: Collection[int | None]) -> Batch[EventsInLogOrder]:
     """Decode a stretch of the log, rows of position, topic, state and key; positions in `aside` are passed over.
 
     Raises FoldError for the first event that can't be folded.
@@ -165,7 +164,7 @@ def gather(log: Iterable[_LogRow], aside: Collection[int | None]) -> Batch[Event
     return Batch(first, position, EventsInLogOrder(list(keys), journeys, events, details), campaigns)
 
 
-def fault(row: _LogRow) -> str | None:
+def fault(row: PlainRow) -> str | None:
     """Return why this event can't be folded whatever its journey is; None where it can be."""
     try:
         gather([row], ())

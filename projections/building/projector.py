@@ -16,7 +16,7 @@ from psycopg.sql import SQL, Literal
 from psycopg_pool import PoolClosed
 
 from domain import ledger
-from domain.ledger import LogRow
+from domain.ledger import PlainRow
 from domain.recorder import Database, Pool
 from projections.building import generations, set_aside, wakeup
 from projections.building.batch import Batch, EventsByJourney, FoldError, sort
@@ -57,7 +57,7 @@ class _Prefetched(NamedTuple):
     """A batch that was read and sorted while PostgreSQL was busy with the one before."""
 
     key: tuple[int, int, frozenset[int]]  # the workspace, the position before it, what is set aside
-    log: list[LogRow]
+    log: list[PlainRow]
     batch: Batch[EventsByJourney]
 
 
@@ -117,7 +117,7 @@ class Projector:
 
     def _take_prefetched(
         self, key: tuple[int, int, frozenset[int]]
-    ) -> tuple[list[LogRow], Batch[EventsByJourney] | None]:
+    ) -> tuple[list[PlainRow], Batch[EventsByJourney] | None]:
         """Return the prefetched batch where it has this key, and forget it."""
         prefetched, self._prefetched = self._prefetched, None
         return (prefetched.log, prefetched.batch) if prefetched is not None and prefetched.key == key else ([], None)
@@ -136,16 +136,16 @@ class Projector:
             size = 1 if was_stuck_at is not None else self._batch * (SOLO_BATCH_FACTOR if solo else 1)
             log, batch = self._take_prefetched((workspace_id, position, aside))
             if batch is None:
-                log = ledger.read(database, workspace_id, after=position, upto=END_OF_LOG, limit=size)
-            following: list[LogRow] = []
+                log = ledger.read_plain(database, workspace_id, after=position, upto=END_OF_LOG, limit=size)
+            following: list[PlainRow] = []
             if solo and len(log) == size:
-                end = log[-1].position
-                following = ledger.read(database, workspace_id, after=end, upto=END_OF_LOG, limit=size)
+                end = log[-1][0]
+                following = ledger.read_plain(database, workspace_id, after=end, upto=END_OF_LOG, limit=size)
 
             def sort_following() -> None:
                 if following:
                     with suppress(FoldError):  # it is raised again in its turn
-                        key = workspace_id, log[-1].position, aside
+                        key = workspace_id, log[-1][0], aside
                         self._prefetched = _Prefetched(key, following, sort(following, aside))
 
             last, stuck = _fold_what_can_be(database, rows, log, aside, batch, sort_following)
@@ -180,7 +180,7 @@ def _uncollected() -> Iterator[None]:
 def _fold_what_can_be(  # noqa: PLR0913 (what is folded, and where)
     database: Database,
     rows: ReadRows,
-    log: list[LogRow],
+    log: list[PlainRow],
     aside: frozenset[int],
     batch: Batch[EventsByJourney] | None,
     meanwhile: Callable[[], None],
@@ -197,7 +197,7 @@ def _fold_what_can_be(  # noqa: PLR0913 (what is folded, and where)
                 fold(database, rows, batch, meanwhile=meanwhile)
         except FoldError as error:
             stuck, batch, meanwhile = error, None, _nothing
-            log = [row for row in log if row.position < error.position]
+            log = [row for row in log if row[0] < error.position]
         else:
             return batch.last or None, stuck
 
@@ -206,5 +206,5 @@ def _nothing() -> None:
     """Do nothing meanwhile."""
 
 
-def _topic(log: list[LogRow], position: int) -> str:
-    return next(row.topic for row in log if row.position == position)
+def _topic(log: list[PlainRow], position: int) -> str:
+    return next(topic for at, topic, *_ in log if at == position)

@@ -267,7 +267,7 @@ def _replay_at_once(database: Database, workspace_id: int, progress: Progress, t
         old_generation, old_position = _locked(database, workspace_id)
         aside = set_aside.positions(database, workspace_id) - {taken_back}
         upto = max(old_position, head_of(database, workspace_id))
-        log = ledger.read(database, workspace_id, after=0, upto=upto, limit=upto)
+        log = ledger.read_plain(database, workspace_id, after=0, upto=upto, limit=upto)
         batch = sort(log, aside)
         fold(database, rows, batch, empty=True)
         position = batch.last
@@ -313,7 +313,7 @@ def _catch_up(build: Build, position: int, upto: int) -> int:
         with database.transaction():
             database.execute(generations.NO_WAIT_FOR_DISK)
             generations.hold(database, rows)
-            log = ledger.read(database, rows.workspace_id, after=position, upto=end, limit=CATCH_UP)
+            log = ledger.read_plain(database, rows.workspace_id, after=position, upto=end, limit=CATCH_UP)
             fold(database, rows, sort(log, aside))
         progress(end - position)
         position = end
