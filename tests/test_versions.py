@@ -108,7 +108,10 @@ def test_what_an_older_version_knew_of_a_campaign_is_read_until_it_is_rebuilt(
     before = client.simulate_get("/api/v1/campaigns/", headers=headers).json
     stood = [[1000, False, "A"], [1000, False, "DRAFT"], [1000, False, "Europe/Berlin"], None, 1000, 1000]
     execute(pool, "UPDATE campaign SET about = %s, counted = DEFAULT", msgspec.msgpack.encode(stood))
-    execute(pool, "INSERT INTO fold_version SELECT 3, measures FROM fold_version")
+    names = [measure.name for measure in metrics.MEASURES]
+    execute(
+        pool, "INSERT INTO fold_version VALUES (3, %s) ON CONFLICT (version) DO UPDATE SET measures = %s", names, names
+    )
     execute(pool, "UPDATE projection SET fold_version = 3")
     assert client.simulate_get("/api/v1/campaigns/", headers=headers).json == before
     assert before["campaigns"][0]["timezone"] == "Europe/Berlin"
