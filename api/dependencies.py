@@ -13,6 +13,7 @@ from api.telemetry import Measurements
 from api.threads import Threads
 from domain import ledger
 from domain.access import Access
+from domain.keyed_campaigns import KnownKeys
 from domain.ledger import Prepared, Recorded
 from domain.recorder import Database, Pool
 from projections.pipeline import Pipeline
@@ -44,6 +45,11 @@ class Parts:
     def gate(self) -> Gate:
         """Return the gate that requests pass."""
         return Gate(self.authentication, self.threads, self.connection)
+
+    @cached_property
+    def keys(self) -> KnownKeys:
+        """Return the keys of campaigns that are known in this process."""
+        return KnownKeys()
 
     @cached_property
     def waiting(self) -> Waiting:

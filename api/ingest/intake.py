@@ -1,11 +1,11 @@
 """What holds of the events that were given is a fact, what does not is a rejection: the same for posts and imports."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from api.ingest.formats import Part
-from domain.events import Event, RejectedError, parse, readable_id, readable_source
+from domain.events import Event, RejectedError, parse, readable_id, readable_source, shown
 from domain.ledger import Outcome
 from projections.queries.rejections import Rejection
 
@@ -31,6 +31,23 @@ class Intake:
     places: list[int]
     refused: dict[int, Refused]
     now: int
+
+    def without(self, others: Mapping[int, str]) -> "Intake":
+        """Return it without the facts at these places among the facts: each names a campaign whose id another key has.
+
+        That is told by the place. There is nothing else that the event could mean, so it is a conflict.
+        """
+        if not others:
+            return self
+        refused = dict(self.refused)
+        for index, standing in others.items():
+            fact, place = self.facts[index], self.places[index]
+            error = f"campaign_key: has the same id as {shown(standing)}, which was there first"
+            rejection = Rejection(self.now, fact.id, fact.source, "conflict", error)
+            refused[place] = _refused(self.part, self.first, place, rejection, (error,))
+        kept = [index for index in range(len(self.facts)) if index not in others]
+        facts, places = [self.facts[index] for index in kept], [self.places[index] for index in kept]
+        return replace(self, facts=facts, places=places, refused=refused)
 
     def with_conflicts(self, outcomes: Sequence[Outcome]) -> list[Refused]:
         """Return what was refused, also because the log holds something else; in order."""

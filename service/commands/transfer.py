@@ -18,6 +18,7 @@ from tqdm import tqdm
 from api.ingest import formats, intake, ndjson
 from domain import ledger
 from domain.events import UndecodableError, canonical, decode
+from domain.keyed_campaigns import KnownKeys
 from domain.ledger import Outcome, Prepared, Recorded
 from domain.recorder import Database, head_of
 from projections import access
@@ -69,11 +70,15 @@ def _import(arguments: argparse.Namespace, source: IO[bytes], connection: Databa
         ThreadPoolExecutor(1) as reader,
     ):
         batches = _batches(source)
-        repeated = False
+        keys, repeated = KnownKeys(), False
         position = head_of(connection, arguments.workspace)
         coming = reader.submit(next, batches, None)
         while (batch := coming.result()) is not None:
             coming = reader.submit(next, batches, None)  # read and checked while this one is written
+            others = keys.register(connection, arguments.workspace, batch.given.facts)
+            if others:
+                given = batch.given.without(others)
+                batch = _Batch(given, ledger.prepare(given.facts), batch.read)
             recorded = ledger.record_in_bulk(connection, arguments.workspace, batch.prepared, repeated=repeated)
             repeated = Outcome.DUPLICATE in recorded.outcomes  # then the next one will be, too
             position = recorded.position
