@@ -37,6 +37,7 @@ COMMANDS = (
     "import",
     "export",
     "access",
+    "hooks",
 )
 ACCESS_COMMANDS = ("link", "unlink", "select", "show", "history", "issue-key", "keys", "revoke-key")
 
