@@ -15,7 +15,7 @@ from domain.access import AccessError, BadFieldError
 from projections.building.generations import SupersededError
 from projections.building.replay_by_parts import NoRoomError
 from projections.journeys.explanation import EXPLAINED
-from service import database, embedded, logs, settings
+from service import database, embedded, logs, mcp, settings
 from service.commands import access, explain, hooks, read_models, tool_export, transfer
 from service.commands.terminal import (
     DONE,
@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         WorkerEndedError,
         supervisor.PortInUseError,
         embedded.EmbeddedUnavailable,
+        mcp.UnusableError,
     ) as error:
         for line in str(error).splitlines() or [type(error).__name__]:  # the embedded PostgreSQL's log has several
             say(line, FAILED)
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     added = add("export", transfer.export, "print a workspace's log, as import takes it")
     added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
     added.add_argument("--after", metavar="POSITION", type=position, default=0, help="only what comes behind (0)")
+    add("mcp", _mcp, "offer read-only tools to assistants, on standard input and output (extra mcp)")
     access.add_commands(commands.add_parser("access", help="say who may see what", description="say who may see what"))
     hooks.add_commands(
         commands.add_parser("hooks", help="connect tools", description="connect the tools that teams use")
@@ -147,6 +149,11 @@ def _run_tree(chosen: Settings, secret: dict[str, str], once_started: Callable[[
         code = tree.run(lambda stop: once_started(supervisor.url_of(listener), url, stop))
     wait_for_the_end(chosen)
     return code
+
+
+def _mcp(_: argparse.Namespace, __: Settings) -> int:
+    mcp.serve(os.environ)
+    return DONE
 
 
 def _migrate(_: argparse.Namespace, chosen: Settings) -> int:

@@ -38,6 +38,7 @@ COMMANDS = (
     "export",
     "access",
     "hooks",
+    "mcp",
 )
 ACCESS_COMMANDS = ("link", "unlink", "select", "show", "history", "issue-key", "keys", "revoke-key")
 
