@@ -109,7 +109,7 @@ class HookDeliveries:
         taken = intake.take(part_of_events(translation.events[stretch]), stretch.start, now)
         try:
             with self._parts.connection() as database:
-                taken = taken.without(self._parts.keys.register(database, hook.workspace_id, taken.facts))
+                taken = taken.without_keys(self._parts.keys.register(database, hook.workspace_id, taken.facts))
                 recorded = ledger.record_prepared(
                     database, hook.workspace_id, ledger.prepare(taken.facts), hooks.still_there(hook)
                 )

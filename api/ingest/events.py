@@ -137,10 +137,13 @@ class Events:
             await self._parts.threads.run(self._record_part, sender, tally, part)
             return
         taken = intake.take(part, tally.events, self._parts.clock())
+        if taken.retracts:  # which has to look at the log first
+            await self._parts.threads.run(self._record_part, sender, tally, part)
+            return
         others = self._parts.keys.others(sender.workspace_id, taken.facts)
         if others is None:
             others = await self._parts.threads.run(self._register_keys, sender, taken)
-        taken = taken.without(others)
+        taken = taken.without_keys(others)
         if not taken.facts:
             await self._parts.threads.run(self._finish, sender, tally, taken, None)
             return
@@ -172,9 +175,12 @@ class Events:
     def _record_part(self, sender: "_Sender", tally: Tally, part: formats.Part) -> None:
         """Record a part in a transaction of its own, in a thread."""
         taken = intake.take(part, tally.events, self._parts.clock())
+        if taken.retracts:
+            with self._parts.connection() as database:
+                taken = intake.check_retractions(database, sender.workspace_id, taken)
         recorded = None
         others = self._parts.keys.others(sender.workspace_id, taken.facts)
-        taken = taken.without(self._register_keys(sender, taken) if others is None else others)
+        taken = taken.without_keys(self._register_keys(sender, taken) if others is None else others)
         if taken.facts:
             prepared = ledger.prepare(taken.facts)
             condition = may_write([sender.credentials], self._parts.clock())

@@ -5,11 +5,23 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from api.ingest.formats import Part
-from domain.events import Event, RejectedError, parse, readable_id, readable_source, shown
+from domain import ledger
+from domain.events import (
+    NO_RETRACTION,
+    Event,
+    EventRetracted,
+    RejectedError,
+    parse,
+    readable_id,
+    readable_source,
+    shown,
+)
 from domain.ledger import Outcome
+from domain.recorder import Database
 from projections.queries.rejections import Rejection
 
 _CONFLICT = "id: names another fact already, with other content"
+_OF_A_RETRACTION = f"retracts: names a retraction, and {NO_RETRACTION}"
 
 
 class Refused(NamedTuple):
@@ -32,22 +44,33 @@ class Intake:
     refused: dict[int, Refused]
     now: int
 
-    def without(self, others: Mapping[int, str]) -> "Intake":
-        """Return it without the facts at these places among the facts: each names a campaign whose id another key has.
+    @property
+    def retracts(self) -> bool:
+        """Return whether there are retractions among the facts, which are to be checked against the log."""
+        return any(isinstance(fact, EventRetracted) for fact in self.facts)
 
-        That is told by the place. There is nothing else that the event could mean, so it is a conflict.
-        """
-        if not others:
+    def without(self, rejections: Mapping[int, Rejection]) -> "Intake":
+        """Return it without the facts that are refused after all, by their places among the facts."""
+        if not rejections:
             return self
         refused = dict(self.refused)
-        for index, standing in others.items():
-            fact, place = self.facts[index], self.places[index]
-            error = f"campaign_key: has the same id as {shown(standing)}, which was there first"
-            rejection = Rejection(self.now, fact.id, fact.source, "conflict", error)
-            refused[place] = _refused(self.part, self.first, place, rejection, (error,))
-        kept = [index for index in range(len(self.facts)) if index not in others]
+        for index, rejection in rejections.items():
+            place = self.places[index]
+            refused[place] = _refused(self.part, self.first, place, rejection, (rejection.error,))
+        kept = [index for index in range(len(self.facts)) if index not in rejections]
         facts, places = [self.facts[index] for index in kept], [self.places[index] for index in kept]
         return replace(self, facts=facts, places=places, refused=refused)
+
+    def without_keys(self, others: Mapping[int, str]) -> "Intake":
+        """Return it without the facts whose campaign's key is not the one that stands, by their places."""
+        rejections = {}
+        for index, standing in others.items():
+            fact, error = (
+                self.facts[index],
+                f"campaign_key: has the same id as {shown(standing)}, which was there first",
+            )
+            rejections[index] = Rejection(self.now, fact.id, fact.source, "conflict", error)
+        return self.without(rejections)
 
     def with_conflicts(self, outcomes: Sequence[Outcome]) -> list[Refused]:
         """Return what was refused, also because the log holds something else; in order."""
@@ -58,6 +81,15 @@ class Intake:
                     rejection = Rejection(self.now, fact.id, fact.source, "conflict", _CONFLICT)
                     refused[place] = _refused(self.part, self.first, place, rejection, (_CONFLICT,))
         return [refused[place] for place in sorted(refused)]
+
+
+def check_retractions(database: Database, workspace_id: int, taken: Intake) -> Intake:
+    """Return events without the retractions of what is a retraction by the workspace's log, or by those before it."""
+    rejections = {}
+    for index in ledger.retracting_retractions(database, workspace_id, taken.facts):
+        fact = taken.facts[index]
+        rejections[index] = Rejection(taken.now, fact.id, fact.source, "invalid_field", _OF_A_RETRACTION)
+    return taken.without(rejections)
 
 
 def take(part: Part, first: int, now: int) -> Intake:

@@ -93,9 +93,12 @@ def _import(  # noqa: PLR0913 (a file, where it goes, and what it holds)
         coming = reader.submit(next, batches, None)
         while (batch := coming.result()) is not None:
             coming = reader.submit(next, batches, None)  # read and checked while this one is written
+            if batch.given.retracts:
+                given = intake.check_retractions(connection, arguments.workspace, batch.given)
+                batch = batch._replace(given=given, prepared=ledger.prepare(given.facts))
             others = keys.register(connection, arguments.workspace, batch.given.facts)
             if others:
-                given = batch.given.without(others)
+                given = batch.given.without_keys(others)
                 batch = _Batch(given, ledger.prepare(given.facts), batch.read)
             recorded = ledger.record_in_bulk(connection, arguments.workspace, batch.prepared, repeated=repeated)
             repeated = Outcome.DUPLICATE in recorded.outcomes  # then the next one will be, too
