@@ -17,6 +17,7 @@ from api.answers.dashboard import CampaignAnalytics
 from api.answers.explain import Explain
 from api.answers.me import MeResource
 from api.answers.rejections import Rejections
+from api.answers.stream import StreamResource
 from api.dependencies import Parts
 from api.errors import add_error_handlers
 from api.health import Healthz, Metrics, Readyz
@@ -69,6 +70,7 @@ def create_app(parts: Parts) -> App:
     add(f"{dashboard}/timeseries", Resource(shared, analytics.SERIES))
     add(f"{dashboard}/breakdown", Resource(shared, analytics.BREAKDOWN))
     add(f"{dashboard}/{{campaign_id}}/explain", Explain(shared))
+    add(f"{dashboard}/stream", StreamResource(parts))
     add("/api/v1/campaigns", Resource(shared, campaigns.CAMPAIGNS))
     add("/api/v1/events", Events(parts))
     add("/api/v1/events/rejections", Rejections(parts))

@@ -222,6 +222,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]
         for listener in self.sockets:
             self.loop.remove_reader(listener.sock.fileno())
         await asyncio.sleep(0)  # what has come by now is answered
+        self.asgi.drain()
         for idle in [each for each in self.protocols if not each.at_work and each._current_request is None]:  # noqa: SLF001
             idle._close_transport()  # noqa: SLF001
         sweeping = asyncio.ensure_future(self._sweep_until_the_end())
