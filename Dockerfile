@@ -17,6 +17,7 @@ COPY domain domain
 COPY connectors connectors
 COPY projections projections
 COPY api api
+COPY page page
 COPY service service
 RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
     && useradd --system --no-create-home campaign-analytics

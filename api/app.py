@@ -26,6 +26,7 @@ from api.http.compression import Packed
 from api.http.headers import REQUEST_ID, SECURITY
 from api.ingest.events import Events
 from api.openapi.page import Documentation, OpenAPI
+from api.page import Page
 from api.telemetry import Measurements
 from api.threads import Threads
 from api.users import Users, Workspaces
@@ -83,6 +84,9 @@ def create_app(parts: Parts) -> App:
     add(f"{of_user}/keys", users, suffix="keys")
     add(f"{of_user}/keys/{{prefix}}", users, suffix="key")
     add(f"{of_user}/history", users, suffix="history")
+    page = Page(parts.embedding_origins)
+    add("/", page)
+    add("/page/{name}", page, suffix="file")
     documentation = Documentation()
     add("/openapi.json", OpenAPI())
     add("/docs", documentation)

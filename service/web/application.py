@@ -78,4 +78,5 @@ def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, 
         measurements=measurements,
         schema_fault=database.schema_fault,
         reading_origins=chosen.reading_origins,
+        embedding_origins=chosen.embedding_origins,
     )
