@@ -2,7 +2,7 @@
 
 import { el } from "/page/dom.js";
 
-const WIDTH = 1080, HEIGHT = 260, LEFT = 44, RIGHT = 44, TOP = 12, BOTTOM = 26;
+const HEIGHT = 260, LEFT = 44, RIGHT = 44, TOP = 12, BOTTOM = 26;
 
 /** Return a round number that is at least so large, for the end of a scale. */
 function round(value) {
@@ -28,6 +28,7 @@ function path(values, x, y) {
  * what stands there, to the pointer and, as one walks along by arrow keys, to the screen reader.
  */
 export function lines(key, labels, series) {
+  const WIDTH = innerWidth < 600 ? 400 : innerWidth < 1_000 ? 720 : 1_080; // so that its text has about the page's size
   const x = (i) => (labels.length < 2 ? WIDTH / 2 : LEFT + (i * (WIDTH - LEFT - RIGHT)) / (labels.length - 1));
   const tops = series.map((each) => {
     const top = round(Math.max(0, ...each.values.filter((value) => value !== null)));
@@ -35,7 +36,7 @@ export function lines(key, labels, series) {
   });
   const ys = tops.map((top) => (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - TOP - BOTTOM));
   const step = labels.length > 1 ? x(1) - x(0) : WIDTH - LEFT - RIGHT;
-  const named = Math.max(1, Math.ceil(labels.length / 8));
+  const named = Math.max(1, Math.ceil(labels.length / (WIDTH / 130)));
   const grid = [0, 0.25, 0.5, 0.75, 1].map((share) => {
     const y = HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
     return [

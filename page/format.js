@@ -47,7 +47,7 @@ export function percent(share) {
 /** @param {number} seconds */
 export function duration(seconds) {
   for (const [unit, length, most] of /** @type {[string, number, number][]} */ ([["s", 1, 60], ["min", 60, 3_600], ["h", 3_600, 172_800], ["d", 86_400, Infinity]])) {
-    if (seconds < most) return `${(seconds / length).toLocaleString("en", { maximumFractionDigits: seconds / length < 10 && length > 1 ? 1 : 0 })} ${unit}`;
+    if (seconds < most) return `${(seconds / length).toLocaleString("en", { maximumFractionDigits: length > 1 ? 1 : 0 })} ${unit}`;
   }
   return "";
 }
@@ -60,7 +60,7 @@ export function change(metric, now, before) {
   const sign = by > 0 ? "+" : by < 0 ? "−" : "±";
   if (isRate(metric)) return { way, text: `${sign}${(Math.round(Math.abs(by) * 10_000) / 100).toLocaleString("en", { maximumFractionDigits: 2 })} points` };
   if (isTime(metric)) return { way, text: `${sign}${duration(Math.abs(by))}` };
-  const share = before ? ` (${sign}${Math.round((Math.abs(by) / before) * 100)} %)` : "";
+  const share = before && Math.abs(by) < 10 * before ? ` (${sign}${Math.round((Math.abs(by) / before) * 100)} %)` : "";
   return { way, text: `${sign}${WHOLE.format(Math.abs(by))}${share}` };
 }
 

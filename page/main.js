@@ -171,9 +171,9 @@ async function begin(wrong = null) {
   view.workspace = asked; // so that the address shows the same to whoever it is shared with
   write(view, false);
   const mine = asked === "ALL" || me.workspaces.some((each) => String(each.id) === asked);
-  const again = Date.now() - endedAt < 2_000;
+  const repeated = Date.now() - endedAt < 2_000;
   endedAt = wrong ? Date.now() : 0;
-  if (wrong && (!mine || wrong.details.length || again)) refused = wrong;
+  if (wrong && (!mine || wrong.details.length || repeated)) refused = wrong;
   else if (asked) live.follow(asked);
   schedule();
   if (features === null) {
@@ -289,6 +289,7 @@ addEventListener("hashchange", () => {
   key.takeFromAddress();
   if (key.current() !== shown) DO.again();
 });
+addEventListener("resize", () => schedule());
 addEventListener("online", () => void renew());
 document.addEventListener("visibilitychange", () => document.hidden || void renew());
 setInterval(() => me !== null && schedule(), 5_000); // a day may end, and a state may last

@@ -35,7 +35,7 @@ export function tiles(ctx) {
     return el("div", { class: "tile", "data-key": metric },
       el("h3", {}, name),
       el("p", { class: "value" }, number(isTime(metric) ? "average_reply_time" : metric, value, { campaign: view.campaign, workspace: view.campaign && ctx.workspace }, shown(metric, value))),
-      el("p", { class: `change ${differs?.way ?? ""}` }, differs ? [differs.text, el("small", {}, " than the period before")] : earlier?.loading ? " " : el("small", {}, ctx.range ? "nothing to compare with" : "all time")),
+      el("p", { class: `change ${differs?.way ?? ""}` }, differs ? [differs.text, el("small", {}, " vs the period before")] : earlier?.loading ? " " : el("small", {}, ctx.range ? "nothing to compare with" : "all time")),
       values && trend(values));
   })));
 }

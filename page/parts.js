@@ -17,8 +17,8 @@ export function button(text, does, data = {}, more = {}) {
 
 /** Return a choice of the view: [value, text] pairs; a change sets the field of that name. */
 export function choice(label, name, value, options, more = {}) {
-  return el("label", { class: "choice" }, el("span", {}, label),
-    el("select", { "data-set": name, "data-value": value, ...more }, options.map(([each, text]) => el("option", { value: each, selected: each === value }, text))));
+  return el("span", { class: "choice", "data-key": `choice-${name}` }, el("label", { for: `choose-${name}` }, label),
+    el("select", { id: `choose-${name}`, "data-set": name, "data-value": value, ...more }, options.map(([each, text]) => el("option", { value: each, selected: each === value }, text))));
 }
 
 /** Return a section with a heading. */

@@ -93,7 +93,7 @@ function contributions(ctx, metric) {
     const whole_ = time && first.value ? el("span", {}, ` (${whole(listed.length)}${next ? " of more" : ""} turns${next ? "" : `, ${duration(sum / 1_000 / listed.length)} on average`})`) : null;
     return [
       el("p", { class: "sum", "data-sum": sum, "data-of": first.value, "data-whole": !next }, el("strong", {}, say(first.value)), whole_, next ? ` – ${say(sum)} of it so far` : adding(sum, first.value)),
-      rows.length ? el("table", {}, el("caption", { class: "hidden" }, "The prospects and events that make it"), el("thead", {}, el("tr", {}, ["Sum so far", "Prospect", "When", ...(time ? ["Took"] : []), "Because of"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows)) : el("p", { class: "empty" }, "Nothing counts towards it."),
+      rows.length ? el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The prospects and events" }, el("table", { class: "wide" }, el("caption", { class: "hidden" }, "The prospects and events that make it"), el("thead", {}, el("tr", {}, ["Sum so far", "Prospect", "When", ...(time ? ["Took"] : []), "Because of"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows))) : el("p", { class: "empty" }, "Nothing counts towards it."),
       next && el("p", {}, button(`Show ${PAGE} more`, "more", { id, cursor: next })),
       entries.at(-1).error && problem(entries.at(-1).error),
     ];
