@@ -27,7 +27,7 @@ export function tiles(ctx) {
   const over = answers.need(`${DASHBOARD}timeseries/`, series(ctx));
   const median = ctx.can("reply-times/") ? answers.need(`${DASHBOARD}reply-times/`, filters(ctx)) : null;
   const medianBefore = median && filtersBefore(ctx) ? answers.need(`${DASHBOARD}reply-times/`, filtersBefore(ctx)) : null;
-  return el("section", { "data-key": "tiles", "aria-label": "At a glance", class: "tiles" }, given(now, (data) => TILES.map((metric) => {
+  return el("section", { "data-key": "tiles", "aria-labelledby": "h-tiles", class: "tiles" }, el("h2", { id: "h-tiles", class: "hidden" }, "At a glance"), given(now, (data) => TILES.map((metric) => {
     let value = data.analytics[metric], past = earlier?.data?.analytics[metric], name = NAMES[metric];
     if (isTime(metric) && median?.data) [value, past, name] = [median.data.median_seconds, medianBefore?.data?.median_seconds, "Median reply time"];
     const differs = change(metric, value, past);
@@ -138,7 +138,7 @@ export function campaigns(ctx) {
     const visible = ctx.all ? found : found.slice(0, FIRST_ROWS);
     const names = new Map(me.workspaces.map((each) => [each.id, each.name]));
     return [
-      el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Campaigns" }, el("table", { class: "campaigns" }, el("caption", { class: "hidden" }, "Campaigns and their numbers"),
+      el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Campaigns, table" }, el("table", { class: "campaigns" }, el("caption", { class: "hidden" }, "Campaigns and their numbers"),
         el("thead", {}, el("tr", {}, head("name", "Campaign"), several && el("th", { scope: "col" }, "Workspace"), head("status", "Status"), columns.map((metric) => head(metric, NAMES[metric], true)))),
         el("tbody", {}, visible.map((each) => el("tr", { "data-key": `${each.workspace_id}/${each.id}` },
           el("th", { scope: "row" }, button(each.name, "open", { campaign: each.id, workspace: each.workspace_id }, { class: "name" })),

@@ -51,7 +51,7 @@ export function csv(path, query, name) {
 
 /** Return a plain table: `columns` are {name, number}, rows lists of cells. */
 export function table(caption, columns, rows, more = {}) {
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, el("table", more, el("caption", { class: "hidden" }, caption),
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${caption}, table` }, el("table", more, el("caption", { class: "hidden" }, caption),
     el("thead", {}, el("tr", {}, columns.map((column) => el("th", { scope: "col", class: column.number ? "right" : null }, column.name)))),
     el("tbody", {}, rows.map((row) => el("tr", { "data-key": row.key ?? null }, row.cells.map((cell, at) => (at ? el("td", { class: columns[at].number ? "right" : null }, cell) : el("th", { scope: "row" }, cell))))))));
 }

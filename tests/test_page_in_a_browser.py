@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import jwt
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, SetCookieParam, expect
 
 from service.demo.outreach import activity
 from tests.browser import ZONE, Reader, launched, reading
@@ -108,7 +108,7 @@ def assert_equals_the_api(reader: Reader, service: Service, key: str, **query: A
     """Assert that the tiles and the table show what the API says."""
     summary = ask(service, key, f"{DASHBOARD}summary/", **query)["analytics"]
     for metric in COLUMNS[:-1]:
-        expect(reader.page.locator(f'.tile[data-key="{metric}"] .number')).to_have_text(shown(metric, summary[metric]))
+        expect(reader.page.locator(f'.tile[data-key="{metric}"] .value')).to_have_text(shown(metric, summary[metric]))
     campaigns = ask(service, key, DASHBOARD, **query)["campaigns"]
     expected = {
         f"{each['workspace_id']}/{each['id']}": [shown(metric, each["analytics"][metric]) for metric in COLUMNS]
@@ -285,7 +285,9 @@ def test_a_campaign_shows_its_funnel_and_what_works(browser: Browser, service: S
         metrics = ("prospects", "prospects_contacted", "prospects_accepted", "prospects_replied", "interested")
         expected = [*(analytics[f"amount_of_{each}"] for each in metrics), analytics["amount_of_meetings_booked"]]
         assert funnel == [str(each) for each in expected]
-        reader.page.locator('section[data-key="breakdown"]').get_by_label("By").select_option("step,variant")
+        reader.page.locator('section[data-key="breakdown"]').get_by_label("By", exact=True).select_option(
+            "step,variant"
+        )
         reader.settled()
         rows = ask(service, key, f"{DASHBOARD}breakdown/", by="step,variant", **of)["rows"]
         cells = reader.page.locator('section[data-key="breakdown"] tbody tr')
@@ -321,10 +323,10 @@ def test_whether_a_difference_is_chance_is_decided_by_exact_arithmetic(browser: 
         assert reader.page.evaluate(script, cases) == [exact(*each) for each in cases]
 
 
-def session_until(seconds: int, user: str = "u-session") -> dict[str, Any]:
+def session_until(seconds: int, url: str, user: str = "u-session") -> SetCookieParam:
     """Return the cookie of a session that expires in so many seconds."""
     token = jwt.encode({"sub": user, "exp": int(time.time()) + seconds}, JWT_SECRET, algorithm="HS256")
-    return {"name": "sessionid", "value": token, "httpOnly": True, "sameSite": "Lax"}
+    return {"name": "sessionid", "value": token, "url": url, "httpOnly": True, "sameSite": "Lax"}
 
 
 def test_the_platforms_session_comes_in_at_once_and_is_told_when_it_expires(
@@ -334,7 +336,7 @@ def test_the_platforms_session_comes_in_at_once_and_is_told_when_it_expires(
     with users_of(url) as users:
         users.link("u-session", 1, "cli:test")
     with reading(browser, service.url) as reader:
-        reader.context.add_cookies([{**session_until(-4), "url": service.url}])  # type: ignore[list-item]
+        reader.context.add_cookies([session_until(-4, service.url)])
         reader.come()
         assert int(reader.tile("amount_of_replies")) > 0
         expect(reader.page.get_by_role("alert")).to_contain_text("session has expired", timeout=15_000)
@@ -409,7 +411,7 @@ def test_a_hostile_name_is_just_a_name_wherever_text_can_stand(browser: Browser,
         page.keyboard.press("Escape")
         page.locator(".campaigns .name").click()
         for by in ("step,variant", "sender", "channel"):
-            page.locator('section[data-key="breakdown"]').get_by_label("By").select_option(by)
+            page.locator('section[data-key="breakdown"]').get_by_label("By", exact=True).select_option(by)
             reader.settled()
         expect(page.locator("h2.title")).to_contain_text(HOSTILE)
         page.goto(f"{service.url}/?workspace={HOSTILE}&search={HOSTILE}&metric={HOSTILE}&why={HOSTILE}&zone={HOSTILE}")
