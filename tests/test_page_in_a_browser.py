@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 import jwt
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, SetCookieParam, expect
+from playwright._impl._api_structures import SetCookieParam
+from playwright.sync_api import Browser, expect
 
 from service.demo.outreach import activity
 from tests.browser import ZONE, Reader, launched, reading
