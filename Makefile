@@ -3,19 +3,29 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# A process of tests a core, each with a PostgreSQL of its own; who is done takes tests from the others.
+PARALLEL := -q -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help run test check bench audit lock format
+.PHONY: help run test test-fast check bench audit lock format
 
 help:
-	@echo "make run    show it working, with data in it     make check  lint, format, types, architecture"
-	@echo "make test   run all tests                        make bench  measure against the limit"
-	@echo "make audit  known weaknesses of dependencies     make lock   lock the dependencies anew"
+	@echo "make run        show it working, with data in it"
+	@echo "make test       run all tests"
+	@echo "make test-fast  run the tests that start and kill no process"
+	@echo "make check      lint, format, types, architecture"
+	@echo "make bench      measure against the limit"
+	@echo "make audit      known weaknesses of dependencies"
+	@echo "make lock       lock the dependencies anew"
 
 run: .venv/run
 	@exec $(BIN)/campaign-analytics demo
 
 test: .venv/dev
-	@exec $(BIN)/python -m pytest
+	@exec $(BIN)/python -m pytest $(PARALLEL)
+
+# What starts and kills no processes: for a look after each change.
+test-fast: .venv/dev
+	@exec $(BIN)/python -m pytest $(PARALLEL) -m "not processes"
 
 check: .venv/dev
 	$(BIN)/ruff check .
@@ -36,12 +46,12 @@ audit: .venv/bin/python
 	@.venv/audit/bin/python -m pip --disable-pip-version-check --quiet install --upgrade pip-audit
 	.venv/audit/bin/pip-audit --require-hashes --disable-pip --requirement requirements-dev.txt
 
-# The locks hold for every platform and carry hashes.
+# The locks hold for every platform and carry hashes. The last one is the image's: without an embedded PostgreSQL.
 lock:
 	uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
-		--extra build pyproject.toml -o requirements.txt
+		--extra build --extra embedded pyproject.toml -o requirements.txt
 	uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
-		--extra build --extra dev pyproject.toml -o requirements-dev.txt
+		--extra build --extra embedded --extra dev pyproject.toml -o requirements-dev.txt
 	uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 		--extra build --extra fast pyproject.toml -o requirements-fast.txt
 
@@ -60,4 +70,5 @@ lock:
 .venv/dev: .venv/run requirements-dev.txt
 	@echo "Installing what the tests need into .venv …"
 	@$(PIP) install --require-hashes --requirement requirements-dev.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable client
 	@touch $@

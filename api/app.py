@@ -11,16 +11,17 @@ import falcon
 import falcon.asgi
 
 from api import access_log
-from api.answers import analytics, campaigns
+from api.answers import analytics, explain
 from api.answers.answering import Reading, Resource
 from api.answers.dashboard import CampaignAnalytics
+from api.answers.endpoints import DASHBOARD, ENDPOINTS
 from api.answers.explain import Explain
 from api.answers.me import MeResource
 from api.answers.rejections import Rejections
 from api.answers.stream import StreamResource
 from api.dependencies import Parts
 from api.errors import add_error_handlers
-from api.health import Healthz, Metrics, Readyz
+from api.health import Healthz, Metrics, Probe, Readyz
 from api.http.bodies import RECEIVE
 from api.http.compression import Packed
 from api.http.headers import REQUEST_ID, SECURITY
@@ -64,15 +65,12 @@ def create_app(parts: Parts) -> App:
     app = App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     add_error_handlers(app)
-    shared, dashboard = Reading(parts), "/api/v1/dashboard/campaign-analytics"
+    shared = Reading(parts)
     add = partial(_add, app, parts.threads)
-    add(dashboard, CampaignAnalytics(shared))
-    add(f"{dashboard}/summary", Resource(shared, analytics.SUMMARY))
-    add(f"{dashboard}/timeseries", Resource(shared, analytics.SERIES))
-    add(f"{dashboard}/breakdown", Resource(shared, analytics.BREAKDOWN))
-    add(f"{dashboard}/{{campaign_id}}/explain", Explain(shared))
-    add(f"{dashboard}/stream", StreamResource(parts))
-    add("/api/v1/campaigns", Resource(shared, campaigns.CAMPAIGNS))
+    own = {analytics.CAMPAIGNS: CampaignAnalytics(shared), explain.EXPLAIN: Explain(shared)}
+    for path, endpoint in ENDPOINTS.items():
+        add(path.rstrip("/"), own.get(endpoint) or Resource(shared, endpoint))
+    add(f"{DASHBOARD}stream", StreamResource(parts))
     add("/api/v1/events", Events(parts))
     add("/api/v1/events/rejections", Rejections(parts))
     add("/api/v1/me", MeResource(parts))
@@ -91,9 +89,10 @@ def create_app(parts: Parts) -> App:
     add("/openapi.json", OpenAPI())
     add("/docs", documentation)
     add("/docs/{name}", documentation, suffix="file")
+    probe = Probe(parts)
     add("/healthz", Healthz())
-    add("/readyz", Readyz(parts))
-    add("/metrics", Metrics(parts))
+    add("/readyz", Readyz(probe))
+    add("/metrics", Metrics(parts, probe))
     return app
 
 
@@ -121,6 +120,7 @@ class _Around:
         request_id = given if given and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
         request.context.request_id = request_id
         request.context.started = time.perf_counter()
+        request.context.measurements = self._measurements
         response.set_headers(SECURITY)
         response.set_header(REQUEST_ID, request_id)
 

@@ -20,12 +20,12 @@ from domain.recorder import Database, Pool
 from projections.pipeline import Pipeline
 from projections.queries.caller import APPEND_IF_ALLOWED, Credentials, may_write
 
-APPENDS = 4  # connections for appends in one process; commits of several workspaces wait for the disk together
+APPENDS = 8  # connections for appends in one process; commits of several workspaces wait for the disk together
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The pool, who is who, the clock (ms, UTC), the measurements, and what is wrong with the schema, if anything."""
+    """The pool, who is who, the clock (ms, UTC), the measurements, and the schema's migrations."""
 
     pool: Pool
     threads: Threads
@@ -33,7 +33,7 @@ class Parts:
     users: Access
     clock: Callable[[], int]
     measurements: Measurements
-    schema_fault: Callable[[Database], str | None]
+    migrations: Collection[int]  # that this version knows
     appended: Callable[[], None] = lambda: None  # told of each append
     reading_origins: tuple[str, ...] = ()  # pages from elsewhere that may read, with their users' cookies
     embedding_origins: tuple[str, ...] = ()  # pages from elsewhere that may show the dashboard in a frame

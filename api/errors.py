@@ -7,6 +7,7 @@ from typing import Any
 import falcon
 import falcon.asgi
 import psycopg
+from psycopg.errors import DiskFull
 
 from domain.access import BadFieldError, BusyError
 from projections.pipeline import TooManySentError
@@ -133,6 +134,7 @@ _STATUS: dict[type[Exception], HTTPStatus] = {
     BusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+_FULL: dict[str, object] = {"error": "Nothing can be written now: the database's disk is full"}
 
 
 def _answer_with(status: HTTPStatus) -> Any:  # noqa: ANN401 (Falcon's own type of error handler)
@@ -204,7 +206,13 @@ async def _busy(_: falcon.Request, response: falcon.Response, __: Exception, ___
 
 
 async def _database_away(request: falcon.Request, response: falcon.Response, error: Exception, _: object) -> None:
-    logger.warning("the database did not answer: %s", error, extra={"request_id": request.context.request_id})
+    if isinstance(error, DiskFull):
+        request.context.measurements.disk_full(error)
+        _set(response, HTTPStatus.SERVICE_UNAVAILABLE, _FULL)
+        return
+    # Only what the database itself has said: that it is away is logged once, where connections are made.
+    level = logging.DEBUG if getattr(error, "sqlstate", None) is None else logging.WARNING
+    logger.log(level, "the database refused: %s", error, extra={"request_id": request.context.request_id})
     _set(response, HTTPStatus.SERVICE_UNAVAILABLE, {"error": "The database does not answer, please try again"})
 
 

@@ -10,6 +10,7 @@ from api.errors import UnavailableError
 
 WAIT_SECONDS = 5.0  # a request waits no longer for a thread
 MOST_WAITING = 1_000  # requests for a thread; the next one is refused at once
+MOST_LARGE = 16  # requests for single journeys that wait in one process, the same
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,6 +24,8 @@ class Threads:
         """Take how many."""
         self._executor = ThreadPoolExecutor(number, "beside-the-loop")
         self._waiting = 0
+        self._large = asyncio.Semaphore(max(1, number - 1))
+        self._large_waiting = 0
         self.loop: asyncio.AbstractEventLoop  # that work was given from, for a thread that needs something of it
 
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -45,6 +48,37 @@ class Threads:
         finally:
             overdue.cancel()
             self._waiting -= 1
+
+    async def run_large(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do what `run` does with work that takes long: at least one thread of several is left for everything else.
+
+        UnavailableError, at once where `MOST_LARGE` callers wait already.
+        """
+        if self._large_waiting >= MOST_LARGE:
+            raise UnavailableError(_BUSY)
+        self._large_waiting += 1
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._large.acquire()
+        except TimeoutError as error:
+            raise UnavailableError(_BUSY) from error
+        finally:
+            self._large_waiting -= 1
+        loop, begun = asyncio.get_running_loop(), False
+
+        def work_and_release() -> R:
+            nonlocal begun
+            begun = True
+            try:
+                return work(*args, **kwargs)
+            finally:
+                loop.call_soon_threadsafe(self._large.release)
+
+        try:
+            return await self.run(work_and_release)
+        finally:
+            if not begun:  # else the work goes on to its end, also where the caller has gone
+                self._large.release()
 
     def responder(self, work: Callable[..., None]) -> Callable[..., Any]:
         """Return a resource's synchronous responder as one that works in a thread."""

@@ -2,12 +2,14 @@
 
 import sys
 
-from benchmarks import append, bulk, connections, posting, projection, questions, read, replay
+from benchmarks import append, bulk, client, connections, cost, posting, projection, questions, read, replay
 
 BENCHMARKS = {
     "append": append.main,
     "bulk": bulk.main,
+    "client": client.main,
     "connections": connections.main,
+    "cost": cost.main,
     "posting": posting.main,
     "projection": projection.main,
     "questions": questions.main,

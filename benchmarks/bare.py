@@ -38,7 +38,7 @@ class Bare(CampaignAnalytics):
             for row in rows
             if (each := standing_of(row)) is not None
         ]
-        self._answer(request, response, workspaces, held, question)
+        self._tell(request, response, workspaces, held, question)
 
 
 def application() -> Application:

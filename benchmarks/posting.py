@@ -75,7 +75,7 @@ def main() -> None:
             if baseline is not None:
                 measure.compare(
                     f"single posts to {workspaces} workspaces, against the baseline",
-                    lambda workspaces=workspaces: post(baseline, headers, SINGLE, workspaces=workspaces),  # type: ignore[misc]
+                    lambda workspaces=workspaces, url=baseline[0]: post(url, headers, SINGLE, workspaces=workspaces),  # type: ignore[misc]
                     lambda workspaces=workspaces: post(service, headers, SINGLE, workspaces=workspaces),  # type: ignore[misc]
                     times,
                     ROUNDS,

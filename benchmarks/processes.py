@@ -1,4 +1,4 @@
-"""What the worker processes of a gunicorn have: memory and connections (Linux)."""
+"""What the worker processes of a gunicorn have and use: memory, connections and CPU (Linux)."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -9,14 +9,29 @@ _ESTABLISHED = "01"
 
 
 def workers(arbiter: int) -> list[int]:
-    """Return the ids of the processes that gunicorn's first one has started."""
+    """Return the ids of the processes that gunicorn's (or PostgreSQL's) first one has started."""
     found = []
     for process in _PROC.glob("[0-9]*"):
         with suppress(OSError):  # it has just ended
-            after_name = (process / "stat").read_text().rpartition(")")[2].split()
-            if int(after_name[1]) == arbiter:
+            if parent(int(process.name)) == arbiter:
                 found.append(int(process.name))
     return sorted(found)
+
+
+def parent(process: int) -> int:
+    """Return the id of the process that has started this one."""
+    return int((_PROC / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
+
+
+def cpu(of: list[int]) -> float:
+    """Return how many seconds of CPU the threads of these processes have used, as the scheduler counts them."""
+    used = 0
+    for process in of:
+        with suppress(OSError):  # it has just ended
+            used += sum(
+                int((each / "schedstat").read_text().split()[0]) for each in (_PROC / str(process) / "task").iterdir()
+            )
+    return used / 1e9
 
 
 def memory(worker: int) -> int:

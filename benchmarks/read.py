@@ -22,6 +22,15 @@ SECONDS = 1
 CONNECTIONS = 16  # fewer would fall unevenly on the two worker processes
 ROUNDS = 15
 SLICES, TURNS = 40, 150
+KEYS = 64
+IN_TURN = """
+local keys = {%s}
+local n = 0
+request = function()
+    n = n + 1
+    return wrk.format('GET', nil, {['X-API-Key'] = keys[n %% #keys + 1]})
+end
+"""
 PATH = "/api/v1/dashboard/campaign-analytics/?workspace_id=1"
 BARE = "/api/v1/bare?workspace_id=1"
 
@@ -31,12 +40,19 @@ def main() -> None:
     if not web.can_be_measured("reads"):
         return
     with (
-        _twenty_campaigns() as (environment, headers),
+        twenty_campaigns() as (environment, headers, in_turn),
         web.gunicorn(environment, web.HELLO) as hello,
         web.gunicorn(environment, "benchmarks.bare:application()") as both,
         web.gunicorn(environment) as service,
         web.baseline(environment) as baseline,
     ):
+        measure.compare(
+            f"read of 20 campaigns, {KEYS} keys in turn, so that none are alike, against hello world",
+            lambda: requests(f"{hello}/", web.ANYBODY),
+            lambda: web.load(f"{service}{PATH}", {}, connections=CONNECTIONS, seconds=SECONDS, script=in_turn),
+            0.5,
+            ROUNDS,
+        )
         for who, header in headers.items():
             measure.compare(
                 f"read of 20 campaigns, {who}, against hello world",
@@ -55,7 +71,7 @@ def main() -> None:
                 ROUNDS,
             )
             if baseline is not None:
-                _against(baseline, service, who, header)
+                _against(baseline[0], service, who, header)
             requests(f"{both}{PATH}", header)  # as many connections to the database as it will have
             asked = [(f"{hello}/", web.ANYBODY), (f"{both}{BARE}", web.ANYBODY), (f"{both}{PATH}", header)]
             shares = [(checked - unchecked) / said for said, unchecked, checked in _latencies(asked)]
@@ -119,18 +135,25 @@ def seconds(connection: socket.socket, request: bytes) -> float:
 
 
 @contextmanager
-def _twenty_campaigns() -> Iterator[tuple[dict[str, str], dict[str, dict[str, str]]]]:
-    """Give the environment of a service with twenty campaigns, and the headers of a key and a session that see them."""
+def twenty_campaigns() -> Iterator[tuple[dict[str, str], dict[str, dict[str, str]], str]]:
+    """Give the environment of a service with twenty campaigns, and who sees them.
+
+    That is the headers of a key and of a session, and a script for `wrk` that asks with other keys in turn.
+    """
     with world.fresh_pool() as (url, pool):
         world.fill(pool, 1, world.facts(20_000))
         projector = Projector(pool)
         while projector.step():
             pass
         users = Access(pool, access.project, clock)
-        users.link("reader", 1, "cli:bench")
-        key = users.issue_key("reader", scopes=["read"], name="", expires_at=None, by="cli:bench").key
+        keys = []
+        for user in ("reader", *(f"reader-{number}" for number in range(KEYS))):
+            users.link(user, 1, "cli:bench")
+            keys.append(users.issue_key(user, scopes=["read"], name="", expires_at=None, by="cli:bench").key)
+        key, *others = keys
         environment = {**os.environ, "DATABASE_URL": url, "JWT_SECRET": web.SECRET, "LOG_LEVEL": "error"}
-        yield environment, {"API key": {"X-API-Key": key}, "session": web.session("reader")}
+        callers = {"API key": {"X-API-Key": key}, "session": web.session("reader")}
+        yield environment, callers, IN_TURN % ",".join(f"'{each}'" for each in others)
 
 
 def requests(url: str, headers: Mapping[str, str], connections: int = CONNECTIONS) -> float:

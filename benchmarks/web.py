@@ -28,7 +28,7 @@ from service.processes import supervisor
 SECRET = "a secret for measuring, long enough to be taken"
 ANYBODY = {"Accept": "*/*"}
 HELLO = "benchmarks.hello:Application()"
-HOME = supervisor.CONFIGURATION.parent
+HOME = Path(__file__).resolve().parents[1]
 
 
 def can_be_measured(what: str) -> bool:
@@ -50,7 +50,7 @@ def gunicorn(environment: Mapping[str, str], *application: str) -> Iterator[str]
 def running(environment: Mapping[str, str], *application: str, home: Path = HOME) -> Iterator[tuple[str, int]]:
     """Run gunicorn with the code that lies at `home`; give its URL, and the id of the process that has the workers."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    command = [sys.executable, "-m", "gunicorn", "--config", str(home / supervisor.CONFIGURATION.name), *application]
+    command = [sys.executable, "-m", "gunicorn", "--config", str(home / "gunicorn.conf.py"), *application]
     environment = {
         **environment,
         "CAMPAIGN_ANALYTICS_BIND": f"fd://{listener.fileno()}",
@@ -67,8 +67,8 @@ def running(environment: Mapping[str, str], *application: str, home: Path = HOME
 
 
 @contextmanager
-def baseline(environment: Mapping[str, str]) -> Iterator[str | None]:
-    """Run gunicorn with the code of the commit that BASELINE names; give its URL, None where nothing is named."""
+def baseline(environment: Mapping[str, str]) -> Iterator[tuple[str, int] | None]:
+    """Run gunicorn with the code of the commit that BASELINE names; give what `running` gives, None without one."""
     commit = os.environ.get("BASELINE")
     if not commit:
         yield None
@@ -78,8 +78,8 @@ def baseline(environment: Mapping[str, str]) -> Iterator[str | None]:
         tree = Path(directory) / "baseline"
         subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
         try:
-            with running(environment, home=tree) as (url, _):
-                yield url
+            with running(environment, home=tree) as found:
+                yield found
         finally:
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 

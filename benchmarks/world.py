@@ -11,7 +11,7 @@ from domain import ledger
 from domain.events import Event, parse
 from domain.recorder import Pool
 from service import database
-from tests.servers import temporary_server
+from tests.support.servers import temporary_server
 
 CAMPAIGNS = 20
 FACTS_A_JOURNEY = 10

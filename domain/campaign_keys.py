@@ -1,11 +1,10 @@
-"""Derives the integer id of a campaign that its tool names by a string, so that whoever derives it gets the same."""
+"""Derives the integer id of a campaign that its tool names by a string, so that any place derives the same."""
 
 import hashlib
 
+# Above the ids that tools number themselves; twice as much is 2^53, up to where JavaScript's numbers are exact.
 _BITS = 52
-_FIRST = (
-    1 << _BITS
-)  # above the ids that tools number themselves; twice as much is 2^53, up to where JavaScript is exact
+FIRST_DERIVED_ID = 1 << _BITS
 _VERSION = "campaign:1"  # part of what is hashed: another derivation would be another version
 
 
@@ -16,4 +15,4 @@ def campaign_id_of_key(key: str) -> int:
     UnicodeEncodeError for a key with a lone surrogate, which no stored text may have.
     """
     digest = hashlib.sha256(f"{_VERSION}\n{key}".encode()).digest()
-    return _FIRST + (int.from_bytes(digest[:8], "big") >> (64 - _BITS))
+    return FIRST_DERIVED_ID + (int.from_bytes(digest[:8], "big") >> (64 - _BITS))

@@ -13,6 +13,7 @@ import msgspec
 from eventsourcing.utils import get_topic
 from msgspec import Meta
 
+from domain.campaign_keys import campaign_id_of_key
 from domain.instants import format_instant, parse_instant
 from domain.suggestions import did_you_mean
 from domain.zones import time_zones
@@ -29,6 +30,8 @@ Status = Literal["DRAFT", "ACTIVE", "PAUSED", "COMPLETED", "ARCHIVED"]
 EventId = Annotated[str, Meta(min_length=1, max_length=128)]
 Source = Annotated[str, Meta(max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
+MAX_CAMPAIGN_KEY = 256
+CampaignKey = Annotated[str, Meta(min_length=1, max_length=MAX_CAMPAIGN_KEY)]
 Code = Literal["conflict", "out_of_range", "unknown_type", "invalid_field", "malformed", "too_large"]
 
 
@@ -38,6 +41,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     id: EventId
     source: Source = ""
     campaign_id: Annotated[int, Meta(ge=1, le=MAX_ID)]
+    campaign_key: CampaignKey | None = None  # from which the id is derived, where a tool names campaigns by strings
     occurred_at: Annotated[int, Meta(ge=0, lt=1 << INSTANT_BITS)]
 
 
@@ -236,6 +240,8 @@ def canonical(fact: Event) -> dict[str, object]:
     """Return a fact as JSON says it: in UTC with milliseconds, what is absent or as by default left out."""
     said = {"id": fact.id, "type": type(fact).__name__, **msgspec.structs.asdict(fact)}
     said["occurred_at"] = format_instant(fact.occurred_at)
+    if fact.campaign_key is not None:
+        del said["campaign_id"]  # it is derived from the key; a worker gives one of the two
     defaults = _DEFAULTS[type(fact)]
     return {name: value for name, value in said.items() if name not in defaults or value != defaults[name]}
 
@@ -259,6 +265,11 @@ def parse(fields: object, now: int) -> Event:
     prospect = known.get("prospect_id")
     if type(prospect) is int and abs(prospect) < _MAX_PROSPECT:
         known["prospect_id"] = str(prospect)
+    key = known.get("campaign_key")
+    if key is not None:
+        if "campaign_id" in known or type(key) is not str:
+            raise _refusal(fields, now)
+        known["campaign_id"] = campaign_id_of_key(key)
     try:
         known["occurred_at"] = _instant(known.get("occurred_at"), now)
         parsed: Event = msgspec.convert(known, event)
@@ -339,6 +350,10 @@ def _refusal(fields: dict[Any, Any], now: int) -> RejectedError:
     for name in sorted(unknown)[:MAX_ERRORS]:
         why = f"is not a field of {of}{did_you_mean(name, allowed)}"
         faults += [("invalid_field", f"{shown(name)}: {why}")]
+    if fields.get("campaign_key") is not None:  # the id is derived from it, and may not be there too
+        if fields.get("campaign_id") is not None:
+            faults.append(("invalid_field", "campaign_key: expected campaign_id or campaign_key, not both"))
+        fields = {**fields, "campaign_id": 1}
     for field in sorted(msgspec.structs.fields(event or Event), key=lambda field: field.name not in _COMMON):
         try:
             _check_field(field, fields.get(field.name), now)
@@ -370,7 +385,8 @@ def _check_field(field: msgspec.structs.FieldInfo, value: object, now: int) -> N
         _instant(value, now)
     elif value is None:
         if field.required:
-            raise _FaultError("invalid_field", "is missing")
+            instead = ", or campaign_key in its place" if field.name == "campaign_id" else ""
+            raise _FaultError("invalid_field", f"is missing{instead}")
     elif field.name == "prospect_id" and type(value) is int:
         if abs(value) >= _MAX_PROSPECT:
             raise _FaultError("invalid_field", "expected at most 128 characters")

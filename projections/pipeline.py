@@ -14,7 +14,7 @@ from itertools import chain
 from struct import Struct
 from typing import NamedTuple
 
-from psycopg import DataError, OperationalError
+from psycopg import DataError, OperationalError, abc
 from psycopg.adapt import Transformer
 from psycopg.errors import InvalidSqlStatementName, LockNotAvailable, QueryCanceled, error_from_result
 from psycopg.pq import ConnStatus, ExecStatus
@@ -94,7 +94,8 @@ class Pipeline:
         self._queued: list[_Sent] = []  # to be sent at the end of this tick
         self._sent: deque[_Batch] = deque()
         self._waiting = 0
-        self._transformer = Transformer()  # kept, since it remembers how each type is read
+        self.sendings = 0  # so many times something was sent; what is asked meanwhile is sent with the next one
+        self._loaders: dict[bytes, abc.Transformer] = {}  # by statement: they remember how its columns are read
         self._writing = False
         self._descriptor = -1
         self._loop: asyncio.AbstractEventLoop  # that it was opened on
@@ -136,8 +137,13 @@ class Pipeline:
             if isinstance(error, InvalidSqlStatementName):  # somebody has deallocated it, or it could not be prepared
                 self._prepared.clear()
             raise error
-        self._transformer.set_pgresult(result)
-        return self._transformer.load_rows(0, result.ntuples, tuple)
+        transformer = self._loaders.get(statement.name)
+        if transformer is None:
+            transformer = self._loaders[statement.name] = Transformer()
+            transformer.set_pgresult(result)
+        else:  # its columns are of the same types as before
+            transformer.set_pgresult(result, set_loaders=False)
+        return transformer.load_rows(0, result.ntuples, tuple)
 
     def close(self) -> None:
         """Close the connection; who still waits for an answer gets OperationalError."""
@@ -156,6 +162,7 @@ class Pipeline:
             connection.nonblocking = 1
             connection.enter_pipeline_mode()
             self._prepared = set()
+            self._loaders = {}
             self._database = database
             # A descriptor of our own: libpq closes its one as soon as the server has gone, and the number may then name
             # another file before the loop is told.
@@ -173,6 +180,7 @@ class Pipeline:
             self._send(wanted)
 
     def _send(self, statements: list[_Sent]) -> None:
+        self.sendings += 1
         if self._database is None:  # lost in this very tick
             self._fail(statements, OperationalError("the connection to the database is lost"))
             return
@@ -293,16 +301,15 @@ class Pipeline:
 
 
 def _value(value: object) -> bytes | None:
+    if isinstance(value, str):
+        if "\0" in value:  # PostgreSQL would leave out what follows it
+            raise DataError("PostgreSQL text can't hold NUL")
+        return value.encode()
     if value is None:
         return None
-    if isinstance(value, bool):
-        return b"t" if value else b"f"
     if isinstance(value, list):
         return _array(value)
-    text = str(value).encode()
-    if b"\0" in text:  # PostgreSQL would leave out what follows it
-        raise DataError("PostgreSQL text can't hold NUL")
-    return text
+    return b"t" if value is True else b"f" if value is False else str(value).encode()
 
 
 def _array(items: Sequence[bytes | str | int]) -> bytes:

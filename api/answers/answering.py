@@ -18,7 +18,7 @@ from api.answers.question import BOM, CAMPAIGN, CSV, STATUS, Question, parse
 from api.auth.gate import Visit
 from api.dependencies import Parts
 from api.errors import BadRequestError, UnavailableError
-from api.http.conditional import VARY, VARY_BY_FORM, has, tag, unchanged
+from api.http.conditional import VARY, VARY_BY_FORM, cached_tag, has, unchanged
 from api.http.parameters import Query
 from domain.recorder import Database
 from projections.metrics import FOLD_VERSION
@@ -88,7 +88,8 @@ class Reading:
             [standing] = await run(self._standings, visit, question)
             if standing.position < question.min_position:
                 await self.parts.waiting.until(standing.workspace_id, question.min_position)
-        await run(self._answer, visit, endpoint, question)
+        is_large = endpoint.wanted(question).needs is Needs.JOURNEYS
+        await (self.parts.threads.run_large if is_large else run)(self._answer, visit, endpoint, question)
 
     def _standings(self, visit: Visit, question: Question) -> list[Standing]:
         """Return how far the asked workspaces are projected; raise what `Gate.open` raises."""
@@ -137,7 +138,7 @@ class Resource:
 
 def tag_of(request: falcon.Request, standings: Iterable[Standing], question: Question) -> str:
     """Return the entity tag of an answer."""
-    return tag(request, (question.normal, *(standing.state for standing in standings)))
+    return cached_tag(request.path, (question.normal, *(standing.state for standing in standings)))
 
 
 def say_how_fresh(response: falcon.Response, standings: Sequence[Standing], question: Question) -> None:
@@ -149,7 +150,7 @@ def say_how_fresh(response: falcon.Response, standings: Sequence[Standing], ques
 
 def wants(question: Question, needs: Needs) -> Wanted:
     """Return which rows of the matching campaigns a question needs."""
-    return Wanted(needs, question.values[CAMPAIGN], question.values[STATUS], *question.bounds)
+    return Wanted(needs, question.campaign_ids, question.values[STATUS], *question.bounds)
 
 
 def _rendered(endpoint: Endpoint, found: Found, wanted: Wanted) -> bytes:

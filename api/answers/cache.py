@@ -15,6 +15,7 @@ from projections.queries.standing import State
 
 MOST_BYTES = 64 * 1024 * 1024
 MOST_CALLERS = 10_000
+_SHARE = 8  # no body alone may take more than an eighth of all that is cached
 
 
 class Bodies:
@@ -38,7 +39,7 @@ class Bodies:
     def keep(self, tag: str, body: bytes) -> None:
         """Keep an answer."""
         with self._lock:
-            if tag in self._bodies:
+            if tag in self._bodies or len(body) > self._most // _SHARE:
                 return
             self._bodies[tag] = body
             self._bytes += len(body)

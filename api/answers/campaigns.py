@@ -2,14 +2,19 @@
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict
 
+from api.answers import listing
 from api.answers.answering import Endpoint, Found, Table, wants
+from api.answers.listing import CURSOR, LIMIT, SEARCH
+from api.answers.listing import SORT_CAMPAIGNS as SORT
 from api.answers.question import FILTERS, FORM, MIN_POSITION, Question, ShownStatus
 from api.http.parameters import WORKSPACE, Query
 from api.http.schemas import Count, Id, Instant, Word
+from domain.campaign_keys import FIRST_DERIVED_ID
 from domain.instants import format_instant
+from domain.keyed_campaigns import keys_of
 from projections.journeys import campaign
 from projections.journeys.campaign import Dated
 from projections.metrics import analytics
@@ -28,12 +33,14 @@ class CampaignAbout(Struct):
     created_at: Instant | None
     updated_at: Instant | None
     prospect_count: Count | None
+    campaign_key: Word | UnsetType = UNSET  # of a campaign that its tool names so
 
 
 class CampaignList(Struct):
     """The matching campaigns."""
 
     campaigns: list[CampaignAbout]
+    next: Word | UnsetType | None = UNSET
 
 
 def _wanted(question: Question) -> Wanted:
@@ -41,7 +48,24 @@ def _wanted(question: Question) -> Wanted:
 
 
 def _body(found: Found) -> CampaignList:
-    return CampaignList([_campaign(each) for each in found.campaigns])
+    question = found.question
+    key = listing.sorted_by(question)
+
+    def describe(row: CampaignAbout) -> listing.Row:
+        return listing.Row(row.workspace_id, row.id, row.name, None if key is None else getattr(row, key))
+
+    rows, following = listing.page(question, [_campaign(each) for each in found.campaigns], describe)
+    _add_keys(found, rows)
+    return CampaignList(rows, UNSET if question.values[LIMIT] is None else following)
+
+
+def _add_keys(found: Found, rows: list[CampaignAbout]) -> None:
+    """Put the keys of campaigns into their rows; a key stands for ever, so it needs no common snapshot."""
+    for workspace_id in {row.workspace_id for row in rows}:
+        own = {row.id: row for row in rows if row.workspace_id == workspace_id and row.id >= FIRST_DERIVED_ID}
+        keys = keys_of(found.database, workspace_id, own) if own else {}
+        for campaign_id, key in keys.items():
+            own[campaign_id].campaign_key = key
 
 
 def _campaign(found: Campaign) -> CampaignAbout:
@@ -70,9 +94,10 @@ def _instant(at: int | None) -> str | None:
 
 CAMPAIGNS = Endpoint(
     "The campaigns themselves",
-    Query(WORKSPACE, MIN_POSITION, *FILTERS, *FORM),
+    Query(WORKSPACE, MIN_POSITION, *FILTERS, *FORM, SEARCH, SORT, LIMIT, CURSOR),
     _wanted,
     _body,
     (CampaignList,),
-    lambda _: Table(CampaignAbout.__struct_fields__, lambda body: map(asdict, body.campaigns)),
+    lambda _: Table(CampaignAbout.__struct_fields__[:-1], lambda body: map(asdict, body.campaigns)),
+    listing.check,
 )

@@ -10,6 +10,7 @@ from typing import Any
 import falcon
 
 from api.answers import analytics
+from api.answers.alike import Alike, Group, key_of
 from api.answers.analytics import CampaignRow
 from api.answers.answering import Reading, encode, say_how_fresh, tag_of
 from api.answers.cache import Kept
@@ -23,7 +24,7 @@ from projections.queries.dashboard import Workspace
 from projections.queries.standing import State
 
 MOST_WORKSPACES = 100  # of one answer on the event loop, and
-MOST_BYTES_ON_THE_LOOP = 200_000  # so many bytes of campaigns when it was rendered last: some hundred of them
+MOST_BYTES_ON_THE_LOOP = 400_000  # so many bytes of campaigns when it was rendered last: about a thousand of them
 
 
 class CampaignAnalytics:
@@ -34,16 +35,27 @@ class CampaignAnalytics:
         self._shared = shared
         self._parts = shared.parts
         self._kept = Kept()
+        self._alike = Alike(lambda: shared.parts.reads.sendings)
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer with the campaigns of the asked workspaces."""
+        """Answer with the campaigns of the asked workspaces, together with requests that are alike."""
+        key = key_of(request)
+        if self._parts.authentication.rate_limit is None:  # else each of them counts
+            while (other := self._alike.find(key)) is not None:
+                if await other.answers(request, response):
+                    return
+        with Group(self._alike, key, request, response) as group:
+            await self._answer(request, response, group)
+
+    async def _answer(self, request: falcon.Request, response: falcon.Response, group: Group) -> None:
         gate, endpoint = self._parts.gate, analytics.CAMPAIGNS
         visit, question = await gate.visit(request, response, endpoint.parse)
         if not question.is_plain:
             await self._shared.answer_question(visit, endpoint, question)
             return
         visit.about(question.asked)
-        sealed, held = await self._read(visit.credentials, question.asked)
+        alone = question.min_position is not None
+        sealed, held = await self._read(visit.credentials, question.asked, None if alone else group)
         workspaces = await gate.opened(visit, sealed)
         if not question.asked.every:
             visit.about(Asked(workspaces[0].standing.workspace_id))
@@ -53,9 +65,9 @@ class CampaignAnalytics:
             workspaces = gate.open(visit, sealed)  # the link may have gone meanwhile, or the key
         ids = tuple(workspace.standing.workspace_id for workspace in workspaces)
         self._kept.saw((visit.credentials, question.asked), ids)
-        self._answer(request, response, workspaces, held, question)
+        self._tell(request, response, workspaces, held, question)
 
-    def _answer(
+    def _tell(
         self,
         request: falcon.Request,
         response: falcon.Response,
@@ -81,7 +93,7 @@ class CampaignAnalytics:
         return body
 
     async def _read(
-        self, credentials: Credentials, wanted: Asked
+        self, credentials: Credentials, wanted: Asked, group: Group | None = None
     ) -> tuple[Sealed[list[Workspace]], dict[State, bytes]]:
         """Return the answer, and the rendered campaigns of those workspaces that were not read for it.
 
@@ -92,6 +104,8 @@ class CampaignAnalytics:
         held = self._kept.held(known)
         few = not wanted.every or 0 < len(known) == len(held) <= MOST_WORKSPACES
         if few and sum(map(len, held.values())) <= MOST_BYTES_ON_THE_LOOP:
+            if group is not None:
+                group.open()
             sealed = await dashboard.ask(self._parts.reads, credentials, wanted, held)
             if sealed is not None:
                 return sealed, held

@@ -16,8 +16,8 @@ import falcon
 import msgspec
 from msgspec import Meta
 
-from api.answers.analytics import in_ms
 from api.answers.answering import Endpoint, Found, Reading, wants
+from api.answers.numbers import in_ms
 from api.answers.question import CAMPAIGN, MIN_POSITION, PERIOD, Question
 from api.errors import BadRequestError, NotFoundError
 from api.http.parameters import ONE_WORKSPACE, WORKSPACE, ExpectedError, Parameter, Query, in_path, number, one_of

@@ -30,14 +30,16 @@ def answer(parts: Parts, request: falcon.Request, response: falcon.Response) -> 
     if unchanged(request, response, tag(request, (values.normal(), page.workspace_id, page.head))):
         return
     last = page.rows[-1][0].position if page.rows else values[AFTER]
-    events = [_told(row, recorded_at) for row, recorded_at in page.rows]
+    events = [_as_json(row, recorded_at) for row, recorded_at in page.rows]
     response.content_type = falcon.MEDIA_JSON
     response.data = encode({"events": events, "position": last, "head": page.head})
 
 
-def _told(row: LogRow, recorded_at: int) -> dict[str, object]:
-    told: dict[str, object] = {"position": row.position, "recorded_at": format_instant(recorded_at)}
+def _as_json(row: LogRow, recorded_at: int) -> dict[str, object]:
+    """Return an event as JSON has it; of a campaign with a key it has the id too, though a worker gives one of them."""
+    place: dict[str, object] = {"position": row.position, "recorded_at": format_instant(recorded_at)}
     try:
-        return {**told, **canonical(decode(row.topic, row.state))}
+        event = decode(row.topic, row.state)
     except UndecodableError as error:  # a newer version's, or damaged: a gap would be taken for nothing
-        return {**told, "error": str(error)}
+        return {**place, "error": str(error)}
+    return {**place, **canonical(event), "campaign_id": event.campaign_id}

@@ -23,7 +23,8 @@ from api.http.parameters import (
     one_of,
     read_number,
 )
-from domain.events import MAX_ID, Status, shown
+from domain.campaign_keys import campaign_id_of_key
+from domain.events import MAX_CAMPAIGN_KEY, MAX_ID, Status, shown
 from domain.zones import time_zone, time_zones
 from projections.journeys.calendar import Bounds, bounds
 from projections.queries.caller import Asked
@@ -45,6 +46,12 @@ _DAY: Json = {
 def _campaign_ids(texts: list[str]) -> tuple[int, ...]:
     more = "; for several campaigns repeat the parameter" if any("," in text for text in texts) else ""
     return tuple(sorted({read_number(text, more=more) for text in texts}))
+
+
+def _campaign_keys(texts: list[str]) -> tuple[str, ...]:
+    if any(len(text) > MAX_CAMPAIGN_KEY for text in texts):
+        raise ExpectedError(f"expected at most {MAX_CAMPAIGN_KEY} characters")
+    return tuple(sorted(set(texts)))
 
 
 def _statuses(texts: list[str]) -> tuple[str, ...]:
@@ -80,6 +87,14 @@ MIN_POSITION = number(
 CAMPAIGN: Parameter[tuple[int, ...] | None] = Parameter(
     "campaign_id", "only these campaigns", ID, _campaign_ids, None, repeatable=True
 )
+CAMPAIGN_KEY: Parameter[tuple[str, ...] | None] = Parameter(
+    "campaign_key",
+    "only the campaigns that their tools name so, beside those of `campaign_id`",
+    {"type": "string", "minLength": 1, "maxLength": MAX_CAMPAIGN_KEY},
+    _campaign_keys,
+    None,
+    repeatable=True,
+)
 STATUS: Parameter[tuple[str, ...] | None] = Parameter(
     "status",
     "only campaigns of these statuses",
@@ -109,7 +124,7 @@ INCLUDE = one_of("include", "more metrics behind the nine", ("extended",))
 BOM = one_of("bom", "CSV begins with a byte order mark, by which spreadsheets know UTF-8", ("1",))
 FORMAT = one_of("format", "the form of the answer; stands over Accept", ("json", "csv"))
 
-FILTERS = (CAMPAIGN, STATUS)
+FILTERS = (CAMPAIGN, CAMPAIGN_KEY, STATUS)
 PERIOD = (START, END, ZONE, DATED)
 FORM = (FORMAT, BOM)
 EVERYTHING = (WORKSPACE, MIN_POSITION, *FILTERS, *PERIOD, INCLUDE, *FORM)
@@ -129,6 +144,14 @@ class Question:
         """Return the position that the answer must include."""
         position: int | None = self.values[MIN_POSITION]
         return position
+
+    @property
+    def campaign_ids(self) -> list[int] | None:
+        """Return the ids of the campaigns that are asked for, by id or by key; None: all."""
+        ids, keys = self.values[CAMPAIGN], self.values[CAMPAIGN_KEY]
+        if ids is None and keys is None:
+            return None
+        return sorted({*(ids or ()), *map(campaign_id_of_key, keys or ())})
 
     @property
     def zone(self) -> ZoneInfo:

@@ -73,7 +73,7 @@ class LastUse:
         except PoolClosed:
             self._closed.set()  # nothing can be written any more
         except psycopg.Error as error:
-            logger.warning("the last use of API keys can't be written yet: %s", error)
+            logger.debug("the last use of API keys can't be written yet: %s", error)
             with self._lock:
                 self._pending = {**instants, **self._pending}
             return False

@@ -1,6 +1,7 @@
 """Conditional reads (RFC 9110): what an answer is made of gives its tag, and who has that already gets no body."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import version
 
@@ -18,7 +19,13 @@ def tag(request: falcon.Request, made_of: Iterable[object]) -> str:
 
     `made_of` holds what the answer of this resource depends on, the query in its normal form too.
     """
-    text = "\n".join([_VERSION, request.path.rstrip("/"), *map(repr, made_of)])
+    return cached_tag.__wrapped__(request.path, tuple(made_of))
+
+
+@lru_cache(maxsize=1_000)  # an unchanged dashboard has the same one for every caller that asks the same
+def cached_tag(path: str, made_of: tuple[object, ...]) -> str:
+    """Return the same, of a path and a tuple, cached."""
+    text = "\n".join([_VERSION, path.rstrip("/"), *map(repr, made_of)])
     return sha256(text.encode()).hexdigest()[:32]
 
 

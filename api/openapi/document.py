@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 import msgspec
 
-from api.answers import analytics, campaigns, explain, feed, me, rejections, stream
+from api.answers import feed, me, rejections, stream
+from api.answers.endpoints import ENDPOINTS
 from api.answers.question import MIN_POSITION
 from api.auth.authentication import COOKIE, HEADER
 from api.http.headers import REQUEST_ID
@@ -82,7 +83,9 @@ def _problems(*more: str) -> _Json:
     }
 
 
-def _get(text: str, query: Query, schema: _Json, *more: str, path: Sequence[_Json] = (), table: bool = False) -> _Json:
+def _get(
+    text: str, query: Query, schema: _Json, *more: str, in_path: Sequence[_Json] = (), table: bool = False
+) -> _Json:
     content: _Json = {"application/json": {"schema": schema}}
     if table:
         content["text/csv"] = {"schema": _TEXT}
@@ -91,7 +94,7 @@ def _get(text: str, query: Query, schema: _Json, *more: str, path: Sequence[_Jso
         "get": {
             "tags": [_READING],
             "summary": text,
-            "parameters": [*path, *(parameter.described() for parameter in query.parameters)],
+            "parameters": [*in_path, *(parameter.described() for parameter in query.parameters)],
             "responses": {
                 "200": {"description": "the answer", "headers": headers, "content": content},
                 "304": {"description": "unchanged since the answer with this tag"},
@@ -132,7 +135,9 @@ def _schemas() -> _Json:
             **schema["properties"],
             "occurred_at": {**_INSTANT, "description": "RFC 3339 with an offset; digits behind milliseconds are cut"},
         }
-        schema["required"] = ["type", *schema["required"]]
+        schema["required"] = ["type", *(name for name in schema["required"] if name != "campaign_id")]
+        schema["properties"]["campaign_key"] = schema["properties"]["campaign_key"]["anyOf"][0]
+        schema["oneOf"] = [{"required": ["campaign_id"]}, {"required": ["campaign_key"]}]
         if issubclass(event, ProspectEvent):
             schema["properties"]["prospect_id"] = {"anyOf": [schema["properties"]["prospect_id"], {"type": "integer"}]}
     shown = {metric.name: _metric(metric) for metric in METRICS if metric.shown != Shown.NEVER}
@@ -200,24 +205,13 @@ def _schemas() -> _Json:
     }
 
 
-# What is asked by GET, with the same credentials and the same errors: the endpoints that answer from read models.
-_ENDPOINTS = {
-    "dashboard/campaign-analytics/": analytics.CAMPAIGNS,
-    "dashboard/campaign-analytics/summary/": analytics.SUMMARY,
-    "dashboard/campaign-analytics/timeseries/": analytics.SERIES,
-    "dashboard/campaign-analytics/breakdown/": analytics.BREAKDOWN,
-    "dashboard/campaign-analytics/{campaign_id}/explain/": explain.EXPLAIN,
-    "campaigns/": campaigns.CAMPAIGNS,
-}
-
-
 def _any_of(schemas: list[_Json]) -> _Json:
     return schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
 
 
 def _answers() -> tuple[dict[Any, _Json], _Json]:
     """Return the schemas of the bodies of answers, by their types, and the parts that they refer to."""
-    types: list[Any] = [each for endpoint in _ENDPOINTS.values() for each in endpoint.answers]
+    types: list[Any] = [each for endpoint in ENDPOINTS.values() for each in endpoint.answers]
     types += [rejections.RejectionList, me.Identity]
     schemas, parts = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     return dict(zip(types, schemas, strict=True)), parts
@@ -228,15 +222,15 @@ def _reading() -> _Json:
     event = {"position": _ID, "recorded_at": _INSTANT, "error": _TEXT}
     campaign = {"name": "campaign_id", "in": "path", "required": True, "schema": _ID}
     paths = {
-        f"/api/v1/{path}": _get(
+        path: _get(
             endpoint.summary,
             endpoint.parameters,
             _any_of([answers[each] for each in endpoint.answers]),
             *(["404"] if "{" in path else []),
-            path=[campaign] if "{" in path else [],
+            in_path=[campaign] if "{" in path else [],
             table=endpoint.table is not None,
         )
-        for path, endpoint in _ENDPOINTS.items()
+        for path, endpoint in ENDPOINTS.items()
     }
     return {
         **paths,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from psycopg import OperationalError
 from psycopg.sql import SQL
 
 from domain.recorder import Database
@@ -27,6 +28,7 @@ AT_ONCE = 8_000  # journeys that are written by one statement
 LONG_BYTES = 8 * 1024  # of events; a longer journey is read by itself, so that the memory is bounded
 _JOURNEYS_AT_ONCE = 4_000  # that are added up at once
 _EVENTS_AT_ONCE = 250_000  # about so many are added up at once, for the memory again
+_SEND_MS = 120_000  # the server takes nothing for so long: it is away
 assert _JOURNEYS_AT_ONCE <= columns.MOST_SORTED, (
     f"journey index and event must fit in 63 bits together: lower _JOURNEYS_AT_ONCE to {columns.MOST_SORTED}"
 )
@@ -211,7 +213,8 @@ def _send(database: Database) -> None:
     writable = poll()
     writable.register(database, POLLOUT)
     while database.pgconn.flush():
-        writable.poll()
+        if not writable.poll(_SEND_MS):
+            raise OperationalError("the database does not take what it is asked")
 
 
 def _columns(piece: EventsByJourney) -> dict[str, object]:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from threading import Event
 from typing import NamedTuple
 
-from psycopg import IsolationLevel, OperationalError
+from psycopg import Error, IsolationLevel, OperationalError
 from psycopg.sql import SQL, Literal
 from psycopg_pool import PoolClosed
 
@@ -20,8 +20,9 @@ from projections.building import generations, replay_by_parts, set_aside
 from projections.building.batch import FoldError, sort
 from projections.building.fold import ReadRows, fold
 from projections.building.generations import SupersededError
-from projections.building.replay_by_parts import Build, Workers
+from projections.building.replay_by_parts import Build, NoRoomError, Workers
 from projections.metrics import FOLD_VERSION, MEASURES
+from projections.trouble import Trouble
 
 NEARLY_THERE = 2_000  # events that the last step, for which the projector waits, may have to fold
 CATCH_UP = 20_000  # events that are folded at once of those appended meanwhile
@@ -83,6 +84,11 @@ def workspaces(pool: Pool) -> list[tuple[int, int]]:
     """Return each workspace that has a log, with the log's head."""
     with pool.connection() as database:
         return [(workspace_id, head) for workspace_id, head in database.execute(_WORKSPACES)]
+
+
+def require_room(heads: Iterable[tuple[int, int]]) -> None:
+    """Raise NoRoomError where there is no room for a replay of these workspaces, given with their heads."""
+    replay_by_parts.require_room(max((head for _, head in heads if head > NEARLY_THERE), default=0))
 
 
 def replay_all(pool: Pool, heads: Iterable[tuple[int, int]], progress: Progress, workers: Workers) -> Iterator[Failure]:
@@ -174,15 +180,17 @@ def verify(pool: Pool, workspace_id: int, progress: Progress, workers: Workers |
 def keep_current(pool: Pool, stop: Event) -> None:
     """Rebuild workspaces of an older version of the fold, the smallest first, and sweep, until `stop` is set.
 
-    Those of a newer version are left alone. Runs in a thread of its own beside the projector. Where the database is
-    away it waits and retries; all other errors are raised.
+    Those of a newer version are left alone. Runs in a thread of its own beside the projector. What the database
+    refuses is retried, and so is, later, a workspace that can't be rebuilt for whatever reason.
     """
+    waiting = Trouble(logger, "rebuilding waits for the database", "rebuilding goes on")
     failed: list[int] = []
     waited = 0.0
     while not stop.is_set():
         try:
             with pool.connection() as database:
                 older = database.execute(_OLDER, (failed,)).fetchone()
+            waiting.over()
             if older is None:
                 generations.sweep(pool)
             else:
@@ -190,8 +198,9 @@ def keep_current(pool: Pool, stop: Event) -> None:
                 continue
         except PoolClosed:
             raise
-        except OperationalError as error:
-            logger.warning("rebuilding waits for the database: %s", error)
+        except Error as error:
+            if error.sqlstate is not None:  # else it is away, which is logged where connections are made
+                waiting.met(error)
         stop.wait(POLL_SECONDS)
         waited += POLL_SECONDS
         if waited >= RETRY_SECONDS:
@@ -211,13 +220,18 @@ def _rebuild(pool: Pool, workspace_id: int, failed: list[int], stop: Event) -> N
         position = replay(pool, workspace_id, go_on)
     except _StoppedError:
         logger.info("rebuilding workspace %s was interrupted; it is begun again at the next start", workspace_id)
-    except FoldError as error:
+    except (FoldError, NoRoomError) as error:
         logger.error(  # noqa: TRY400 (it is no bug of ours, and the event is named)
             "workspace %s stays at an older version of the fold: %s", workspace_id, error
         )
         failed.append(workspace_id)
     except SupersededError as error:
         logger.warning("workspace %s is to be rebuilt again: %s", workspace_id, error)
+    except OperationalError:
+        raise
+    except Exception:
+        logger.exception("workspace %s stays at an older version of the fold", workspace_id)
+        failed.append(workspace_id)
     else:
         logger.info("workspace %s was rebuilt up to position %s", workspace_id, position)
 

@@ -35,6 +35,7 @@ from projections.metrics import MEASURES
 EVENTS_A_CHUNK = 50_000  # read at once by one worker; bounds its memory in the first step
 EVENTS_A_PART = 100_000  # about so many are folded at once by one worker; bounds its memory in the second
 _PREFIX = "campaign-analytics-replay-"
+BYTES_AN_EVENT = 80  # of temporary files; 75 were measured
 _LOCK = "lock"
 _BITS = 0xFFFFFFFF
 
@@ -43,6 +44,10 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Piece).decode
 # A sum of a quarter hour on disk.
 _CELL = np.dtype([("campaign_id", "<i8"), ("quarter", "<i4"), ("place", "u1"), ("value", "<i8")])
+
+
+class NoRoomError(Exception):
+    """There is no room for the temporary files of a replay; nothing was changed."""
 
 
 class Workers(NamedTuple):
@@ -149,6 +154,7 @@ def rebuild(workers: Workers, build: Build, upto: int) -> None:
     totals: dict[int, Integers] = defaultdict(lambda: np.zeros(len(MEASURES), np.int64))
     events: dict[int, int] = defaultdict(int)
     campaigns: dict[int, About] = defaultdict(About)
+    require_room(upto)
     with _directory() as directory:
         chunks = [
             Chunk(
@@ -260,6 +266,17 @@ def _write(path: Path, parts: Sequence[bytes]) -> FileInParts:
     with path.open("wb") as file:
         file.writelines(parts)
     return FileInParts(path, offsets_of(lengths_of(parts)).tolist())
+
+
+def require_room(events: int) -> None:
+    """Raise NoRoomError where the directory for temporary files has no room for a replay of so many events."""
+    place = tempfile.gettempdir()
+    needed, free = events * BYTES_AN_EVENT, shutil.disk_usage(place).free
+    if needed > free:
+        raise NoRoomError(
+            f"a replay of {events:,} events needs {needed / 1e6:,.1f} MB in {place}, where {free / 1e6:,.1f} MB are"
+            " free: make room, or set TMPDIR to another directory"
+        )
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from psycopg.sql import SQL
 
 from domain.recorder import Database
+from projections.pipeline import Statement
 
 # Of each workspace that is behind, the event that has waited longest, looked up by its whole key.
 _WAITING = SQL("""
@@ -30,6 +31,7 @@ SELECT coalesce(sum(h.head - coalesce(p.position, 0)), 0)::bigint,
 FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id) {waiting}
 WHERE h.workspace_id > 0
 """).format(waiting=_WAITING)
+LAG = Statement("lag", _TOTAL.as_bytes())  # `Lag`, for the event loop
 
 
 class Stuck(NamedTuple):

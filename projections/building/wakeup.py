@@ -75,7 +75,7 @@ class Hints:
                 with self._pool.connection() as database:
                     database.execute(_GIVE, (self._channel, payload))
             except psycopg.Error as error:
-                logger.info("no hint can be sent, listeners poll: %s", error)
+                logger.debug("no hint can be sent, listeners poll: %s", error)
             self._closed.wait(SPACING_SECONDS)
 
 

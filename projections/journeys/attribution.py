@@ -5,7 +5,7 @@ carries itself, else to that of the latest touch not after it, be it none; a tur
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from projections.metrics import KINDS, MEASURES, TOUCHES, Enrolled, Once
 By = Literal["step", "variant", "sender", "channel"]
 Value = int | str | None
 Row = tuple[Value, ...]
+_T = TypeVar("_T")
 
 # What answers not the latest touch of any kind but the latest of this one.
 _ANSWERS = {
@@ -52,7 +53,7 @@ def breakdown(
     Of each row they are in order of `MEASURES` (counts and ms). Rows are in order: numbers ascend, strings by code
     points, none last.
     """
-    of_events = _codes(columns, by)
+    of_events = codes_of(columns, by)
     widths = of_events.max(axis=0) + 1
     as_one = np.zeros(len(of_events), np.int64)  # the codes of a row as one number
     for column, width in zip(of_events.T, widths.tolist(), strict=True):
@@ -66,8 +67,13 @@ def breakdown(
     counted = np.flatnonzero((dating >= 0) & (first <= at) & (at < end))
     sums = quarter_hours.added((len(codes), len(MEASURES)), belongs[counted], places[counted], values[counted])
     shown = np.unique(belongs[counted]).tolist()
-    by_row = {_values(columns, by, codes[row].tolist()): sums[row].tolist() for row in shown}
-    return dict(sorted(by_row.items(), key=lambda row: [(value is None, value or 0) for value in row[0]]))
+    by_row = {values_of(columns, by, codes[row].tolist()): sums[row].tolist() for row in shown}
+    return in_order(by_row)
+
+
+def in_order(rows: dict[Row, _T]) -> dict[Row, _T]:
+    """Return rows in order of their values: numbers ascend, strings by code points, none last."""
+    return dict(sorted(rows.items(), key=lambda row: [(value is None, value or 0) for value in row[0]]))
 
 
 def _attributed(
@@ -95,7 +101,7 @@ def _attributed(
     return joined[0], joined[1], joined[2], joined[3]
 
 
-def _codes(columns: EventColumns, by: Sequence[By]) -> Integers:
+def codes_of(columns: EventColumns, by: Sequence[By]) -> Integers:
     """Return the codes of the row to which each event belongs: shape (n + 1, len(by)).
 
     The first row is that of what belongs nowhere, event i has row i + 1.
@@ -121,7 +127,8 @@ def _own(columns: EventColumns, name: By) -> Integers:
     return {"step": columns.steps, "sender": columns.senders, "variant": columns.variants}[name]
 
 
-def _values(columns: EventColumns, by: Sequence[By], codes: Sequence[int]) -> Row:
+def values_of(columns: EventColumns, by: Sequence[By], codes: Sequence[int]) -> Row:
+    """Return the values that the codes of a row stand for."""
     return tuple(
         None if not code else code - 1 if name == "step" else columns.words[code - 1]
         for name, code in zip(by, codes, strict=True)

@@ -12,12 +12,18 @@ from itertools import islice
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+import numpy as np
+
+from projections.journeys.groups import Integers
+
 Interval = Literal["hour", "day", "week", "month"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _QUARTER = timedelta(minutes=15)
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
+_QUARTERS_A_DAY, _QUARTER_SECONDS = 96, 900
+_CHANGES = 1 << 30  # no offset
 
 
 class Bounds(NamedTuple):
@@ -84,6 +90,28 @@ def starts_at(quarter: int, zone: ZoneInfo) -> str:
     local = (_EPOCH + quarter * _QUARTER + timedelta(minutes=minutes)).replace(tzinfo=None)
     sign = "-" if minutes < 0 else "+"
     return f"{local.isoformat(timespec='seconds')}{sign}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
+
+
+def local_hours(quarters: Integers, zone: ZoneInfo) -> Integers:
+    """Return in which hour of a zone quarter hours begin, in local hours since 1970: shape (n,), int64."""
+    days, places = np.unique(quarters // _QUARTERS_A_DAY, return_inverse=True)
+    offsets = np.array([_offset_of_day(day, zone) for day in days.tolist()], np.int64)[places]
+    changing = np.flatnonzero(offsets == _CHANGES)
+    if changing.size:  # the clock is changed on such a day, so each quarter hour is asked for
+        several, places = np.unique(quarters[changing], return_inverse=True)
+        offsets[changing] = np.array([_offset_at(quarter, zone) for quarter in several.tolist()], np.int64)[places]
+    return (quarters * _QUARTER_SECONDS + offsets) // 3_600
+
+
+@lru_cache(maxsize=20_000)
+def _offset_of_day(day: int, zone: ZoneInfo) -> int:
+    """Return the offset in seconds that a zone has all through a day of UTC; `_CHANGES` where it has several."""
+    first, last = (_offset_at(day * _QUARTERS_A_DAY + quarter, zone) for quarter in (0, _QUARTERS_A_DAY))
+    return first if first == last else _CHANGES
+
+
+def _offset_at(quarter: int, zone: ZoneInfo) -> int:
+    return int(_offset((_EPOCH + quarter * _QUARTER).astimezone(zone)) / _SECOND)
 
 
 def _begin_after(interval: Interval, zone: ZoneInfo, first: int, end: int) -> Iterator[int]:

@@ -7,13 +7,17 @@ from collections.abc import Iterable, Sequence
 from itertools import starmap
 from operator import attrgetter
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from projections.journeys import quarter_hours
+from projections.journeys.calendar import Bounds, local_hours
 from projections.journeys.groups import Integers
 from projections.journeys.quarter_hours import QUARTERS_A_DAY, Cells
 from projections.metrics import MEASURES
+
+_FIRST_WEEKDAY = 3  # 1 January 1970 was a Thursday, with Monday as 0
 
 
 class Day(NamedTuple):
@@ -52,6 +56,26 @@ def bucketed(days: Sequence[Day], starts: Sequence[int], end: int) -> list[list[
         sums -= quarter_hours.added(shape, mostly[others.owners], others.places, others.values)
     listed: list[list[int]] = sums[1:-1].tolist()
     return listed
+
+
+def by_hour_of_week(days: Sequence[Day], zone: ZoneInfo, period: Bounds) -> dict[tuple[int, int], list[int]]:
+    """Return the sums of each weekday (1: Monday) and hour (0-23) of a zone with any, within a period, in order.
+
+    A quarter hour belongs to the hour in which it begins. Of each row the sums are in order of `MEASURES` (counts and
+    ms). Raises msgspec.DecodeError where a stored day is damaged.
+    """
+    numbers = [each.day for each in days]
+    cells = quarter_hours.unpacked(range(len(days)), numbers, [_quarters(each) for each in days])
+    first, end = period
+    quarters = cells.quarters
+    counted = np.flatnonzero(
+        (quarters >= (quarters.min(initial=0) if first is None else first))
+        & (quarters < (quarters.max(initial=0) + 1 if end is None else end))
+    )
+    hours = local_hours(quarters[counted], zone)
+    rows = (hours // 24 + _FIRST_WEEKDAY) % 7 * 24 + hours % 24
+    sums = quarter_hours.added((7 * 24, len(MEASURES)), rows, cells.places[counted], cells.values[counted])
+    return {(row // 24 + 1, row % 24): sums[row].tolist() for row in np.unique(rows).tolist()}
 
 
 def extent(days: Iterable[Day]) -> tuple[int, int] | None:

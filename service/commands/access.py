@@ -12,7 +12,7 @@ from domain.api_keys import SCOPES
 from domain.recorder import Pool
 from projections import access
 from service.clock import clock
-from service.commands.terminal import DONE, FAILED, Command, by_operator, print_json, print_table, say, workspace
+from service.commands.terminal import DONE, FAILED, Command, by_operator, print_json, print_table, say, words, workspace
 from service.connect import chosen_pool
 from service.settings import Settings
 
@@ -27,20 +27,20 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(command=command)
         for argument in arguments:
-            added.add_argument(argument, type=workspace if argument == "WS" else str)
+            added.add_argument(argument, type=workspace if argument == "WS" else words)
         return added
 
-    for name, text in (
-        ("link", "link a workspace to a user"),
-        ("unlink", "unlink a workspace from a user"),
-        ("select", "make a linked workspace the user's current one"),
+    for name, text, done in (
+        ("link", "link a workspace to a user", "workspace {workspace} is linked to {user}"),
+        ("unlink", "unlink a workspace from a user", "workspace {workspace} is not linked to {user}"),
+        ("select", "make a linked workspace the user's current one", "workspace {workspace} is current for {user}"),
     ):
-        add(name, _change, text, "USER", "WS").set_defaults(change=getattr(Access, name))
+        add(name, _change, text, "USER", "WS").set_defaults(change=getattr(Access, name), done=done)
     add("show", _show, "show what a user may see", "USER").add_argument("--json", action="store_true", help="as JSON")
     added = add("issue-key", _issue_key, "issue an API key and print it, this once", "USER")
     added.add_argument("--scope", choices=SCOPES, action="append", help="what the key may do (read)")
     added.add_argument("--expires", metavar="90d", type=_duration, help="how long it holds: a number of s, m, h or d")
-    added.add_argument("--name", default="", help="what the key is for")
+    added.add_argument("--name", type=words, default="", help="what the key is for")
     add("history", _history, "show who could see what, since when, by whose hand", "USER").add_argument(
         "--json", action="store_true", help="as JSON"
     )
@@ -52,7 +52,7 @@ def _change(arguments: argparse.Namespace, chosen: Settings) -> int:
     """Link, unlink or select: whichever the command is."""
     with _users(chosen) as (users, _, by):
         arguments.change(users, arguments.USER, arguments.WS, by)
-    return DONE
+    return say(arguments.done.format(user=arguments.USER, workspace=arguments.WS), DONE)
 
 
 def _show(arguments: argparse.Namespace, chosen: Settings) -> int:
@@ -89,7 +89,7 @@ def _issue_key(arguments: argparse.Namespace, chosen: Settings) -> int:
         scopes = arguments.scope or ["read"]
         issued = users.issue_key(arguments.USER, scopes=scopes, name=arguments.name, expires_at=expires_at, by=by)
     print(issued.key)  # noqa: T201 (data)
-    return DONE
+    return say(f"issued to {arguments.USER}, {', '.join(scopes)}; the key is shown this once", DONE)
 
 
 def _revoke_key(arguments: argparse.Namespace, chosen: Settings) -> int:
@@ -99,7 +99,7 @@ def _revoke_key(arguments: argparse.Namespace, chosen: Settings) -> int:
         if owner is None:
             return say("no such key, or revoked already", FAILED)
         users.revoke_key(owner, arguments.PREFIX, by)
-    return DONE
+    return say(f"key {arguments.PREFIX} of {owner} is revoked", DONE)
 
 
 def _keys(arguments: argparse.Namespace, chosen: Settings) -> int:

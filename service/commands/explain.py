@@ -17,7 +17,7 @@ from projections.journeys.columns import EventColumns
 from projections.journeys.explanation import AVERAGE, EXPLAINED, as_json, explain
 from projections.metrics import FOLD_VERSION
 from service import database
-from service.commands.terminal import DONE, FAILED, print_json, say
+from service.commands.terminal import DONE, FAILED, print_json, say, show
 from service.connect import chosen_pool
 from service.settings import Settings
 
@@ -91,7 +91,7 @@ def _read(connection: Database, workspace_id: int, campaign_id: int, upto: int) 
 def _print(parts: Sequence[dict[str, object]]) -> None:
     for each in parts:
         unit = " ms in all turns" if each["metric"] == AVERAGE else ""
-        print(f"{each['metric']}: {each['value']}{unit}")  # noqa: T201 (data)
+        show(f"{each['metric']}: {each['value']}{unit}")
         for part in each["contributions"]:  # type: ignore[attr-defined]
             events = ", ".join(f"{event['type']} {event['id']} at {event['position']}" for event in part["events"])
-            print(f"  {part['at']}  {part['value']:>12}  {part['prospect_id']}  {events}")  # noqa: T201 (data)
+            show(f"  {part['at']}  {part['value']:>12}  {part['prospect_id']}  {events}")

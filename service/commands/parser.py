@@ -5,18 +5,32 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from importlib.metadata import version
 from secrets import token_urlsafe
 from threading import Event
 
 import psycopg
 
-from domain.access import AccessError
+from domain.access import AccessError, BadFieldError
 from projections.building.generations import SupersededError
+from projections.building.replay_by_parts import NoRoomError
 from projections.journeys.explanation import EXPLAINED
 from service import database, embedded, logs, settings
 from service.commands import access, explain, read_models, transfer
-from service.commands.terminal import DONE, FAILED, INTERRUPTED, MISUSED, Command, position, say, workspace
+from service.commands.terminal import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    MISUSED,
+    Command,
+    position,
+    say,
+    show_what_can_be,
+    words,
+    workspace,
+)
 from service.connect import chosen_database, wait_for_the_end
+from service.connection import EncodingError
 from service.demo import seeding
 from service.processes import supervisor
 from service.processes.replay_workers import WorkerEndedError
@@ -25,6 +39,7 @@ from service.settings import Settings
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name, and return the exit code."""
+    show_what_can_be()
     chosen = _parser().parse_args(arguments)
     command: Command = chosen.command
     try:
@@ -33,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if getattr(chosen, name, None) is not None:
                 environment[name.upper()] = getattr(chosen, name)
         return command(chosen, settings.from_environment(environment))
-    except settings.BadSettingError as error:
+    except (settings.BadSettingError, EncodingError, BadFieldError) as error:
         return say(error, MISUSED)
     except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
         return say("the database can't be used: " + str(error).partition("\n")[0], FAILED)
@@ -41,19 +56,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return say("the database has no tables of ours, or older ones: run campaign-analytics migrate", FAILED)
     except (
         AccessError,
+        NoRoomError,
         OSError,
         SupersededError,
         WorkerEndedError,
         supervisor.PortInUseError,
         embedded.EmbeddedUnavailable,
     ) as error:
-        return say(error, FAILED)
+        for line in str(error).splitlines() or [type(error).__name__]:  # the embedded PostgreSQL's log has several
+            say(line, FAILED)
+        return FAILED
     except KeyboardInterrupt:
         return say("interrupted", INTERRUPTED)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="campaign-analytics", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('campaign-analytics')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
@@ -74,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
     added.add_argument("--campaign", metavar="ID", type=workspace, required=True, help="which campaign")
     added.add_argument("--metric", metavar="NAME", choices=list(EXPLAINED), help="only this one: %(choices)s")
-    added.add_argument("--prospect", metavar="ID", help="only what this one contributes")
+    added.add_argument("--prospect", metavar="ID", type=words, help="only what this one contributes")
     added.add_argument("--json", action="store_true", help="as JSON")
     added = add("import", transfer.import_, "load events from a file into a workspace's log")
     added.add_argument("file", metavar="FILE.ndjson", help="one event a line; - reads standard input")
@@ -91,7 +110,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(_: argparse.Namespace, chosen: Settings) -> int:
     secret = {} if chosen.sessions else {"JWT_SECRET": token_urlsafe(32)}
-    return _run_tree(chosen, secret, seeding.demonstrate)
+
+    def demonstrate(url: str, database_url: str, stop: Event) -> None:
+        seeding.demonstrate(url, database_url, stop, chosen)
+
+    return _run_tree(chosen, secret, demonstrate)
 
 
 def _serve(_: argparse.Namespace, chosen: Settings) -> int:
@@ -118,4 +141,11 @@ def _run_tree(chosen: Settings, secret: dict[str, str], once_started: Callable[[
 def _migrate(_: argparse.Namespace, chosen: Settings) -> int:
     with chosen_database(chosen) as url:
         applied = database.migrate(url)
-    return say("\n".join(applied) or "nothing to do", DONE)
+        with database.connect(url) as connection:
+            schema = database.schema_of(connection)
+    for name in applied:
+        say(name, DONE)
+    if schema.newer:
+        how = "and this program can't work with it" if schema.fault else "and this program goes on working with it"
+        return say(f"nothing to do: the database is newer than this program, {how}", DONE)
+    return DONE if applied else say("nothing to do", DONE)

@@ -11,6 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from api import counts, telemetry
+from api.counts import Counts
 from domain.recorder import Pool
 from projections.building import generations, replay, set_aside, status
 from projections.building.batch import FoldError
@@ -31,6 +33,8 @@ from service.commands.terminal import (
     print_json,
     print_table,
     say,
+    show,
+    words,
     workers,
     workspace,
 )
@@ -56,7 +60,7 @@ def add_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) ->
     added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
     added.add_argument("--position", metavar="N", type=position, required=True, help="where `status` says it is stuck")
     how = added.add_mutually_exclusive_group(required=True)
-    how.add_argument("--reason", metavar="TEXT", help="why that is right; kept and shown")
+    how.add_argument("--reason", metavar="TEXT", type=words, help="why that is right; kept and shown")
     how.add_argument("--undo", action="store_true", help="take the event back in, and replay the workspace")
     added = add("status", _status, "show how far each workspace is projected, and what is stuck")
     added.add_argument("--json", action="store_true", help="as JSON")
@@ -68,22 +72,32 @@ def _project(_: argparse.Namespace, chosen: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     lifeline.watch()
-    # No connection is tried first: the projector also waits for a database that is not there yet.
-    with (
-        chosen_database(chosen) as url,
-        database.open_pool(url, size=5, statement_timeout=database.BATCH_TIMEOUT) as pool,
-        ThreadPoolExecutor(1, "keep-current") as beside,
-    ):
-        moved = Hints(pool, PROJECTED)
-        rebuilding = beside.submit(replay.keep_current, pool, stop)
-        rebuilding.add_done_callback(lambda _: stop.set())  # neither goes on without the other
-        try:
-            Projector(pool, moved=moved.give).run(stop)
-        finally:
-            moved.close()
-            stop.set()
-        rebuilding.result()
+    with chosen_database(chosen) as url:
+        database.check_encoding(url)  # a database that is not there yet is waited for
+        outage = database.new_outage()
+        with (
+            database.open_pool(url, size=5, statement_timeout=database.BATCH_TIMEOUT, outage=outage) as pool,
+            ThreadPoolExecutor(1, "keep-current") as beside,
+        ):
+            moved = Hints(pool, PROJECTED)
+            rebuilding = beside.submit(replay.keep_current, pool, stop)
+            rebuilding.add_done_callback(lambda _: stop.set())  # neither goes on without the other
+            try:
+                Projector(pool, moved=moved.give, looked=_looked()).run(stop)
+            finally:
+                moved.close()
+                stop.set()
+            rebuilding.result()
     return DONE
+
+
+def _looked() -> Callable[[], None]:
+    """Return what notes, for this process tree's metrics, that the projector has looked for events."""
+    shared = Counts.inherited(os.environ) or Counts.made()
+    slot = shared.slot(counts.PROJECTOR)
+    slot.set(slot.place(telemetry.PROCESS), os.getpid())
+    place = slot.place(telemetry.LOOKED_AT)
+    return lambda: slot.set(place, time.time())
 
 
 def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
@@ -95,6 +109,7 @@ def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
         wanted = [
             (each, head) for each, head in heads.items() if not arguments.workspace or each in arguments.workspace
         ]
+        replay.require_room(wanted)
         events = sum(head for _, head in wanted)
         generations.sweep(pool)
         started = time.monotonic()
@@ -118,7 +133,7 @@ def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
         print_json({**summary, "unknown": unknown, "failed": failed, "differences": differences})
     else:
         for difference in differences:
-            print(difference)  # noqa: T201 (data)
+            show(difference)
         done = "compared" if arguments.verify else "rebuilt"
         say(
             f"{done} {len(wanted) - len(failures):,} workspaces, {events:,} events in {seconds:.1f} s ({rate:,}/s)",
@@ -169,6 +184,11 @@ def _status(arguments: argparse.Namespace, chosen: Settings) -> int:
     with chosen_pool(chosen) as pool, pool.connection() as connection:
         found = status.workspaces(connection)
         aside = set_aside.listed(connection)
+        schema = database.schema_of(connection)
+    if schema.fault:
+        return say(schema.fault, FAILED)
+    if schema.newer:
+        say("degraded: the database is newer than this program, which goes on working with it", DONE)
     if arguments.json:
         return print_json({"workspaces": [_json(each, aside) for each in found]})
     print_table(

@@ -2,6 +2,7 @@
 
 import argparse
 import getpass
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from domain.events import MAX_ID
+from service.printable import harmless
 from service.settings import Settings
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
@@ -38,6 +40,13 @@ def workers(text: str) -> int:
     return int(text)
 
 
+def words(text: str) -> str:
+    """Return an argument's text; raise argparse's error for bytes that are no UTF-8."""
+    if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
+        raise argparse.ArgumentTypeError("expected UTF-8")
+    return text
+
+
 def by_operator() -> str:
     """Return how a change is signed that was made on the command line."""
     try:
@@ -48,27 +57,39 @@ def by_operator() -> str:
 
 
 def say(text: object, code: int) -> int:
-    """Print something for people, and return the exit code given."""
-    print(text, file=sys.stderr)  # noqa: T201 (for people)
+    """Print a line for people, and return the exit code given."""
+    print(harmless(text), file=sys.stderr)  # noqa: T201 (for people)
     return code
 
 
+def show(text: object) -> int:
+    """Print a line of data, and return that it is done."""
+    print(harmless(text))  # noqa: T201 (data)
+    return DONE
+
+
 def print_json(data: object) -> int:
-    """Print data as one line of JSON, and return that it is done."""
-    print(json.dumps(data, ensure_ascii=False))  # noqa: T201 (data)
+    """Print data as one line of JSON, and return that it is done; what is not printable in it is escaped."""
+    text = json.dumps(data, ensure_ascii=(sys.stdout.encoding or "").lower().replace("-", "") != "utf8")
+    print("".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text))  # noqa: T201 (data)
     return DONE
 
 
 def print_table(header: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> int:
     """Print data as columns under their names, and return that it is done."""
-    cells = [
-        header,
-        *(
-            [", ".join(cell) if isinstance(cell, list) else "" if cell is None else str(cell) for cell in row]
-            for row in rows
-        ),
-    ]
+    cells = [header, *([_cell(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())  # noqa: T201
     return DONE
+
+
+def _cell(value: object) -> str:
+    return harmless(", ".join(value) if isinstance(value, list) else "" if value is None else value)
+
+
+def show_what_can_be() -> None:
+    """Let what a stream's encoding can't express come out escaped, instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -2,9 +2,12 @@
 
 import http.client
 import json
+import os
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,25 +19,28 @@ from projections.building import status
 from service import database
 from service.clock import clock
 from service.demo.outreach import activity
+from service.settings import Settings
 
 WORKSPACES = (1, 2)
 USER = "demo"
 KEY_NAME = "demo"
+KEY_FILE = "demo-key"  # in the home; it holds the whole key, and is its owner's alone
 BY = "cli:demo"
 SEED = 7
 READY_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
+_WITH_KEY = f"/api/v1/campaigns/?workspace_id={WORKSPACES[0]}"
 
 
 class DemoError(Exception):
     """The demonstration could not be set up; the text says why."""
 
 
-def demonstrate(url: str, database_url: str, stop: Event) -> None:
+def demonstrate(url: str, database_url: str, stop: Event, chosen: Settings) -> None:
     """Wait until the service answers, give it data where it has none, and print how to ask it."""
     _until(stop, lambda: _get(url, "/readyz", {})[0] == http.client.OK, "the service does not get ready")
     with database.open_pool(database_url, size=2) as pool:
-        key = _key(pool)
+        key = _key(pool, url, chosen.home / KEY_FILE)
         with pool.connection() as connection:
             seeded = {each.workspace_id for each in status.workspaces(connection)}
         for workspace in WORKSPACES:
@@ -42,7 +48,8 @@ def demonstrate(url: str, database_url: str, stop: Event) -> None:
                 _send(url, key, workspace)
         _until(stop, lambda: _caught_up(pool), "the projection does not catch up")
     if not stop.is_set():
-        sys.stderr.write(_HOW_TO_ASK.format(url=url, key=key))
+        anew = f"delete {chosen.home}" if chosen.database_url is None else "name an empty database in DATABASE_URL"
+        sys.stderr.write(_HOW_TO_ASK.format(url=url, key=key, anew=anew))
         sys.stderr.flush()
 
 
@@ -60,19 +67,29 @@ Ask it:
 
   curl -s -H 'X-API-Key: {key}' '{url}/api/v1/dashboard/campaign-analytics/?workspace_id=ALL'
 
-Ctrl-C stops it; its data stays.
+Look at all that it answers, and try it, in a browser: {url}/docs
+
+Ctrl-C stops it; its data and the key stay. To begin anew, stop it and {anew}.
 """
 
 
-def _key(pool: Pool) -> str:
-    """Return a new API key of the demo's user; earlier ones, whose secrets nobody knows any more, are revoked."""
+def _key(pool: Pool, url: str, file: Path) -> str:
+    """Return the API key of the demo's user: the one in the file, as long as the service takes it, else a new one."""
     users = Access(pool, access.project, clock)
     for workspace in WORKSPACES:
         users.link(USER, workspace, BY)
+    with suppress(FileNotFoundError):
+        kept = file.read_text(encoding="ascii", errors="replace").strip()
+        if kept.isascii() and kept.isprintable() and _get(url, _WITH_KEY, {"X-API-Key": kept})[0] == http.client.OK:
+            return kept
     user = users.user(USER)
-    for key in list(user.keys.values()) if user else []:
+    for key in list(user.keys.values()) if user else []:  # nobody knows their secrets any more
         users.revoke_key(USER, key.prefix, BY)
-    return users.issue_key(USER, scopes=("read", "write"), name=KEY_NAME, expires_at=None, by=BY).key
+    made = users.issue_key(USER, scopes=("read", "write"), name=KEY_NAME, expires_at=None, by=BY).key
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as written:
+        written.write(f"{made}\n")
+    return made
 
 
 def _send(url: str, key: str, workspace: int) -> None:

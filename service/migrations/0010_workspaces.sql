@@ -1,4 +1,5 @@
 -- What workspaces are called; written in the same transaction as their events in log 0.
+-- works with: 8
 
 CREATE TABLE workspace (
     workspace_id bigint PRIMARY KEY,

@@ -12,9 +12,9 @@ from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import wait
 from threading import Thread
 
-import psycopg
-
 from projections.building.replay_by_parts import Workers
+from service import database
+from service.connection import Connection
 
 _NICENESS = 19  # requests go first
 
@@ -33,7 +33,7 @@ def hands(conninfo: str, workers: int) -> Iterator[Workers]:
 
     Called in the main thread. Raises WorkerEndedError where one of them is ended from outside.
     """
-    connect = partial(psycopg.connect, conninfo, autocommit=True)
+    connect = partial(Connection.connect, conninfo, statement_timeout=database.BATCH_TIMEOUT)
     if workers == 1:
         yield Workers(connect)
         return

@@ -10,10 +10,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
 
+from api import counts, telemetry
+from api.counts import Counts
 from service.processes import lifeline
 from service.settings import Settings
 
@@ -21,7 +22,7 @@ MAX_DEATHS = 5
 DEATHS_WITHIN_SECONDS = 60.0
 DRAIN_SECONDS = 7.5  # Ctrl-C ends all within 10 s
 _LOOK_SECONDS = 0.1
-CONFIGURATION = Path(__file__).resolve().parents[2] / "gunicorn.conf.py"
+CONFIGURATION = "python:service.web.gunicorn_settings"
 
 logger = logging.getLogger(__name__)
 
@@ -58,13 +59,17 @@ class Supervisor:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
         self._lifeline, self._held = os.pipe()
+        self._counts = Counts.made()
+        self._slot = self._counts.slot(counts.SUPERVISOR)
+        self._slot.set(self._slot.place(telemetry.PROCESS), os.getpid())
         self._environment = {
             **environment,
+            counts.MEMORY: str(self._counts.descriptor),
             lifeline.VARIABLE: str(self._lifeline),
             "CAMPAIGN_ANALYTICS_BIND": f"fd://{listener.fileno()}",
         }
         self._commands = {
-            "web": [sys.executable, "-m", "gunicorn", "--config", str(CONFIGURATION)],
+            "web": [sys.executable, "-m", "gunicorn", "--config", CONFIGURATION],
             "projector": [sys.executable, "-m", "service.cli", "project"],
         }
 
@@ -91,6 +96,7 @@ class Supervisor:
                 signal.signal(number, handler)
             os.close(self._held)
             os.close(self._lifeline)
+            os.close(self._counts.descriptor)
         beside.join()
         return 1 if self._failed else 0
 
@@ -111,7 +117,7 @@ class Supervisor:
         self._children[name] = subprocess.Popen(
             self._commands[name],
             env=self._environment,
-            pass_fds=(self._lifeline, self._listener.fileno()),
+            pass_fds=(self._lifeline, self._listener.fileno(), self._counts.descriptor),
             start_new_session=True,
             stdin=subprocess.DEVNULL,
         )
@@ -129,6 +135,8 @@ class Supervisor:
                 self._stop.set()
                 return
             self._start(name)
+            self._slot.add(self._slot.place(f"{telemetry.RESTARTS}\t{name}"), 1)
+            logger.warning("%s is started again", name)
 
     def _drain(self) -> None:
         until = time.monotonic() + DRAIN_SECONDS

@@ -11,7 +11,7 @@ from api.auth.last_use import LastUse
 from api.auth.published_keys import PublishedKeys
 from api.auth.rate_limit import RateLimit
 from api.dependencies import APPENDS, Parts
-from api.telemetry import Measurements, Projection
+from api.telemetry import Measurements
 from api.threads import Threads
 from domain.access import Access
 from domain.recorder import Pool
@@ -53,7 +53,7 @@ def application() -> Application:
         raise settings.BadSettingError(message)
     logs.configure(chosen)
     size = chosen.threads + APPENDS + 3  # one for the loop's reads, two for hints and for the uses of keys
-    pool = database.open_pool(chosen.database_url, size=size)
+    pool = database.open_pool(chosen.database_url, size=size, outage=database.new_outage())
     hints = Hints(pool)
     parts = replace(make_parts(pool, chosen, os.environ), appended=hints.give)
     if chosen.sessions is not None and isinstance(chosen.sessions.keys, PublishedKeys):
@@ -63,7 +63,7 @@ def application() -> Application:
 
 def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, str]) -> Parts:
     """Return the application's parts around a pool."""
-    measurements = Measurements(Projection(pool), environment)
+    measurements = Measurements.of(environment)
     return Parts(
         pool=pool,
         threads=Threads(chosen.threads),
@@ -76,7 +76,7 @@ def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, 
         users=Access(pool, access.project, clock),
         clock=clock,
         measurements=measurements,
-        schema_fault=database.schema_fault,
+        migrations=database.known(),
         reading_origins=chosen.reading_origins,
         embedding_origins=chosen.embedding_origins,
     )

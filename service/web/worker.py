@@ -11,6 +11,7 @@ import os
 import resource
 import time
 import uuid
+from contextlib import suppress
 from http import HTTPStatus
 from socket import socket
 from typing import Any
@@ -21,6 +22,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.gasgi import ASGIWorker
 
 from api.http.headers import REQUEST_ID, SECURITY
+from projections.trouble import Trouble
 
 HEAD_SECONDS = 10.0  # for all of the request line and headers, also of a new connection
 SEND_SECONDS = 20.0  # an answer may wait so long for its client to take it, and
@@ -30,6 +32,7 @@ TAKE_SECONDS = 0.02  # between two looks at whether the application has taken wh
 SWEEP_SECONDS = 0.5  # between two looks for connections whose time is up
 MOST_CONNECTIONS = 10_000  # of one process
 OTHER_DESCRIPTORS = 100  # that a process needs beside them
+ROOM_SECONDS = 0.05  # after a connection that could not be accepted
 SHARE_TRIES, SHARE_SECONDS = 5, 0.001  # a new connection is left to a worker with fewer so often, and so long each time
 
 logger = logging.getLogger(__name__)
@@ -38,10 +41,12 @@ logger = logging.getLogger(__name__)
 def most_connections() -> int:
     """Return how many connections a process can hold; the limit of its file descriptors is raised as far as it may."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONNECTIONS + OTHER_DESCRIPTORS
-    soft = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
-    return max(1, soft - OTHER_DESCRIPTORS)
+    soft = MOST_CONNECTIONS + OTHER_DESCRIPTORS
+    soft = soft if most == resource.RLIM_INFINITY else min(soft, most)
+    with suppress(ValueError, OSError):  # the kernel has a limit of its own below the hard one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(soft - OTHER_DESCRIPTORS, MOST_CONNECTIONS))
 
 
 class ErrorLog(Logger):  # type: ignore[misc]
@@ -207,6 +212,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]
         """Begin with no connections."""
         super().__init__(*args, **kwargs)
         self.protocols: dict[Protocol, None] = {}  # those that are idle longest come first
+        self.full = Trouble(logger, "connections can't be accepted", "connections are accepted again")
         self._left_to_others = 0  # so many times in a row
         self._connecting: set[asyncio.Task[Any]] = set()
 
@@ -245,11 +251,14 @@ class Worker(ASGIWorker):  # type: ignore[misc]
             client, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # another process was faster, or the client has gone
-        except OSError as error:
-            logger.warning("a connection can't be accepted: %s", error)
+        except OSError as error:  # no descriptor is left, or no memory
+            self.full.met(error)
             for idle in [each for each in self.protocols if not each.at_work][:1]:
                 idle.transport.abort()
+            self.loop.remove_reader(listener.fileno())  # which stays readable: the loop would do nothing else
+            self.loop.call_later(ROOM_SECONDS, self._listen, listener)
             return
+        self.full.over()
         client.settimeout(0)
         connecting = self.loop.create_task(self.loop.connect_accepted_socket(lambda: Protocol(self), client))
         self._connecting.add(connecting)

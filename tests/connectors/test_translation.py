@@ -18,7 +18,6 @@ from connectors.reading import find
 from connectors.table import INTERESTED, MEETING, Provider
 from connectors.translation import UNNAMED, translate
 from domain.events import RejectedError
-from tests import reference
 from tests.connectors.cases import (
     CONNECTION,
     EXAMPLES,
@@ -31,6 +30,7 @@ from tests.connectors.cases import (
     hashed,
     sorted_events,
 )
+from tests.support import reference
 
 ALL = {name: examples_of(name) for name in PROVIDERS}
 EVERY = [example for examples in ALL.values() for example in examples]

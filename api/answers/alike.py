@@ -1,0 +1,110 @@
+"""Requests that are alike and come in one tick of the event loop are answered once, and each gets that answer.
+
+It is as good for each of them as one of its own: they have sent the very same credentials, and the statement that
+proves the caller and reads the rows is sent after all of them have come.
+"""
+
+import asyncio
+from collections.abc import Callable, Hashable
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import falcon
+
+from api.auth.authentication import HEADER
+from api.http.headers import REQUEST_ID, SECURITY
+
+_SENT = (HEADER, "Cookie", "If-None-Match", "Accept")  # what an answer depends on, beside path and query
+_OWN = REQUEST_ID.lower()
+_ALREADY = {(name.lower(), value) for name, value in SECURITY}  # every answer has these from the first
+_KNOWN = ("user", "key", "workspace")  # what the access log tells of a request
+
+
+class _Answer(NamedTuple):
+    """The status, headers and body of an answer."""
+
+    status: str | int
+    headers: list[tuple[str, str]]
+    data: bytes | None
+
+
+class Group:
+    """A request that is being answered, and those that wait for the same answer; a context of answering it."""
+
+    def __init__(self, alike: "Alike", key: Hashable, request: falcon.Request, response: falcon.Response) -> None:
+        """Take where it is found, and the request that is answered."""
+        self._alike = alike
+        self._key = key
+        self._request = request
+        self._response = response
+        self._waiting: list[asyncio.Future[_Answer | None]] = []
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def open(self) -> None:
+        """Let others wait, until the next statements are sent; none has been sent for this request yet."""
+        self._alike.add(self._key, self)
+
+    def __exit__(self, _: object, error: BaseException | None, __: TracebackType | None) -> None:
+        """Give the others the answer, or the error; where the client has gone, they are answered without it."""
+        self._alike.remove(self._key, self)
+        waiting = [each for each in self._waiting if not each.done()]
+        if not waiting:
+            return
+        answer = None
+        if error is None:
+            headers = [each for each in self._response.headers.items() if each not in _ALREADY and each[0] != _OWN]
+            answer = _Answer(self._response.status, headers, self._response.data)
+        for each in waiting:
+            if isinstance(error, Exception):
+                each.set_exception(error)
+            else:
+                each.set_result(answer)
+
+    async def answers(self, request: falcon.Request, response: falcon.Response) -> bool:
+        """Answer another request likewise, once this is known; return whether it is answered, raise what is raised."""
+        coming: asyncio.Future[_Answer | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(coming)
+        try:
+            answer = await coming
+        finally:
+            for name in _KNOWN:
+                setattr(request.context, name, getattr(self._request.context, name, None))
+        if answer is None:
+            return False
+        response.status, response.data = answer.status, answer.data
+        response.set_headers(answer.headers)
+        return True
+
+
+class Alike:
+    """The requests of this tick that others may wait for."""
+
+    def __init__(self, sendings: Callable[[], int]) -> None:
+        """Take what counts how often statements were sent: until it has grown, what was asked was not sent."""
+        self._sendings = sendings
+        self._since = -1
+        self._groups: dict[Hashable, Group] = {}
+
+    def find(self, key: Hashable) -> Group | None:
+        """Return a request with this key whose statement is still to be sent."""
+        return self._groups.get(key) if self._since == self._sendings() else None
+
+    def add(self, key: Hashable, group: Group) -> None:
+        """Let a request be found until statements are sent."""
+        if self._since != self._sendings():
+            self._since = self._sendings()
+            self._groups.clear()
+        self._groups[key] = group
+
+    def remove(self, key: Hashable, group: Group) -> None:
+        """Let it be found no longer."""
+        if self._groups.get(key) is group:
+            del self._groups[key]
+
+
+def key_of(request: falcon.Request) -> Hashable:
+    """Return what makes requests alike."""
+    return (request.path, request.query_string, *map(request.get_header, _SENT))

@@ -1,0 +1,228 @@
+"""Shows that each statement of the event loop's connection gets its own answer or error, whatever becomes of others."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import psycopg
+import pytest
+
+from domain.recorder import Database, Pool
+from projections import pipeline
+from projections.pipeline import Pipeline, Statement, TooManySentError
+from tests.support.databases import connected
+from tests.support.waiting import until
+
+DIVIDED = Statement("divided", b"SELECT %(text)s::text, 10 / %(number)s::bigint, %(yes)s::boolean, %(number)s")
+LONG = Statement("long", b"SELECT %(text)s::text")
+ARRAYS = Statement("arrays", b"SELECT %(bytes)b::bytea[], %(texts)b::text[], %(numbers)b::bigint[]")
+SLEEP = Statement("sleep", b"SELECT pg_sleep(%(seconds)s::float)::text, %(number)s::bigint")
+PID = Statement("pid", b"SELECT pg_backend_pid()")
+
+
+@pytest.fixture
+def run(pool: Pool) -> Callable[[Callable[[Pipeline], Coroutine[Any, Any, None]]], None]:
+    """Give what runs a test's coroutine with a connection, on an event loop of its own; all of them are closed."""
+    open_now: list[Database] = []
+
+    async def borrow() -> Database:
+        database = await asyncio.to_thread(connected, pool)
+        open_now.append(database)
+        return database
+
+    def run_it(test: Callable[[Pipeline], Coroutine[Any, Any, None]]) -> None:
+        async def with_pipeline() -> None:
+            made = Pipeline(borrow, open_now.remove)
+            try:
+                await test(made)
+            finally:
+                made.close()
+
+        asyncio.run(with_pipeline())
+        assert open_now == []
+
+    return run_it
+
+
+def test_each_statement_gives_its_own_rows_or_its_own_error(run: Any) -> None:
+    """Whatever a parameter is."""
+
+    async def test(made: Pipeline) -> None:
+        given: list[dict[str, object]] = [
+            {"text": "ä'\\", "number": 1, "yes": True},
+            {"text": None, "number": 0, "yes": True},
+            {"text": None, "number": 2, "yes": None},
+            {"text": "u-1\0", "number": 1, "yes": True},
+            {"text": "", "number": -5, "yes": False},
+        ]
+        for _ in range(3):
+            found = await asyncio.gather(*(made.rows(DIVIDED, each) for each in given), return_exceptions=True)
+            assert found[0::2] == [[("ä'\\", 10, True, 1)], [(None, 5, None, 2)], [("", -2, False, -5)]]
+            assert isinstance(found[1], psycopg.errors.DivisionByZero)
+            assert isinstance(found[3], psycopg.DataError)
+
+    run(test)
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_statements_behind_a_failed_one_get_their_own_answers(run: Any, number: int) -> None:
+    """However few share its sync point, and however they were prepared before."""
+
+    async def test(made: Pipeline) -> None:
+        good: dict[str, object] = {"text": "x", "number": 1, "yes": True}
+        await made.rows(DIVIDED, good)
+        asked = [{**good, "number": 0}, *[good] * (number - 1)]
+        failed, *found = await asyncio.gather(*(made.rows(DIVIDED, each) for each in asked), return_exceptions=True)
+        assert isinstance(failed, psycopg.errors.DivisionByZero)
+        assert found == [[("x", 10, True, 1)]] * (number - 1)
+
+    run(test)
+
+
+def test_a_statement_that_cannot_be_prepared_fails_its_own_callers_alone(run: Any) -> None:
+    """Those of other statements in the same tick are answered, before and behind it."""
+    wrong = Statement("wrong", b"SELECT nothing_of_ours()")
+
+    async def test(made: Pipeline) -> None:
+        for _ in range(2):
+            found = await asyncio.gather(
+                *(made.rows(each, {"text": "x"}) for each in (LONG, wrong, LONG, wrong, PID)), return_exceptions=True
+            )
+            assert [isinstance(each, psycopg.errors.UndefinedFunction) for each in found] == [
+                False, True, False, True, False,
+            ]  # fmt: skip
+            assert found[0] == found[2] == [("x",)]
+
+    run(test)
+
+
+def test_arrays_are_sent_in_binary(run: Any) -> None:
+    """Empty ones too."""
+
+    async def test(made: Pipeline) -> None:
+        given = {"bytes": [b"\0\xff", b""], "texts": ["中", ""], "numbers": [2**63 - 1, -1]}
+        assert await made.rows(ARRAYS, given) == [([b"\0\xff", b""], ["中", ""], [2**63 - 1, -1])]
+
+    run(test)
+
+
+def test_statements_that_are_longer_than_the_socket_holds_are_sent(run: Any) -> None:
+    """They are written while what comes back is read."""
+
+    async def test(made: Pipeline) -> None:
+        given = [{"text": str(number) * 300_000} for number in range(1, 10)]
+        found = await asyncio.gather(*(made.rows(LONG, each) for each in given))
+        assert found == [[(each["text"],)] for each in given]
+
+    run(test)
+
+
+def test_a_thousand_callers_that_give_up_break_no_other_answer(run: Any) -> None:
+    """At random moments, while the statements are at work."""
+
+    async def test(made: Pipeline) -> None:
+        rng = random.Random(1)
+        await made.rows(PID, {})
+        asked = {n: asyncio.ensure_future(made.rows(SLEEP, {"seconds": 0.0002, "number": n})) for n in range(900)}
+        for number in rng.sample(sorted(asked), 450):
+            await asyncio.sleep(0)
+            asked[number].cancel()
+        found = await asyncio.gather(*asked.values(), return_exceptions=True)
+        for number, each in zip(asked, found, strict=True):
+            assert isinstance(each, asyncio.CancelledError) or each == [("", number)]
+        assert made.waiting == 0
+        assert await made.rows(SLEEP, {"seconds": 0, "number": 7}) == [("", 7)]
+
+    run(test)
+
+
+def test_a_connection_that_is_lost_fails_those_who_wait_and_is_opened_anew(run: Any, pool: Pool) -> None:
+    """An idle one is opened anew without anybody noticing."""
+
+    async def test(made: Pipeline) -> None:
+        [(pid,)] = await made.rows(PID, {})
+        waiting = [asyncio.ensure_future(made.rows(SLEEP, {"seconds": 20, "number": n})) for n in range(3)]
+        await asyncio.sleep(0)
+        with pool.connection() as database:
+            database.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [isinstance(each, psycopg.OperationalError) for each in found] == [True] * 3
+        [(second,)] = await made.rows(PID, {})
+        with pool.connection() as database:
+            database.execute("SELECT pg_terminate_backend(%s, 5000)", (second,))
+        await until(lambda: made._database is None)
+        assert await made.rows(PID, {}) not in ([(pid,)], [(second,)])
+
+    run(test)
+
+
+def test_a_server_that_says_nothing_is_given_up(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection is closed, so that whatever may still come is nobody's."""
+    monkeypatch.setattr(pipeline, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(pipeline, "LOOK_SECONDS", 0.05)
+
+    async def test(made: Pipeline) -> None:
+        with pytest.raises(psycopg.OperationalError, match="in time"):
+            await made.rows(SLEEP, {"seconds": 3, "number": 1})
+        assert await made.rows(SLEEP, {"seconds": 0, "number": 2}) == [("", 2)]
+
+    run(test)
+
+
+def test_more_than_can_be_answered_soon_is_refused_at_once(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those before are answered."""
+    monkeypatch.setattr(pipeline, "MOST_SENT", 3)
+
+    async def test(made: Pipeline) -> None:
+        await made.rows(PID, {})
+        asked = [made.rows(SLEEP, {"seconds": 0.01, "number": n}) for n in range(5)]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert found[:3] == [[("", n)] for n in range(3)]
+        assert [isinstance(each, TooManySentError) for each in found[3:]] == [True, True]
+
+    run(test)
+
+
+def test_a_statement_that_somebody_has_deallocated_is_prepared_again(run: Any) -> None:
+    """One caller is told, the next ones are not."""
+    deallocate = Statement("deallocate", b"DEALLOCATE divided")
+
+    async def test(made: Pipeline) -> None:
+        given: dict[str, object] = {"text": "x", "number": 1, "yes": True}
+        await made.rows(DIVIDED, given)
+        await made.rows(deallocate, {})
+        with pytest.raises(psycopg.errors.InvalidSqlStatementName):
+            await made.rows(DIVIDED, given)
+        assert await made.rows(DIVIDED, given) == [("x", 10, True, 1)]
+
+    run(test)
+
+
+SET = Statement("set", b"SELECT set_config('campaign.test', %(text)s::text, true), 1 / %(number)s::bigint")
+BEHIND = Statement(
+    "behind", b"SELECT current_setting('campaign.test', true), 10 / (%(number)s::bigint - 2)", behind=SET
+)
+
+
+def test_a_statement_behind_another_shares_its_transaction_and_its_error(run: Any) -> None:
+    """And the statements around them are none of their business."""
+
+    async def test(made: Pipeline) -> None:
+        given: list[dict[str, object]] = [
+            {"text": "a", "number": 1},
+            {"text": "b", "number": 0},  # the first one fails
+            {"text": "c", "number": 2},  # the second one fails
+            {"text": "d", "number": 12},
+        ]
+        for _ in range(3):
+            tries = [made.rows(BEHIND, each) for each in given]
+            found = await asyncio.gather(*tries, made.rows(LONG, {"text": "x"}), return_exceptions=True)
+            assert (found[0], found[3], found[4]) == ([("a", -10)], [("d", 1)], [("x",)])
+            assert all(isinstance(each, psycopg.errors.DivisionByZero) for each in found[1:3])
+        for _ in range(3):
+            bad = Statement("bad", b"SELECT 1", behind=Statement("broken", b"SELECT FROM nowhere"))
+            with pytest.raises(psycopg.errors.UndefinedTable):
+                await made.rows(bad, {})
+
+    run(test)
