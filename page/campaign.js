@@ -88,8 +88,8 @@ function cohorts(ctx) {
   return section("cohorts", "By week of first contact", [csv(`${DASHBOARD}timeseries/`, question, "cohorts")], given(entry, (data) => {
     if (!data.series.length) return el("p", { class: "empty" }, "Nobody has been contacted yet.");
     const rows = data.series.map((each, at) => {
-      const day = each.start.slice(0, 10), end = bucketEnd(day, data.series[at + 1]?.start.slice(0, 10), ctx);
-      return { key: each.start, cells: [bucket(each.start, "week"), ...COHORT.map((metric) => (end ? number(metric, each.analytics[metric], about(ctx, { dated: "first_touch", from: day, to: end })) : shown(metric, each.analytics[metric])))] };
+      const day = each.start.slice(0, 10), end = bucketEnd(day, data.series[at + 1]?.start.slice(0, 10), "week", ctx);
+      return { key: each.start, cells: [bucket(each.start, "week"), ...COHORT.map((metric) => number(metric, each.analytics[metric], about(ctx, { dated: "first_touch", from: day, to: end })))] };
     });
     return table("By week of first contact", [{ name: "First contacted in" }, ...COHORT.map((metric) => ({ name: NAMES[metric], number: true }))], rows);
   }));

@@ -1,6 +1,7 @@
 // Makes elements of data, which becomes text only, and brings what is shown up to date without losing the focus.
 
 const SVG = "http://www.w3.org/2000/svg";
+const OWN = new Set(["open", "data-changed"]); // attributes that what is shown has by itself
 const SHAPES = new Set(["svg", "path", "line", "rect", "circle", "text", "g", "title"]);
 
 /**
@@ -23,7 +24,7 @@ export function el(name, attributes = {}, ...children) {
 
 /** Make an element like another one, keeping what is alike; `marked` is called with elements whose text has changed. */
 export function morph(old, fresh, marked) {
-  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && !OWN.has(name)) old.removeAttribute(name);
   for (const { name, value } of [...fresh.attributes]) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   const before = old.textContent;
   morphChildren(old, fresh, marked);

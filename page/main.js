@@ -25,6 +25,7 @@ let view = read(), me = null, features = null, refused = null, unreachable = fal
 
 view.zone ||= HERE; // in the address, as a day is another one elsewhere
 
+const MARKED_MS = 2_500;
 const ZONES = [...new Set([HERE, "UTC", ...(Intl.supportedValuesOf?.("timeZone") ?? [])])];
 
 // What this version of the service can do, by its own description; what it can't is not shown.
@@ -91,8 +92,8 @@ function schedule() {
 function render() {
   answers.begin();
   const marked = flash ? (element) => {
-    element.classList.remove("changed");
-    requestAnimationFrame(() => element.classList.add("changed"));
+    element.setAttribute("data-changed", "");
+    setTimeout(() => element.removeAttribute("data-changed"), MARKED_MS);
   } : null;
   morph(root, el("div", { id: "page" }, page()), marked);
   const asks = me !== null && !refused && view.why !== "";

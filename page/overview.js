@@ -56,9 +56,9 @@ export function chart(ctx) {
     const drawn = metrics.map((metric) => ({ name: NAMES[metric], values: data.series.map((each) => each.analytics[metric]), say: (value) => shown(metric, value === null || isRate(metric) || isTime(metric) ? value : Math.round(value * 100) / 100), whole: !isRate(metric) && !isTime(metric) }));
     const legend = el("p", { class: "legend" }, drawn.map((each, n) => el("span", { class: `key s${n}` }, each.name)));
     const rows = data.series.map((each, at) => {
-      const day = each.start.slice(0, 10), end = bucketEnd(day, data.series[at + 1]?.start.slice(0, 10), ctx);
+      const day = each.start.slice(0, 10), end = bucketEnd(day, data.series[at + 1]?.start.slice(0, 10), data.interval, ctx);
       const about = { campaign: view.campaign, workspace: view.campaign && ctx.workspace, from: day, to: end, dated: view.dated };
-      return { key: each.start, cells: [labels[at].long, ...metrics.map((metric) => (data.interval === "hour" || !end ? shown(metric, each.analytics[metric]) : number(isTime(metric) ? "average_reply_time" : metric, each.analytics[metric], about, shown(metric, each.analytics[metric]))))] };
+      return { key: each.start, cells: [labels[at].long, ...metrics.map((metric) => (data.interval === "hour" ? shown(metric, each.analytics[metric]) : number(isTime(metric) ? "average_reply_time" : metric, each.analytics[metric], about, shown(metric, each.analytics[metric]))))] };
     });
     return [legend, lines("lines", labels, drawn), el("details", { "data-key": "behind" }, el("summary", {}, "The numbers behind it"), table("Over time", [{ name: "From" }, ...metrics.map((metric) => ({ name: NAMES[metric], number: true }))], rows))];
   }));

@@ -1,6 +1,6 @@
 // What the page asks the API for a view; every number that is shown is the answer to one of these.
 
-import { before, days, intervals } from "/page/period.js";
+import { before, intervals, plus } from "/page/period.js";
 
 export const DASHBOARD = "dashboard/campaign-analytics/";
 export const STATUSES = ["ACTIVE", "PAUSED", "COMPLETED", "DRAFT", "ARCHIVED", "UNKNOWN"];
@@ -37,14 +37,9 @@ export function series(ctx, more = {}) {
   return { ...filters(ctx), timezone: ctx.zone, interval: interval(ctx), include: "extended", ...more };
 }
 
-/** Return the last day of a bucket that begins on a day, within the period. */
-export function bucketEnd(day, next, ctx) {
-  if (next) return days({ period: "own", from: day, to: minusOne(next) }) ? minusOne(next) : day;
-  return ctx.range?.end ?? null;
-}
-
-function minusOne(day) {
-  const at = new Date(`${day}T00:00:00Z`);
-  at.setUTCDate(at.getUTCDate() - 1);
-  return at.toISOString().slice(0, 10);
+/** Return the last day of a bucket of a series that begins on a day, where another one begins on `next` or none does. */
+export function bucketEnd(day, next, interval, ctx) {
+  if (next) return plus(next, -1);
+  const end = interval === "week" ? plus(day, 6) : interval === "month" ? plus(`${plus(`${day.slice(0, 8)}01`, 31).slice(0, 8)}01`, -1) : day;
+  return ctx.range && ctx.range.end < end ? ctx.range.end : end;
 }

@@ -154,7 +154,7 @@ def test_an_event_shows_without_a_reload(browser: Browser, service: Service, url
         assert time.monotonic() - began < 3
         service.post(31, headers, email_sent(2, occurred_at=now))
         expect(contacted).to_have_text("2", timeout=3_000)
-        expect(reader.page.locator('.tile[data-key="amount_of_prospects_contacted"] .changed')).to_be_attached()
+        expect(reader.page.locator('.tile[data-key="amount_of_prospects_contacted"] [data-changed]')).to_be_attached()
         assert reader.page.evaluate("window.same")
 
 
