@@ -88,8 +88,9 @@ export class Answers {
   /** Ask everything again that is in use; what is unchanged costs a few bytes. */
   async refresh() {
     for (const url of [...this.kept.keys()]) if (!this.used.has(url)) this.kept.delete(url);
-    const results = await Promise.all([...this.kept.values()].map((entry) => this.load(entry)));
-    return results.some(Boolean);
+    const [first, ...others] = this.kept.values();
+    const found = first ? [await this.load(first)] : []; // the most important numbers don't wait for the others
+    return [...found, ...await Promise.all(others.map((entry) => this.load(entry)))].some(Boolean);
   }
 
   /** Forget all of it: somebody else may be asking from now on, or nobody any more. */

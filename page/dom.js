@@ -22,6 +22,34 @@ export function el(name, attributes = {}, ...children) {
   return made;
 }
 
+const versions = new WeakMap();
+let latest = 0;
+
+/** Return a number that stands for an object, as long as it is the same one. */
+export function versionOf(object) {
+  if (!versions.has(object)) versions.set(object, (latest += 1));
+  return versions.get(object);
+}
+
+/** Return an element whose children are made only where what is shown is of another version. */
+export function lazy(name, attributes, version, children) {
+  const made = el(name, { ...attributes, "data-version": version });
+  made.fill = () => made.append(...children());
+  return made;
+}
+
+// Fills an element that is about to be shown, and all in it.
+function fill(fresh) {
+  for (const each of [fresh, ...fresh.querySelectorAll("[data-version]")]) filled(each);
+  return fresh;
+}
+
+function filled(fresh) {
+  fresh.fill?.();
+  fresh.fill = null;
+  return fresh;
+}
+
 /** Make an element like another one, keeping what is alike; `marked` is called with elements whose text has changed. */
 export function morph(old, fresh, marked) {
   for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && !OWN.has(name)) old.removeAttribute(name);
@@ -43,12 +71,15 @@ function morphChildren(old, fresh, marked) {
     const key = child instanceof Element ? child.getAttribute("data-key") : null;
     const found = key !== null ? keyed.get(key) : at && alike(at, child) ? at : null;
     if (!found || !alike(found, child)) {
-      old.insertBefore(child, at);
+      old.insertBefore(child instanceof Element ? fill(child) : child, at);
       continue;
     }
     if (found !== at) old.insertBefore(found, at);
     else at = at.nextSibling;
-    if (child instanceof Element) morph(found, child, marked);
+    if (child instanceof Element) {
+      const version = child.getAttribute("data-version");
+      if (version === null || version !== found.getAttribute("data-version")) morph(found, filled(child), marked);
+    }
     else if (found.data !== child.data) found.data = child.data;
   }
   while (at) {

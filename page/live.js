@@ -20,8 +20,15 @@ export class Live {
     this.heard = 0;
     this.failures = 0;
     this.stopping = null;
+    // A browser has few connections to a service, so a page that nobody sees keeps none.
     document.addEventListener("visibilitychange", () => {
-      if (!document.hidden && this.state !== "live") this.poll();
+      const { workspace, stopping } = this;
+      if (document.hidden) stopping?.abort();
+      else if (stopping) {
+        this.stop();
+        this.follow(workspace);
+        this.moved();
+      }
     });
     setInterval(() => {
       if (this.state !== "live" && this.stopping && !document.hidden) this.poll();

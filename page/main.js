@@ -9,7 +9,7 @@ import { denied, entry } from "/page/entry.js";
 import { freshness, health } from "/page/health.js";
 import * as key from "/page/key.js";
 import { Live } from "/page/live.js";
-import { COLUMNS, campaigns, overview } from "/page/overview.js";
+import { COLUMNS, FIRST_ROWS, overview } from "/page/overview.js";
 import { button, choice, problem } from "/page/parts.js";
 import { HERE, PERIODS, dayOf, days } from "/page/period.js";
 import { STATUSES, workspace } from "/page/questions.js";
@@ -21,12 +21,13 @@ const root = document.getElementById("page"), dialog = document.getElementById("
 const tip = document.body.appendChild(el("div", { class: "tip", hidden: true }));
 const answers = new Answers(() => schedule());
 const live = new Live({ moved: () => void renew(), said: () => schedule(), ended: (error) => end(error) });
-let view = read(), me = null, features = null, refused = null, unreachable = false, all = false, flash = false, endedAt = 0;
+let view = read(), me = null, features = null, refused = null, unreachable = false, most = FIRST_ROWS, flash = false, endedAt = 0;
 
 view.zone ||= HERE; // in the address, as a day is another one elsewhere
 
 const MARKED_MS = 2_500;
 const ZONES = [...new Set([HERE, "UTC", ...(Intl.supportedValuesOf?.("timeZone") ?? [])])];
+const ZONE_CHOICES = ZONES.map((each) => [each, each.replaceAll("_", " ")]);
 
 // What this version of the service can do, by its own description; what it can't is not shown.
 function can(path, parameter = "", word = "") {
@@ -51,7 +52,7 @@ function context() {
   const zone = ZONES.includes(view.zone) ? view.zone : HERE;
   const today = dayOf(new Date(), zone), asked = workspace(view, me);
   const asOf = view.as_of && view.as_of < today && asked !== "ALL" && can("summary/", "as_of") ? endOf(view.as_of, zone) : "";
-  return { view, me, answers, live, zone, today, workspace: asked, range: days({ ...view, zone }), asOf, can, all, unreachable };
+  return { view, me, answers, live, zone, today, workspace: asked, range: days({ ...view, zone }), asOf, can, most, unreachable };
 }
 
 function page() {
@@ -61,7 +62,7 @@ function page() {
   const content = refused ? denied(me, ctx.workspace, refused.details)
     : !ctx.workspace ? denied(me, "", [])
     : view.period === "own" && !ctx.range ? el("p", { class: "empty", "data-key": "own" }, "Choose the first and the last day.")
-    : view.campaign ? campaign(ctx) : [overview(ctx), campaigns(ctx), health(ctx)];
+    : view.campaign ? campaign(ctx) : [overview(ctx), health(ctx)];
   return [header(ctx), el("main", { id: "content", "data-key": "content", tabindex: "-1" }, content), el("footer", { "data-key": "footer" }, el("a", { href: "/docs/" }, "API"))];
 }
 
@@ -77,7 +78,7 @@ function header(ctx) {
       choice("Workspace", "workspace", ctx.workspace, workspaces),
       choice("Period", "period", view.period, Object.entries(PERIODS)),
       view.period === "own" && [["From", "from"], ["to", "to"]].map(([label, name]) => el("label", { class: "choice", "data-key": name }, el("span", {}, label), el("input", { type: "date", "data-set": name, "data-value": view[name], value: view[name], min: "1970-01-01", max: "2999-12-31" }))),
-      choice("Time zone", "zone", ctx.zone, ZONES.map((each) => [each, each.replaceAll("_", " ")])),
+      choice("Time zone", "zone", ctx.zone, ZONE_CHOICES),
       !view.campaign && choice("Status", "status", view.status, [["", "Any status"], ...STATUSES.map((each) => [each, each.toLowerCase()])])));
 }
 
@@ -215,13 +216,13 @@ const DO = {
     root.querySelector("main")?.focus();
   },
   "back-to-all": () => set({ campaign: "", dated: "", part: "" }),
-  sort: ({ by, first }) => set({ sort: view.sort.replace(/^-/, "") === by ? (view.sort.startsWith("-") ? by : `-${by}`) : first + by }),
+  sort: ({ by, first }) => (most = FIRST_ROWS) && set({ sort: view.sort.replace(/^-/, "") === by ? (view.sort.startsWith("-") ? by : `-${by}`) : first + by }),
   more: ({ id, cursor }) => {
     more(id, cursor);
     schedule();
   },
-  all: () => {
-    all = true;
+  "more-rows": () => {
+    most += FIRST_ROWS;
     schedule();
   },
   again: () => {
@@ -292,7 +293,6 @@ addEventListener("hashchange", () => {
 });
 addEventListener("resize", () => schedule());
 addEventListener("online", () => void renew());
-document.addEventListener("visibilitychange", () => document.hidden || void renew());
 setInterval(() => me !== null && schedule(), 5_000); // a day may end, and a state may last
 
 listen(document, tip, (text) => { spoken.textContent = text; });

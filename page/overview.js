@@ -1,7 +1,7 @@
 // The overview: how all matching campaigns are doing, over time, by hour of the week, and each of them.
 
 import { bars, heat, lines, trend } from "/page/charts.js";
-import { el } from "/page/dom.js";
+import { el, lazy, versionOf } from "/page/dom.js";
 import { NAMES, bucket, change, duration, isRate, isTime, shown, whole } from "/page/format.js";
 import { absent, button, choice, csv, given, number, section, table } from "/page/parts.js";
 import { intervals } from "/page/period.js";
@@ -16,7 +16,7 @@ export const CHARTED = [
 ];
 
 export function overview(ctx) {
-  return [tiles(ctx), chart(ctx), hours(ctx), times(ctx)];
+  return [tiles(ctx), chart(ctx), campaigns(ctx), hours(ctx), times(ctx)];
 }
 
 /** The most important numbers, each with its change against the period before and its trend. */
@@ -70,11 +70,15 @@ function hours(ctx) {
   const question = { ...filters(ctx), timezone: ctx.zone, by: "weekday,hour" };
   const entry = ctx.answers.need(`${DASHBOARD}breakdown/`, question);
   return section("hours", "When people answer", [csv(`${DASHBOARD}breakdown/`, question, "hours")], given(entry, (data) => {
-    const cells = new Map(data.rows.map((row) => [`${row.weekday}/${row.hour}`, row.analytics]));
-    const touches = (day, hour) => TOUCHES.reduce((sum, each) => sum + (cells.get(`${day}/${hour}`)?.[each] || 0), 0);
-    const replies = (day, hour) => cells.get(`${day}/${hour}`)?.amount_of_replies || 0;
-    return el("div", { class: "pair" }, heat("Replies", replies, (value) => `${whole(value)} replies`), heat("Touches", touches, (value) => `${whole(value)} touches`));
+    return lazy("div", { class: "pair" }, versionOf(data), () => weeks(data));
   }));
+}
+
+function weeks(data) {
+  const cells = new Map(data.rows.map((row) => [`${row.weekday}/${row.hour}`, row.analytics]));
+  const touches = (day, hour) => TOUCHES.reduce((sum, each) => sum + (cells.get(`${day}/${hour}`)?.[each] || 0), 0);
+  const replies = (day, hour) => cells.get(`${day}/${hour}`)?.amount_of_replies || 0;
+  return [heat("Replies", replies, (value) => `${whole(value)} replies`), heat("Touches", touches, (value) => `${whole(value)} touches`)];
 }
 
 /** How long replies take. */
@@ -97,7 +101,7 @@ function times(ctx) {
 
 export const COLUMNS = ["amount_of_prospects_contacted", "amount_of_replies", "reply_rate", "amount_of_interested", "amount_of_meetings_booked", "average_reply_time"];
 const MORE = ["amount_of_prospects", "amount_of_emails_sent", "amount_of_invites_sent", "amount_of_invites_accepted", "amount_of_linkedin_messages_sent", "amount_of_prospects_replied", "amount_of_prospects_accepted", "acceptance_rate", "interested_rate", "open_rate", "bounce_rate", "amount_of_emails_opened", "amount_of_emails_clicked", "amount_of_emails_bounced", "amount_of_prospects_unsubscribed", "amount_of_not_interested"];
-const FIRST_ROWS = 100;
+export const FIRST_ROWS = 100; // and so many more each time: a browser lays out a thousand in a third of a second
 
 /** Return the campaigns that a view shows, sorted as it says: ties by workspace and id, nothing last. */
 export function chosen(campaigns, view) {
@@ -135,17 +139,18 @@ export function campaigns(ctx) {
     if (!data.campaigns.length) return empty(ctx);
     const found = chosen(data.campaigns, view);
     if (!found.length) return el("p", { class: "empty" }, `No campaign has “${view.search}” in its name. `, button("Show all", "set", { name: "search", value: "" }));
-    const visible = ctx.all ? found : found.slice(0, FIRST_ROWS);
+    const visible = found.slice(0, ctx.most);
     const names = new Map(me.workspaces.map((each) => [each.id, each.name]));
     return [
       el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Campaigns, table" }, el("table", { class: "campaigns" }, el("caption", { class: "hidden" }, "Campaigns and their numbers"),
         el("thead", {}, el("tr", {}, head("name", "Campaign"), several && el("th", { scope: "col" }, "Workspace"), head("status", "Status"), columns.map((metric) => head(metric, NAMES[metric], true)))),
-        el("tbody", {}, visible.map((each) => el("tr", { "data-key": `${each.workspace_id}/${each.id}` },
+        el("tbody", {}, visible.map((each) => lazy("tr", { "data-key": `${each.workspace_id}/${each.id}` }, `${versionOf(each)} ${columns} ${several}`, () => [
           el("th", { scope: "row" }, button(each.name, "open", { campaign: each.id, workspace: each.workspace_id }, { class: "name" })),
           several && el("td", {}, names.get(each.workspace_id) ?? each.workspace_id),
           el("td", {}, el("span", { class: `status ${each.status.toLowerCase()}` }, each.status.toLowerCase())),
-          columns.map((metric) => el("td", { class: "right" }, number(metric, each.analytics[metric], { campaign: each.id, workspace: each.workspace_id })))))))),
-      found.length > visible.length && el("p", {}, `The first ${whole(visible.length)} of ${whole(found.length)}. `, button("Show all", "all")),
+          columns.map((metric) => el("td", { class: "right" }, number(metric, each.analytics[metric], { campaign: each.id, workspace: each.workspace_id }))),
+        ].filter(Boolean).flat()))))),
+      found.length > visible.length && el("p", {}, `The first ${whole(visible.length)} of ${whole(found.length)}. `, button(`Show ${FIRST_ROWS} more`, "more-rows")),
     ];
   }));
 }

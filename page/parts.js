@@ -1,7 +1,7 @@
 // The small things that several parts of the page are made of.
 
 import { Refused } from "/page/api.js";
-import { el } from "/page/dom.js";
+import { el, lazy, versionOf } from "/page/dom.js";
 import { shown } from "/page/format.js";
 
 /** Return a number that can be asked why; `about` is what the question is about beside the metric. */
@@ -18,7 +18,7 @@ export function button(text, does, data = {}, more = {}) {
 /** Return a choice of the view: [value, text] pairs; a change sets the field of that name. */
 export function choice(label, name, value, options, more = {}) {
   return el("span", { class: "choice", "data-key": `choice-${name}` }, el("label", { for: `choose-${name}` }, label),
-    el("select", { id: `choose-${name}`, "data-set": name, "data-value": value, ...more }, options.map(([each, text]) => el("option", { value: each, selected: each === value }, text))));
+    lazy("select", { id: `choose-${name}`, "data-set": name, "data-value": value, ...more }, `${value} ${versionOf(options)}`, () => options.map(([each, text]) => el("option", { value: each, selected: each === value }, text))));
 }
 
 /** Return a section with a heading. */
