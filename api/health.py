@@ -79,7 +79,7 @@ class Readyz:
         seen, lag = answer
         if seen.fault or lag is None:
             raise UnavailableError(seen.fault)
-        if not (lag.stuck or lag.seconds > LAG_SECONDS or seen.newer):
+        if not (lag.stuck or lag.lost or lag.seconds > LAG_SECONDS or seen.newer):
             response.media = {"status": "ready"}
             return
         response.media = {"status": "degraded", "stuck": lag.stuck, "lag_seconds": int(lag.seconds)}

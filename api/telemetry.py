@@ -172,6 +172,8 @@ def _of_projection(lag: Lag) -> Iterator[Metric]:
     yield _gauge("projection_lag_events", "Events in the logs that the read models do not include yet.", lag.events)
     yield _gauge("projection_lag_seconds", "How long the oldest of these events has waited.", lag.seconds)
     yield _gauge("projection_stuck", "Workspaces with an event that can't be folded.", lag.stuck)
+    yield _gauge("projection_lost", "Workspaces whose log went back and whose read models are rebuilt.", lag.lost)
+    yield _gauge("log_epoch_since_seconds", "When a log last went back, or may have; 0: never.", lag.epoch_since)
     yield _gauge("projection_set_aside_events", "Events that an operator has set aside.", lag.set_aside)
     yield _gauge("replay_events", "Events that the replays at work have to fold.", lag.replay_upto)
     yield _gauge("replay_folded_events", "Events that they have folded so far.", lag.replay_folded)

@@ -24,8 +24,9 @@ from domain import ledger
 from domain.events import canonical, decode, encode
 from domain.recorder import Pool
 from projections.building import generations
-from projections.building.projector import END_OF_LOG, Projector
+from projections.building.projector import Projector
 
+_END_OF_LOG = 2**63 - 1
 LIVE_EVENTS = 200_000
 RUNNER_EVENTS = 2_000
 # What a projection writes: of each table its key behind the generation, and the other columns, with their types.
@@ -70,7 +71,7 @@ def scan_rate(pool: Pool, workspace_id: int) -> float:
     def scan() -> int:
         number = 0
         with pool.connection() as database, database.transaction():
-            for _, topic, state in ledger.scan(database, workspace_id, after=0, upto=END_OF_LOG):
+            for _, topic, state in ledger.scan(database, workspace_id, after=0, upto=_END_OF_LOG):
                 decode(topic, state)
                 number += 1
         return number

@@ -13,6 +13,7 @@ from psycopg_pool import ConnectionPool
 
 from domain.recorder import Database, Pool
 from projections import schema
+from projections.building import epochs
 from projections.schema import Schema
 from projections.trouble import Trouble
 from service.connection import Connection, EncodingError, check
@@ -139,6 +140,7 @@ def migrate(url: str) -> list[str]:
             for migration in lacking:
                 database.execute(migration.statements.encode())
                 database.execute(_RECORD, (migration.version, migration.works_with))
+        epochs.compare_identity(database)
     return [migration.name for migration in lacking]
 
 

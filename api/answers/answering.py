@@ -96,6 +96,7 @@ class Reading:
         with self.parts.connection() as database:
             sealed = look(database, visit.credentials, question.asked)
         standings = self.parts.gate.open(visit, sealed)
+        check_past(standings)
         if not question.asked.every:
             visit.about(Asked(standings[0].workspace_id))
         return standings
@@ -111,6 +112,7 @@ class Reading:
             with self.parts.connection() as database:
                 sealed = campaigns.read(database, visit.credentials, question.asked, wanted)
                 standings, matching = self.parts.gate.open(visit, sealed)
+                check_past(standings)
                 body = _rendered(endpoint, Found(question, standings, matching, database), wanted)
             tagged = tag_of(request, standings, question)
             self.bodies.keep(tagged, body)
@@ -139,6 +141,12 @@ class Resource:
 def tag_of(request: falcon.Request, standings: Iterable[Standing], question: Question) -> str:
     """Return the entity tag of an answer."""
     return cached_tag(request.path, (question.normal, *(standing.state for standing in standings)))
+
+
+def check_past(standings: Iterable[Standing]) -> None:
+    """Raise UnavailableError where read models are of a past that their log no longer has."""
+    if any(standing.lost for standing in standings):
+        raise UnavailableError("The log went back, and its read models are being rebuilt, please try again")
 
 
 def say_how_fresh(response: falcon.Response, standings: Sequence[Standing], question: Question) -> None:

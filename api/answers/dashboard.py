@@ -12,7 +12,7 @@ import falcon
 from api.answers import analytics
 from api.answers.alike import Alike, Group, key_of
 from api.answers.analytics import CampaignRow
-from api.answers.answering import Reading, encode, say_how_fresh, tag_of
+from api.answers.answering import Reading, check_past, encode, say_how_fresh, tag_of
 from api.answers.cache import Kept
 from api.answers.question import Question
 from api.http.conditional import VARY_BY_FORM, unchanged
@@ -76,6 +76,7 @@ class CampaignAnalytics:
         question: Question,
     ) -> None:
         standings = [workspace.standing for workspace in workspaces]
+        check_past(standings)
         say_how_fresh(response, standings, question)
         pieces = [self._kept.rendered(workspace, held, render) for workspace in workspaces]
         tagged = tag_of(request, standings, question)

@@ -19,12 +19,13 @@ from msgspec import Meta
 from api.answers.answering import Endpoint, Found, Reading, wants
 from api.answers.numbers import in_ms
 from api.answers.question import CAMPAIGN, MIN_POSITION, PERIOD, Question
-from api.errors import BadRequestError, NotFoundError
+from api.errors import BadRequestError, NotFoundError, UnavailableError
 from api.http.parameters import ONE_WORKSPACE, WORKSPACE, ExpectedError, Parameter, Query, in_path, number, one_of
 from api.http.schemas import Count, Id, Instant, Word
 from domain import ledger
 from domain.events import decode, shown
 from domain.recorder import Database
+from projections import marks
 from projections.journeys.explanation import EXPLAINED, Contribution, as_json, explain
 from projections.queries.campaigns import Needs, Wanted
 
@@ -58,10 +59,11 @@ class Explanation(msgspec.Struct):
 
 
 class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """Where a page ends: of which question, at which position of the log, behind which contribution."""
+    """Where a page ends: of which question, at which position of the log (and its mark), behind which contribution."""
 
     question: str
-    position: int
+    position: Id
+    mark: int
     at: int
     prospect_id: str
     last: int
@@ -121,7 +123,12 @@ def _body(found: Found) -> Explanation:
     cursor = question.values[CURSOR]
     if cursor is not None and cursor.question != asked:
         raise BadRequestError((CURSOR.name, "belongs to another question"))
-    position = standing.position if cursor is None else min(cursor.position, standing.position)
+    position = standing.position if cursor is None else cursor.position
+    mark = marks.at(found.database, standing.workspace_id, position)
+    if cursor is not None and cursor.mark != mark:
+        raise BadRequestError((CURSOR.name, "is of a past that the log no longer has: begin with the first page"))
+    if position > standing.position:  # the read models were begun anew
+        raise UnavailableError("The projection has not come so far yet, please try again")
     prospect_ids = [each.prospect_id for each in campaign.journeys]
     facts = campaign.unpacked().upto(position)
     everything = explain(prospect_ids, facts, metric, *in_ms(question), at_first_touch=question.at_first_touch)
@@ -132,7 +139,7 @@ def _body(found: Found) -> Explanation:
     following = None
     if first + len(page) < len(everything):
         last = page[-1]
-        following = _Cursor(asked, position, last.at, last.prospect_id, last.position)
+        following = _Cursor(asked, position, mark, last.at, last.prospect_id, last.position)
     return Explanation(
         metric,
         sum(each.value for each in everything),

@@ -4,8 +4,9 @@ import falcon
 
 from api.answers.answering import encode
 from api.dependencies import Parts
+from api.errors import ConflictError
 from api.http.conditional import tag, unchanged
-from api.http.parameters import ONE_WORKSPACE, WORKSPACE, Parameter, Query, Values, number
+from api.http.parameters import ONE_WORKSPACE, WORKSPACE, Parameter, Query, Values, number, read_number
 from domain.events import MAX_ID, UndecodableError, canonical, decode
 from domain.instants import format_instant
 from domain.ledger import LogRow
@@ -15,8 +16,15 @@ from projections.queries.caller import Credentials, Sealed
 from projections.queries.feed import Page
 
 AFTER: Parameter[int] = number("after", "the last position", 0, MAX_ID, 0)
+EPOCH: Parameter[int | None] = Parameter(
+    "epoch",
+    "the epoch of the log that `after` belongs to: 409 where the log has another one, or ends before `after`",
+    {"type": "string", "pattern": "^[1-9][0-9]{0,18}$"},
+    lambda texts: read_number(texts[0]),
+    None,
+)
 LIMIT: Parameter[int] = number("limit", "so many at a time", 1, 1_000, 1_000)
-FEED = Query(ONE_WORKSPACE, AFTER, LIMIT)
+FEED = Query(ONE_WORKSPACE, AFTER, EPOCH, LIMIT)
 
 
 def answer(parts: Parts, request: falcon.Request, response: falcon.Response) -> None:
@@ -27,12 +35,29 @@ def answer(parts: Parts, request: falcon.Request, response: falcon.Response) -> 
 
     values, page = parts.gate.enter(request, response, lambda request: FEED.read(request.query_string), ask)
     request.context.workspace = page.workspace_id
-    if unchanged(request, response, tag(request, (values.normal(), page.workspace_id, page.head))):
+    _check_past(values, page)
+    made_of = (values.normal(), page.workspace_id, page.epoch, page.head, page.mark)
+    if unchanged(request, response, tag(request, made_of)):
         return
     last = page.rows[-1][0].position if page.rows else values[AFTER]
     events = [_as_json(row, recorded_at) for row, recorded_at in page.rows]
     response.content_type = falcon.MEDIA_JSON
-    response.data = encode({"events": events, "position": last, "head": page.head})
+    epoch = None if page.epoch is None else str(page.epoch)  # JSON's readers may take numbers for floats
+    response.data = encode({"events": events, "position": last, "head": page.head, "epoch": epoch})
+
+
+def _check_past(values: Values, page: Page) -> None:
+    """Raise ConflictError where the reader has read another past of the log than it has now."""
+    if values[EPOCH] is None:
+        return
+    fault = None
+    if values[EPOCH] != page.epoch:
+        fault = f"{EPOCH.name}: the log's is {page.epoch or 'none yet'}"
+    elif values[AFTER] > page.head:
+        fault = f"{AFTER.name}: the log ends at {page.head}"
+    if fault is not None:
+        msg = f"{fault}; it has lost events that were read, or is another log: read it from the beginning"
+        raise ConflictError(msg)
 
 
 def _as_json(row: LogRow, recorded_at: int) -> dict[str, object]:

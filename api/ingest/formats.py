@@ -58,7 +58,7 @@ class Stream:
         for unpacked in (piece,) if self._unpacker is None else self._unpacker.feed(piece):
             for each in self._splitter.feed(unpacked):
                 self._batch.append(each)
-                self._size += len(each.text or b"")
+                self._size += len(each[1] or b"")
                 if len(self._batch) >= LINES_AT_ONCE or self._size >= BYTES_AT_ONCE:
                     yield self._part()
             if self._splitter.blank > MOST_BLANK + self._events + len(self._batch):
@@ -80,7 +80,7 @@ class Stream:
 
 def part_of_lines(lines: Sequence[ndjson.Line]) -> Part:
     """Return the events of these lines."""
-    texts, numbers = [each.text for each in lines], [each.number for each in lines]
+    numbers, texts = [number for number, _ in lines], [text for _, text in lines]
     read = None if None in texts else strict_json.decode_each(texts)  # type: ignore[arg-type]
     return Part(texts, _line, numbers) if read is None else Part(read, _as_it_is, numbers)
 

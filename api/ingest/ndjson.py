@@ -1,7 +1,6 @@
 """Newline-delimited JSON: lines out of a stream of bytes, in bounded memory."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from api.http.strict_json import BOM
 
@@ -11,11 +10,9 @@ _BLANK = b" \t\r"
 _MOST_BEGUN = MAX_LINE_BYTES + len(BOM) + 2  # the mark goes, so does a CR, and one byte more makes the line too long
 
 
-class Line(NamedTuple):
-    """A line that is not blank: which one of all it is, from 1, and its text, None where it has more than 64 KiB."""
-
-    number: int
-    text: bytes | None
+# A line that is not blank: which one of all it is, from 1, and its text, None where it has more than 64 KiB. It is a
+# plain tuple, since there are millions.
+Line = tuple[int, bytes | None]
 
 
 class Splitter:
@@ -36,25 +33,29 @@ class Splitter:
         first, *others = piece.split(b"\n")
         self._begun += first[: _MOST_BEGUN - len(self._begun)]
         if others:
-            ended = bytes(self._begun)
+            ended = self._ended()
             self._begun = bytearray(others.pop()[:_MOST_BEGUN])
             yield from self._not_blank((ended, *others))
 
     def finish(self) -> Iterator[Line]:
         """Yield a last line that has no end."""
         if self._begun:
-            yield from self._not_blank((bytes(self._begun),))
+            yield from self._not_blank((self._ended(),))
+
+    def _ended(self) -> bytes:
+        text = bytes(self._begun)
+        return text if self._lines else text.removeprefix(BOM)
 
     def _not_blank(self, texts: Iterable[bytes]) -> Iterator[Line]:
-        for each in texts:
-            text = each if self._lines else each.removeprefix(BOM)
-            self._lines += 1
+        number = self._lines
+        for number, text in enumerate(texts, number + 1):  # noqa: B020 (it goes on from where it was)
             if len(text) > MAX_LINE_BYTES and len(text.removesuffix(b"\r")) > MAX_LINE_BYTES:
-                yield Line(self._lines, None)
+                yield number, None
             elif text.strip(_BLANK):
-                yield Line(self._lines, text)
+                yield number, text
             else:
                 self._blank += 1
+        self._lines = number
 
 
 def lines(pieces: Iterable[bytes]) -> Iterator[Line]:

@@ -236,9 +236,18 @@ def _reading() -> _Json:
         **paths,
         "/api/v1/me/": _get("Who is calling, and which workspaces they may see", NOTHING, answers[me.Identity]),
         "/api/v1/events/": _get(
-            "The log itself: keep `position` and give it as `after`, and nothing is missed or seen twice",
+            "The log itself: keep `position` and `epoch`, give them as `after` and `epoch`, and nothing is missed or "
+            "seen twice; 409 where the log went back",
             feed.FEED,
-            _object({"events": _list(_object(event, ("error",))), "position": _COUNT, "head": _COUNT}),
+            _object(
+                {
+                    "events": _list(_object(event, ("error",))),
+                    "position": _COUNT,
+                    "head": _COUNT,
+                    "epoch": _or_null({**_WORD, "description": "null before the first event"}),
+                }
+            ),
+            "409",
         ),
         "/api/v1/events/rejections/": _get(
             "The latest events that were refused, newest first",

@@ -12,6 +12,7 @@ from psycopg.sql import SQL, Literal
 
 from domain.recorder import Database, Pool
 from projections.building.fold import ReadRows
+from projections.marks import Mark, mark_at
 from projections.metrics import FOLD_VERSION, MEASURES
 
 LEASE = "10 minutes"
@@ -23,12 +24,21 @@ _BEGIN = SQL("""
 INSERT INTO projection (workspace_id, generation, position, fold_version, projected_at)
 VALUES (%s, %s, 0, {version}, '-infinity') ON CONFLICT (workspace_id) DO NOTHING
 """).format(version=Literal(FOLD_VERSION))
+# Only where the log still has what was read of it.
 _SWITCH = SQL("""
 UPDATE projection SET generation = %(generation)s, position = %(position)s, fold_version = {version},
+    mark_position = %(position)s, mark = %(mark)s, lost_at = NULL,
     projected_at = clock_timestamp(), replayed_at = clock_timestamp(),
+    stuck_position = NULL, stuck_topic = NULL, stuck_reason = NULL
+WHERE workspace_id = %(workspace_id)s AND %(mark)s = {mark}
+""").format(version=Literal(FOLD_VERSION), mark=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")))
+_BEGIN_AGAIN = SQL("""
+UPDATE projection SET generation = %(generation)s, position = 0, fold_version = {version},
+    mark_position = 0, mark = 0, lost_at = NULL, projected_at = '-infinity',
     stuck_position = NULL, stuck_topic = NULL, stuck_reason = NULL
 WHERE workspace_id = %(workspace_id)s
 """).format(version=Literal(FOLD_VERSION))
+_LOCK_LOST = SQL("SELECT generation FROM projection WHERE workspace_id = %s AND lost_at IS NOT NULL FOR UPDATE")
 # Rows and position are lost together or not at all, so nothing needs to wait for the disk here.
 NO_WAIT_FOR_DISK = SQL("SET LOCAL synchronous_commit = off")
 
@@ -78,7 +88,7 @@ _SWITCH_AT_ONCE = SQL("WITH {deleted} {switch}").format(
 
 
 class SupersededError(Exception):
-    """The lease ran out, or what is set aside changed: the live rows were not touched, and it can be begun again."""
+    """The lease ran out, or the log or what is set aside changed: the live rows stay, and it can be begun again."""
 
     def __str__(self) -> str:
         """Return the docstring."""
@@ -98,6 +108,17 @@ def declare(database: Database) -> None:
 def begin(database: Database, workspace_id: int) -> None:
     """Insert a workspace's projection, at position 0, where it has none."""
     database.execute(_BEGIN, (workspace_id, new_generation()))
+
+
+def begin_again(database: Database, workspace_id: int) -> bool:
+    """Let a lost projection be one of nothing yet, where it still is lost; return whether it was."""
+    with database.transaction():
+        lost = database.execute(_LOCK_LOST, (workspace_id,)).fetchone()
+        if lost is None:
+            return False
+        database.execute(_RETIRE, (workspace_id, lost[0]))
+        database.execute(_BEGIN_AGAIN, {"workspace_id": workspace_id, "generation": new_generation()})
+    return True
 
 
 @contextmanager
@@ -124,17 +145,23 @@ def hold(database: Database, rows: ReadRows) -> None:
         raise SupersededError
 
 
-def switch(database: Database, rows: ReadRows, old_generation: int, position: int) -> None:
+def switch(database: Database, rows: ReadRows, old_generation: int, reached: Mark) -> None:
     """Make a leased generation the live one, in a transaction that has locked the projection; raise SupersededError."""
     if database.execute(_TAKE, rows._asdict()).rowcount != 1:
         raise SupersededError
     database.execute(_RETIRE, (rows.workspace_id, old_generation))
-    database.execute(_SWITCH, {**rows._asdict(), "position": position})
+    if database.execute(_SWITCH, {**rows._asdict(), **reached._asdict()}).rowcount != 1:
+        raise SupersededError
 
 
-def switch_at_once(database: Database, rows: ReadRows, old_generation: int, position: int) -> None:
-    """Make a generation that was written in this same transaction the live one, and delete the old one's few rows."""
-    database.execute(_SWITCH_AT_ONCE, {**rows._asdict(), "position": position, "old": old_generation})
+def switch_at_once(database: Database, rows: ReadRows, old_generation: int, reached: Mark) -> None:
+    """Make a generation that was written in this same transaction the live one, and delete the old one's few rows.
+
+    Raises SupersededError.
+    """
+    parameters = {**rows._asdict(), **reached._asdict(), "old": old_generation}
+    if database.execute(_SWITCH_AT_ONCE, parameters).rowcount != 1:
+        raise SupersededError
 
 
 def sweep(pool: Pool) -> None:

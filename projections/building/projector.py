@@ -1,7 +1,6 @@
 """The projector: follows every workspace's log, a batch at a time, and never lets one workspace hold up another.
 
-Any number of projectors may run: the one that locks a workspace's `projection` row folds its next batch, the others
-go on with the next workspace.
+Any number of projectors may run: whoever locks a workspace's `projection` row folds its next batch, the others go on.
 """
 
 import gc
@@ -18,9 +17,11 @@ from psycopg_pool import PoolClosed
 from domain import ledger
 from domain.ledger import LogRow
 from domain.recorder import Database, Pool
-from projections.building import generations, set_aside, wakeup
+from projections import marks
+from projections.building import epochs, generations, set_aside, wakeup
 from projections.building.batch import Batch, EventsByJourney, FoldError, sort
 from projections.building.fold import ReadRows, fold
+from projections.marks import Mark, WentBackError, mark_at
 from projections.metrics import FOLD_VERSION
 from projections.trouble import Trouble
 
@@ -37,29 +38,39 @@ logger = logging.getLogger(__name__)
 
 # No lock is taken here. The workspace that was served longest ago comes first, so none starves.
 _BEHIND = SQL("""
-SELECT h.workspace_id, p.workspace_id IS NULL, p.stuck_position IS NOT NULL
+SELECT h.workspace_id, p.workspace_id IS NULL, p.stuck_position IS NOT NULL, coalesce(p.mark_position, 0),
+    coalesce(p.mark, 0)
 FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id)
 WHERE h.workspace_id > 0 AND h.head > coalesce(p.position, 0) AND coalesce(p.fold_version, {version}) = {version}
+    AND p.lost_at IS NULL
     AND (p.stuck_position IS NULL OR p.projected_at < clock_timestamp() - make_interval(secs => {retry}))
 ORDER BY p.projected_at NULLS FIRST
 """).format(version=Literal(FOLD_VERSION), retry=Literal(STUCK_RETRY_SECONDS))
 _LOCK = SQL("""
-SELECT generation, position, stuck_position FROM projection
-WHERE workspace_id = %s AND fold_version = {version} FOR UPDATE SKIP LOCKED
+SELECT generation, position, stuck_position, mark_position, mark FROM projection
+WHERE workspace_id = %s AND fold_version = {version} AND lost_at IS NULL FOR UPDATE SKIP LOCKED
 """).format(version=Literal(FOLD_VERSION))
+# Only where the log still has what was read, and what it was read behind.
 _MOVE = SQL("""
 UPDATE projection SET position = %(position)s, projected_at = clock_timestamp(),
+    mark_position = %(position)s, mark = {mark},
     rate = coalesce(nullif(%(position)s - position, 0)
         / greatest(extract(epoch FROM clock_timestamp() - now()), 0.001), rate),
     stuck_position = %(stuck_position)s, stuck_topic = %(stuck_topic)s, stuck_reason = %(stuck_reason)s
-WHERE workspace_id = %(workspace_id)s
-""")
+WHERE workspace_id = %(workspace_id)s AND mark = {before} AND %(end_mark)s = {end}
+RETURNING mark, projected_at
+""").format(
+    mark=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")),
+    before=mark_at(SQL("%(workspace_id)s"), SQL("mark_position")),
+    end=mark_at(SQL("%(workspace_id)s"), SQL("%(end_position)s")),
+)
 
 
 class _Prefetched(NamedTuple):
     """A batch that was read and sorted while PostgreSQL was busy with the one before."""
 
     key: tuple[int, int, frozenset[int]]  # the workspace, the position before it, what is set aside
+    end: Mark
     log: list[LogRow]
     batch: Batch[EventsByJourney]
 
@@ -87,6 +98,7 @@ class Projector:
         self._prefetched: _Prefetched | None = None
         self._waiting = Trouble(logger, "projection waits for the database", "projection goes on")
         self._refused: dict[int, Trouble] = {}  # by workspace
+        self._memory = epochs.Memory()
 
     def run(self, stop: Event) -> None:
         """Follow all logs until `stop` is set, by another thread or a signal; what the database refuses is retried."""
@@ -94,6 +106,8 @@ class Projector:
             try:
                 with self._pool.connection() as database:
                     generations.declare(database)
+                    epochs.compare_identity(database)  # before anything is appended to what a backup has
+                    self._memory.compare(database)
                 with wakeup.listening(self._pool) as wait:
                     while not stop.is_set():
                         moved = self.step()
@@ -116,14 +130,18 @@ class Projector:
             solo = len(behind) == 1
             size = self._batch * (SOLO_BATCH_FACTOR if solo else 1)
             moved = [
-                self._try(database, workspace_id, solo=solo, new=new, size=1 if stuck else size)
-                for workspace_id, new, stuck in behind
+                self._try(database, workspace_id, Mark(*marked), solo=solo, new=new, size=1 if stuck else size)
+                for workspace_id, new, stuck, *marked in behind
             ]
         return any(moved)
 
-    def _try(self, database: Database, workspace_id: int, *, solo: bool, new: bool, size: int) -> bool:
+    def _try(  # noqa: PLR0913 (a workspace that is behind)
+        self, database: Database, workspace_id: int, mark: Mark, *, solo: bool, new: bool, size: int
+    ) -> bool:
         """Project a workspace; whatever goes wrong there is logged, retried, and stops no other workspace."""
         try:
+            if not self._memory.knows(workspace_id, mark):
+                self._memory.compare(database, workspace_id)
             moved = self._project_or_stick(database, workspace_id, solo=solo, new=new, size=size)
         except Exception as error:
             if database.broken:
@@ -136,24 +154,22 @@ class Projector:
             self._moved(workspace_id)
         return moved
 
-    def _take_prefetched(
-        self, key: tuple[int, int, frozenset[int]]
-    ) -> tuple[list[LogRow], Batch[EventsByJourney] | None]:
+    def _take_prefetched(self, key: tuple[int, int, frozenset[int]]) -> _Prefetched | None:
         """Return the prefetched batch where it has this key, and forget it."""
         prefetched, self._prefetched = self._prefetched, None
-        return (prefetched.log, prefetched.batch) if prefetched is not None and prefetched.key == key else ([], None)
+        return prefetched if prefetched is not None and prefetched.key == key else None
 
     def _project_or_stick(self, database: Database, workspace_id: int, *, solo: bool, new: bool, size: int) -> bool:
         """Project a workspace; an exception of no known kind halves the batch until one event is left: that is stuck.
 
-        Raises psycopg's errors.
+        Raises psycopg's errors, and WentBackError.
         """
         while True:
             try:
                 return self._project(database, workspace_id, solo=solo, new=new, size=size)
-            except Error:
+            except (Error, WentBackError):
                 raise
-            except Exception as error:  # noqa: BLE001 (whatever its class, it is this workspace's solo)
+            except Exception as error:  # noqa: BLE001 (whatever its class, it is this workspace's alone)
                 self._prefetched = None
                 if size == 1:
                     return self._stick(database, workspace_id, error)
@@ -165,7 +181,8 @@ class Projector:
             locked = database.execute(_LOCK, (workspace_id,)).fetchone()
             if locked is None:
                 return False
-            _, position, was_stuck_at = locked
+            _, position, was_stuck_at, *marked = locked
+            before = Mark(*marked)
             (row,) = ledger.read(database, workspace_id, after=position, upto=END_OF_LOG, limit=1)
             if row.position != was_stuck_at:
                 logger.error("workspace %s is stuck at position %s", workspace_id, row.position, exc_info=error)
@@ -176,6 +193,8 @@ class Projector:
                 "stuck_position": row.position,
                 "stuck_topic": row.topic,
                 "stuck_reason": reason.replace("\0", "\\0"),  # PostgreSQL's text can't hold it
+                "end_position": before.position,
+                "end_mark": before.mark,
             }
             database.execute(_MOVE, parameters)
         return False
@@ -194,40 +213,60 @@ class Projector:
             locked = database.execute(_LOCK, (workspace_id,)).fetchone()
             if locked is None:
                 return False
-            generation, position, was_stuck_at = locked
+            generation, position, was_stuck_at, *marked = locked
+            before = Mark(*marked)
             rows = ReadRows(workspace_id, generation)
             aside = set_aside.positions(database, workspace_id)
             if was_stuck_at is not None:
                 size = 1
-            log, batch = self._take_prefetched((workspace_id, position, aside))
-            if batch is None:
-                log = ledger.read(database, workspace_id, after=position, upto=END_OF_LOG, limit=size)
-            following: list[LogRow] = []
+            taken = self._take_prefetched((workspace_id, position, aside))
+            try:
+                end, log = (taken.end, taken.log) if taken else _read(database, workspace_id, before, position, size)
+            except WentBackError:
+                return epochs.lose(database, workspace_id)
+            following_end, following = end, log[:0]
             if solo and len(log) == size:
-                end = log[-1].position
-                following = ledger.read(database, workspace_id, after=end, upto=END_OF_LOG, limit=size)
+                following_end, following = _read(database, workspace_id, end, end.position, size)
 
             def sort_following() -> None:
                 if following:
                     with suppress(FoldError):  # it is raised again in its turn
-                        key = workspace_id, log[-1].position, aside
-                        self._prefetched = _Prefetched(key, following, sort(following, aside))
+                        key = workspace_id, end.position, aside
+                        self._prefetched = _Prefetched(key, following_end, following, sort(following, aside))
 
-            last, stuck = _fold_what_can_be(database, rows, log, aside, batch, sort_following)
+            last, stuck = _fold_what_can_be(database, rows, log, aside, taken and taken.batch, sort_following)
             topic = stuck and _topic(log, stuck.position)
             if stuck and stuck.position != was_stuck_at:
                 logger.error(
                     "workspace %s is stuck at position %s, %s: %s", workspace_id, stuck.position, topic, stuck.reason
                 )
+            position = position if last is None else last
             parameters = {
                 "workspace_id": workspace_id,
-                "position": position if last is None else last,
+                "position": position,
                 "stuck_position": stuck and stuck.position,
                 "stuck_topic": topic,
                 "stuck_reason": stuck and stuck.reason,
+                "end_position": end.position,
+                "end_mark": end.mark,
             }
-            database.execute(_MOVE, parameters)
-            return last is not None
+            moved = database.execute(_MOVE, parameters).fetchone()
+            if moved is None:
+                raise WentBackError
+        mark, projected_at = moved
+        self._memory.keep(workspace_id, Mark(position, mark), projected_at)
+        return last is not None
+
+
+def _read(database: Database, workspace_id: int, reached: Mark, after: int, limit: int) -> tuple[Mark, list[LogRow]]:
+    """Return the next events of a log, and the mark that the last one had before they were read.
+
+    Raises WentBackError where the log no longer has what was `reached`, or ends in front of what it is read `after`.
+    """
+    end = marks.reach(database, workspace_id, reached, after + limit)
+    if end.position < after:
+        raise WentBackError
+    return end, ledger.read(database, workspace_id, after=after, upto=end.position, limit=limit)
 
 
 @contextmanager

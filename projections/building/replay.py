@@ -16,11 +16,13 @@ from psycopg_pool import PoolClosed
 
 from domain import ledger
 from domain.recorder import Database, Pool, head_of
-from projections.building import generations, replay_by_parts, set_aside
+from projections import marks
+from projections.building import epochs, generations, replay_by_parts, set_aside
 from projections.building.batch import FoldError, sort
 from projections.building.fold import ReadRows, fold
 from projections.building.generations import SupersededError
 from projections.building.replay_by_parts import Build, NoRoomError, Workers
+from projections.marks import START, Mark, WentBackError
 from projections.metrics import FOLD_VERSION, MEASURES
 from projections.trouble import Trouble
 
@@ -33,10 +35,11 @@ RETRY_SECONDS = 60.0  # a workspace that can't be rebuilt is tried again
 logger = logging.getLogger(__name__)
 
 _WORKSPACES = SQL("SELECT workspace_id, head FROM log_head WHERE workspace_id > 0 AND head > 0 ORDER BY workspace_id")
-_LOCK = SQL("SELECT generation, position FROM projection WHERE workspace_id = %s FOR UPDATE")
+_LOCK = SQL("SELECT generation FROM projection WHERE workspace_id = %s FOR UPDATE")
 _OLDER = SQL("""
-SELECT p.workspace_id FROM projection AS p JOIN log_head AS h USING (workspace_id)
-WHERE p.fold_version < {version} AND p.workspace_id <> ALL(%s::bigint[]) AND NOT EXISTS (
+SELECT p.workspace_id FROM projection AS p LEFT JOIN log_head AS h USING (workspace_id)
+WHERE (p.fold_version < {version} OR p.lost_at IS NOT NULL AND p.fold_version = {version})
+    AND p.workspace_id <> ALL(%s::bigint[]) AND NOT EXISTS (
     SELECT FROM spare_generation AS s WHERE s.workspace_id = p.workspace_id AND s.leased_until > clock_timestamp()
 )
 ORDER BY h.head LIMIT 1
@@ -124,7 +127,7 @@ def replay(
     """Rebuild a workspace's read models from its log; return the position that they include.
 
     With `taken_back` the event at that position is no longer set aside. Raises FoldError, the old rows still live,
-    where an event can't be folded, and SupersededError.
+    where an event can't be folded, SupersededError, and WentBackError.
     """
     with pool.connection() as database:
         generations.declare(database)
@@ -133,36 +136,37 @@ def replay(
         aside = set_aside.positions(database, workspace_id)
         with generations.spare_rows(database, workspace_id) as rows:
             build = Build(database, rows, aside - {taken_back}, progress)
-            position = _build(workers or Workers(pool.connection), build)
+            reached = _build(workers or Workers(pool.connection), build)
             with database.transaction():
-                old_generation, old_position = _locked(database, workspace_id)
+                old_generation = _locked(database, workspace_id)
                 if set_aside.positions(database, workspace_id) != aside:
                     raise SupersededError
-                upto = max(old_position, head_of(database, workspace_id))
-                position = _catch_up(build, position, upto)
-                generations.switch(database, rows, old_generation, position)
+                reached = _catch_up(build, reached, head_of(database, workspace_id))
+                generations.switch(database, rows, old_generation, reached)
                 if taken_back is not None:
                     set_aside.remove(database, workspace_id, taken_back)
-    return position
+    return reached.position
 
 
 def verify(pool: Pool, workspace_id: int, progress: Progress, workers: Workers | None = None) -> list[str]:
     """Rebuild a workspace's read models, compare them with the live ones, and return the differences as lines.
 
-    Changes nothing. Raises FoldError where an event can't be folded, and SupersededError.
+    Changes nothing. Raises FoldError where an event can't be folded, SupersededError, and WentBackError.
     """
     with pool.connection() as database, generations.spare_rows(database, workspace_id) as rows:
         _, upto, _ = _live(database, workspace_id)
         aside = set_aside.positions(database, workspace_id)
         build = Build(database, rows, aside, progress)
-        position = _build(workers or Workers(pool.connection), build, upto)
+        reached = _build(workers or Workers(pool.connection), build, upto)
+        if reached.position < upto:
+            return [f"workspace {workspace_id}: includes position {upto}, but its log ends at {reached.position}"]
         with one_snapshot(database):
             live, upto, version = _live(database, workspace_id)
             if version != FOLD_VERSION:
                 return [f"workspace {workspace_id}: its rows are of version {version}, this is {FOLD_VERSION}"]
             if set_aside.positions(database, workspace_id) != aside:
                 raise SupersededError
-            _catch_up(build, position, upto)
+            _catch_up(build, reached, upto)
             compared = {"workspace_id": workspace_id, "live": live, "rebuilt": rows.generation}
             return [
                 *(_campaign_difference(workspace_id, *row) for row in database.execute(_DIFFERENT_CAMPAIGNS, compared)),
@@ -178,16 +182,17 @@ def verify(pool: Pool, workspace_id: int, progress: Progress, workers: Workers |
 
 
 def keep_current(pool: Pool, stop: Event) -> None:
-    """Rebuild workspaces of an older version of the fold, the smallest first, and sweep, until `stop` is set.
+    """Rebuild workspaces of an older version of the fold, or whose log went back, and sweep, until `stop` is set.
 
-    Those of a newer version are left alone. Runs in a thread of its own beside the projector. What the database
-    refuses is retried, and so is, later, a workspace that can't be rebuilt for whatever reason.
+    The smallest come first, those of a newer version are left alone. Runs in a thread of its own beside the projector.
+    What the database refuses is retried, and so is, later, a workspace that can't be rebuilt for whatever reason.
     """
     waiting = Trouble(logger, "rebuilding waits for the database", "rebuilding goes on")
     failed: list[int] = []
     waited = 0.0
     while not stop.is_set():
         try:
+            epochs.notice(pool)
             with pool.connection() as database:
                 older = database.execute(_OLDER, (failed,)).fetchone()
             waiting.over()
@@ -221,11 +226,12 @@ def _rebuild(pool: Pool, workspace_id: int, failed: list[int], stop: Event) -> N
     except _StoppedError:
         logger.info("rebuilding workspace %s was interrupted; it is begun again at the next start", workspace_id)
     except (FoldError, NoRoomError) as error:
-        logger.error(  # noqa: TRY400 (it is no bug of ours, and the event is named)
-            "workspace %s stays at an older version of the fold: %s", workspace_id, error
-        )
-        failed.append(workspace_id)
-    except SupersededError as error:
+        if isinstance(error, NoRoomError) or not _begin_again(pool, workspace_id, error):
+            logger.error(  # noqa: TRY400 (it is no bug of ours, and the event is named)
+                "workspace %s stays at an older version of the fold: %s", workspace_id, error
+            )
+            failed.append(workspace_id)
+    except (SupersededError, WentBackError) as error:
         logger.warning("workspace %s is to be rebuilt again: %s", workspace_id, error)
     except OperationalError:
         raise
@@ -234,6 +240,15 @@ def _rebuild(pool: Pool, workspace_id: int, failed: list[int], stop: Event) -> N
         failed.append(workspace_id)
     else:
         logger.info("workspace %s was rebuilt up to position %s", workspace_id, position)
+
+
+def _begin_again(pool: Pool, workspace_id: int, error: FoldError) -> bool:
+    """Let a lost workspace be projected anew, as far as it can be, where it can't be rebuilt as a whole."""
+    with pool.connection() as database:
+        lost = generations.begin_again(database, workspace_id)
+    if lost:
+        logger.warning("workspace %s can't be rebuilt as a whole, and is projected anew: %s", workspace_id, error)
+    return lost
 
 
 def _replay_group(work: tuple[_Connect, list[tuple[int, int]]]) -> tuple[int, list[Failure]]:
@@ -255,28 +270,26 @@ def _replay_at_once(database: Database, workspace_id: int, progress: Progress, t
     rows = ReadRows(workspace_id, generations.new_generation())
     with database.transaction():
         database.execute(generations.NO_WAIT_FOR_DISK)
-        old_generation, old_position = _locked(database, workspace_id)
+        old_generation = _locked(database, workspace_id)
         aside = set_aside.positions(database, workspace_id) - {taken_back}
-        upto = max(old_position, head_of(database, workspace_id))
-        log = ledger.read(database, workspace_id, after=0, upto=upto, limit=upto)
-        batch = sort(log, aside)
-        fold(database, rows, batch, empty=True)
-        position = batch.last
-        generations.switch_at_once(database, rows, old_generation, position)
+        reached = marks.reach(database, workspace_id, START, head_of(database, workspace_id))
+        log = ledger.read(database, workspace_id, after=0, upto=reached.position, limit=reached.position)
+        fold(database, rows, sort(log, aside), empty=True)
+        generations.switch_at_once(database, rows, old_generation, reached)
         if taken_back is not None:
             set_aside.remove(database, workspace_id, taken_back)
-    progress(position)
-    return position
+    progress(reached.position)
+    return reached.position
 
 
-def _locked(database: Database, workspace_id: int) -> tuple[int, int]:
-    """Lock a workspace's projection, made here where there is none; return the live generation and its position."""
+def _locked(database: Database, workspace_id: int) -> int:
+    """Lock a workspace's projection, made here where there is none; return the live generation."""
     row = database.execute(_LOCK, (workspace_id,)).fetchone()
     if row is None:
         generations.begin(database, workspace_id)
         row = database.execute(_LOCK, (workspace_id,)).fetchone()
     assert row is not None  # it is never deleted
-    return row[0], row[1]
+    return int(row[0])
 
 
 def _live(database: Database, workspace_id: int) -> tuple[int, int, int]:
@@ -285,30 +298,33 @@ def _live(database: Database, workspace_id: int) -> tuple[int, int, int]:
     return row or (0, 0, FOLD_VERSION)
 
 
-def _build(workers: Workers, build: Build, upto: int | None = None) -> int:
-    """Fold the log into the spare rows, with no lock held, until little of it is left; return the position reached."""
+def _build(workers: Workers, build: Build, upto: int | None = None) -> Mark:
+    """Fold the log into the spare rows, with no lock held, until little of it is left; return how far that is."""
     database, workspace_id = build.database, build.rows.workspace_id
-    position = head_of(database, workspace_id) if upto is None else upto
-    replay_by_parts.rebuild(workers, build, position)
+    reached = marks.reach(database, workspace_id, START, head_of(database, workspace_id) if upto is None else upto)
+    replay_by_parts.rebuild(workers, build, reached.position)
     if upto is None:
-        while (end := head_of(database, workspace_id)) - position > NEARLY_THERE:
-            position = _catch_up(build, position, end)
-    return position
+        while (end := head_of(database, workspace_id)) - reached.position > NEARLY_THERE:
+            reached = _catch_up(build, reached, end)
+    return reached
 
 
-def _catch_up(build: Build, position: int, upto: int) -> int:
+def _catch_up(build: Build, reached: Mark, upto: int) -> Mark:
+    """Fold what has come since, up to a position; raise WentBackError where what was folded is no longer the log's."""
     database, rows, aside, progress = build
-    while position < upto:
-        end = min(upto, position + CATCH_UP)
-        generations.extend(database, rows, position, upto)
+    while reached.position < upto:
+        end = marks.reach(database, rows.workspace_id, reached, min(upto, reached.position + CATCH_UP))
+        if end == reached:
+            raise WentBackError  # the log ends in front of its head
+        generations.extend(database, rows, reached.position, upto)
         with database.transaction():
             database.execute(generations.NO_WAIT_FOR_DISK)
             generations.hold(database, rows)
-            log = ledger.read(database, rows.workspace_id, after=position, upto=end, limit=CATCH_UP)
+            log = ledger.read(database, rows.workspace_id, after=reached.position, upto=end.position, limit=CATCH_UP)
             fold(database, rows, sort(log, aside))
-        progress(end - position)
-        position = end
-    return position
+        progress(end.position - reached.position)
+        reached = end
+    return reached
 
 
 @contextmanager

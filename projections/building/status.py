@@ -14,23 +14,26 @@ LEFT JOIN LATERAL (
     WHERE workspace_id = h.workspace_id AND position = coalesce(p.position, 0) + 1 LIMIT 1
 ) AS e ON h.head > coalesce(p.position, 0)
 """)
+_IS_LOST = SQL("(p.lost_at IS NOT NULL OR coalesce(p.position > h.head, false))")
 _WORKSPACES = SQL("""
-SELECT h.workspace_id, h.head, coalesce(p.position, 0), h.head - coalesce(p.position, 0),
+SELECT h.workspace_id, h.head, coalesce(p.position, 0), greatest(h.head - coalesce(p.position, 0), 0),
     coalesce(extract(epoch FROM clock_timestamp() - e.recorded_at), 0)::float8, p.rate,
-    to_char(p.replayed_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), p.stuck_position, p.stuck_topic, p.stuck_reason
+    to_char(p.replayed_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), h.epoch,
+    to_char(h.epoch_since, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), {lost}, p.stuck_position, p.stuck_topic, p.stuck_reason
 FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id) {waiting}
 WHERE h.workspace_id > 0 ORDER BY h.workspace_id
-""").format(waiting=_WAITING)
+""").format(waiting=_WAITING, lost=_IS_LOST)
 _TOTAL = SQL("""
-SELECT coalesce(sum(h.head - coalesce(p.position, 0)), 0)::bigint,
+SELECT coalesce(sum(greatest(h.head - coalesce(p.position, 0), 0)), 0)::bigint,
     count(*) FILTER (WHERE p.stuck_position IS NOT NULL),
+    count(*) FILTER (WHERE {lost}), coalesce(extract(epoch FROM max(h.epoch_since)), 0)::float8,
     coalesce(max(extract(epoch FROM clock_timestamp() - e.recorded_at)), 0)::float8,
     (SELECT count(*) FROM set_aside),
     (SELECT coalesce(sum(folded), 0)::bigint FROM spare_generation WHERE leased_until > clock_timestamp()),
     (SELECT coalesce(sum(upto), 0)::bigint FROM spare_generation WHERE leased_until > clock_timestamp())
 FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id) {waiting}
 WHERE h.workspace_id > 0
-""").format(waiting=_WAITING)
+""").format(waiting=_WAITING, lost=_IS_LOST)
 LAG = Statement("lag", _TOTAL.as_bytes())  # `Lag`, for the event loop
 
 
@@ -43,7 +46,11 @@ class Stuck(NamedTuple):
 
 
 class WorkspaceStatus(NamedTuple):
-    """How far one workspace's read models are: positions, the lag in events and seconds; `rate` is events a second."""
+    """How far one workspace's read models are: positions, the lag in events and seconds; `rate` is events a second.
+
+    `epoch_since` is when the log went back, or may have, and began another epoch. `lost` says that the read models are
+    of a past that the log no longer has.
+    """
 
     workspace_id: int
     head: int
@@ -52,14 +59,19 @@ class WorkspaceStatus(NamedTuple):
     lag_seconds: float
     rate: int | None
     replayed_at: str | None
+    epoch: int
+    epoch_since: str | None
+    lost: bool
     stuck: Stuck | None
 
 
 class Lag(NamedTuple):
-    """How far behind all read models are together: events, stuck workspaces, and for how long the oldest waits."""
+    """How far behind all read models are together, how many workspaces are stuck or lost, how long the oldest waits."""
 
     events: int
     stuck: int
+    lost: int
+    epoch_since: float  # when a log began another epoch than its first, the latest of all; 0 where none has
     seconds: float
     set_aside: int
     replay_folded: int  # events, of the replays that are at work

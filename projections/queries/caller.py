@@ -32,6 +32,7 @@ CALLER = SQL("c.user_id, c.secret_sha256, c.scopes, c.expires_at")  # the first 
 _CHECK = SQL("{seen} SELECT {caller}, s.workspace_id FROM caller AS c LEFT JOIN seen AS s ON true").format(
     seen=SEEN, caller=CALLER
 )
+CHECK = Statement("check", _CHECK.as_bytes())
 # That API keys may all write to the workspace now; an append asks for it and acts in one statement.
 _MAY_WRITE = SQL("""(
         SELECT count(*)
@@ -108,7 +109,11 @@ def who(database: Database, credentials: Credentials) -> Sealed[bool]:
 
 def check(database: Database, credentials: Credentials, asked: Asked) -> Sealed[list[int]]:
     """Return the asked workspaces that the caller may see."""
-    rows = database.execute(_CHECK, parameters(credentials, asked)).fetchall()
+    return checked(database.execute(_CHECK, parameters(credentials, asked)).fetchall())
+
+
+def checked(rows: Sequence[Sequence[Any]]) -> Sealed[list[int]]:
+    """Return the same of the rows of `CHECK`, where the event loop has asked."""
     return Sealed(rows[0] if rows else None, [row[4] for row in rows if row[4] is not None] or None)
 
 

@@ -23,7 +23,7 @@ LEFT JOIN LATERAL (
     FROM (
         SELECT campaign_id, name, status, totals FROM campaign
         WHERE workspace_id = a.workspace_id AND generation = a.generation
-            AND a.generation || '.' || a.position <> ALL (%(held)s::text[])
+            AND a.generation || '.' || a.position || '.' || a.mark || '.' || a.epoch <> ALL (%(held)s::text[])
         ORDER BY campaign_id LIMIT %(most)s::bigint
     ) AS ordered
 ) AS r ON true
@@ -93,7 +93,11 @@ def _sealed(
 
 def holding(held: Collection[State]) -> dict[str, object]:
     """Return the parameter that says what need not be read again, as PostgreSQL writes arrays: that is made fastest."""
-    return {"held": f"{{{','.join([f'{each.generation}.{each.position}' for each in held])}}}"}
+    return {"held": f"{{{','.join(map(_named, held))}}}"}
+
+
+def _named(state: State) -> str:
+    return f"{state.generation}.{state.position}.{state.mark}.{state.epoch}"
 
 
 def totals_in_place(

@@ -6,29 +6,39 @@ from psycopg.sql import SQL
 
 from domain.ledger import LogRow
 from domain.recorder import Database
+from projections.marks import MARK
 from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, parameters
 
 # One snapshot: positions are given out under a lock that is held until the commit, so what it shows has no gap.
 _PAGE = SQL("""
 {seen}
-SELECT {caller}, s.workspace_id, coalesce(h.head, 0),
+SELECT {caller}, s.workspace_id, coalesce(h.head, 0), h.epoch, coalesce(m.mark, 0),
     e.position, e.topic, e.state, floor(extract(epoch FROM e.recorded_at) * 1000)::bigint
 FROM caller AS c
 LEFT JOIN seen AS s ON true
 LEFT JOIN log_head AS h ON h.workspace_id = s.workspace_id
 LEFT JOIN LATERAL (
+    SELECT {mark} AS mark FROM stored_events AS e
+    WHERE e.workspace_id = s.workspace_id AND e.position = h.head LIMIT 1
+) AS m ON true
+LEFT JOIN LATERAL (
     SELECT position, topic, state, recorded_at FROM stored_events
     WHERE workspace_id = s.workspace_id AND position > %(after)s ORDER BY position LIMIT %(limit)s
 ) AS e ON true
 ORDER BY e.position
-""").format(seen=SEEN, caller=CALLER)
+""").format(seen=SEEN, caller=CALLER, mark=MARK)
 
 
 class Page(NamedTuple):
-    """A stretch of a workspace's log, with the times of recording (ms, UTC), and the log's head."""
+    """A stretch of a workspace's log, with the times of recording (ms, UTC), and the log's head.
+
+    There is no epoch before the first event. The mark is that of the event at the head.
+    """
 
     workspace_id: int
     head: int
+    epoch: int | None
+    mark: int
     rows: list[tuple[LogRow, int]]
 
 
@@ -39,5 +49,5 @@ def page(database: Database, credentials: Credentials, asked: Asked, after: int,
         rows = cursor.execute(_PAGE, values).fetchall()
     if not rows or rows[0][4] is None:
         return Sealed(rows[0] if rows else None, None)
-    events = [(LogRow(*row[6:9]), row[9]) for row in rows if row[6] is not None]
-    return Sealed(rows[0], Page(rows[0][4], rows[0][5], events))
+    events = [(LogRow(*row[8:11]), row[11]) for row in rows if row[8] is not None]
+    return Sealed(rows[0], Page(rows[0][4], rows[0][5], rows[0][6], rows[0][7], events))

@@ -14,44 +14,56 @@ _ASKED = SQL("""
 {seen}, asked AS (
     SELECT s.workspace_id, coalesce(h.head, 0) AS head, coalesce(p.generation, 0) AS generation,
         coalesce(p.position, 0) AS position, p.stuck_position IS NOT NULL AS stuck,
-        coalesce(p.fold_version, {version}) AS fold_version
+        coalesce(p.fold_version, {version}) AS fold_version, coalesce(h.epoch, 0) AS epoch, coalesce(p.mark, 0) AS mark,
+        p.lost_at IS NOT NULL OR coalesce(p.position > coalesce(h.head, 0), false) AS lost
     FROM seen AS s
     LEFT JOIN log_head AS h ON h.workspace_id = s.workspace_id
     LEFT JOIN projection AS p ON p.workspace_id = s.workspace_id
 )
 """)
 ASKED = _ASKED.format(seen=SEEN, version=Literal(FOLD_VERSION))
-STANDING = SQL("a.workspace_id, a.generation, a.position, a.head, a.stuck, a.fold_version")
+STANDING = SQL("a.workspace_id, a.epoch, a.generation, a.position, a.mark, a.head, a.stuck, a.lost, a.fold_version")
 # Every statement that answers from read models begins with these columns, and then come its own.
 COLUMNS = SQL("{caller}, {standing}").format(caller=CALLER, standing=STANDING)
-OWN = 10  # the place of the first of its own columns
+OWN = 13  # the place of the first of its own columns
 _LOOK = SQL("{asked} SELECT {columns} FROM caller AS c LEFT JOIN asked AS a ON true ORDER BY a.workspace_id").format(
     asked=ASKED, columns=COLUMNS
 )
 
 
 class State(NamedTuple):
-    """What decides what the read models of a workspace are: alike are those of the same state."""
+    """What decides what the read models of a workspace are: alike are those of the same state.
+
+    The mark is that of the event at the position, so that two pasts of a log share no state.
+    """
 
     workspace_id: int
+    epoch: int
     generation: int
     position: int
+    mark: int
 
 
 class Standing(NamedTuple):
-    """How far a workspace is projected, and by which version of the fold."""
+    """How far a workspace is projected, and by which version of the fold.
+
+    `lost` says that the read models are of a past that the log no longer has, and that they are not rebuilt yet.
+    """
 
     workspace_id: int
+    epoch: int
     generation: int
     position: int
+    mark: int
     head: int
     stuck: bool
+    lost: bool
     fold_version: int
 
     @property
     def state(self) -> State:
         """Return what decides what its read models are."""
-        return State(self.workspace_id, self.generation, self.position)
+        return State(self.workspace_id, self.epoch, self.generation, self.position, self.mark)
 
 
 def standing_of(row: Sequence[Any]) -> Standing | None:

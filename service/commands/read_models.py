@@ -43,6 +43,8 @@ from service.processes import lifeline
 from service.processes.replay_workers import hands
 from service.settings import Settings
 
+_LOST = "its log went back: the read models are rebuilt by a projector"
+
 
 def add_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
     """Teach the parser these commands."""
@@ -202,7 +204,9 @@ def _status(arguments: argparse.Namespace, chosen: Settings) -> int:
                 round(each.lag_seconds),
                 each.rate,
                 each.replayed_at,
-                each.stuck and f"at {each.stuck.position}, {each.stuck.topic}: {each.stuck.reason}",
+                _LOST
+                if each.lost
+                else each.stuck and f"at {each.stuck.position}, {each.stuck.topic}: {each.stuck.reason}",
             )
             for each in found
         ],
@@ -211,6 +215,12 @@ def _status(arguments: argparse.Namespace, chosen: Settings) -> int:
         say(
             f"set aside: workspace {row.workspace_id} position {row.position}, {row.topic} ({row.fault}),"
             f" by {row.by} at {row.at}: {row.reason}",
+            DONE,
+        )
+    renewed = [each.epoch_since for each in found if each.epoch_since is not None]
+    if renewed:
+        say(
+            f"{len(renewed)} logs went back, or may have (restored, copied, taken over), the last at {max(renewed)}",
             DONE,
         )
     if any(each.stuck for each in found):
@@ -232,6 +242,9 @@ def _json(each: WorkspaceStatus, aside: Sequence[set_aside.SetAside]) -> dict[st
         "lag_seconds": round(each.lag_seconds, 3),
         "rate": each.rate,
         "replayed_at": each.replayed_at,
+        "epoch": str(each.epoch),
+        "epoch_since": each.epoch_since,
+        "lost": each.lost,
         "set_aside": [
             {name: value for name, value in row._asdict().items() if name != "workspace_id"}
             for row in aside

@@ -29,6 +29,7 @@ from service.connect import chosen_pool
 from service.settings import Settings
 
 EVENTS_AT_ONCE = 10_000  # share a transaction, for whose end live posts to the workspace wait
+BYTES_AT_ONCE = 16 * 1024 * 1024  # and so many bytes at most
 _SWITCH_SECONDS = 0.0005  # Python's 0.005 lets the writing thread wait too long for the reading one
 _READ_AT_ONCE = 5_000
 _PIECE = 1024 * 1024
@@ -110,10 +111,20 @@ def _batches(file: IO[bytes]) -> Iterator[_Batch]:
     """Yield what a file holds, checked and ready to be written."""
     lines = ndjson.lines(iter(lambda: file.read(_PIECE), b""))
     first = 0
-    while given := list(islice(lines, EVENTS_AT_ONCE)):
+    while given := list(_at_once(lines)):
         taken = intake.take(formats.part_of_lines(given), first, clock())
         first += len(given)
         yield _Batch(taken, ledger.prepare(taken.facts), file.tell() if file.seekable() else 0)
+
+
+def _at_once(lines: Iterator[ndjson.Line]) -> Iterator[ndjson.Line]:
+    """Yield the next lines that share a transaction, so many or so many bytes of them."""
+    size = 0
+    for each in islice(lines, EVENTS_AT_ONCE):
+        yield each
+        size += len(each[1] or b"")
+        if size >= BYTES_AT_ONCE:
+            return
 
 
 class _Progress:

@@ -145,6 +145,16 @@ def test_a_key_for_which_nothing_is_said_may_read_for_ever(platform: Platform) -
         assert (answer.json["name"], answer.json["scopes"], answer.json["expires_at"]) == ("", ["read"], None)
 
 
+def test_a_name_that_stands_twice_is_refused(platform: Platform) -> None:
+    """Nobody has to guess which of two scopes counts, and nothing is issued."""
+    body = b'{"scopes": ["read"], "name": "n", "scopes": ["write"]}'
+    path = "/api/v1/access/users/u-1/keys"
+    answer = platform.client.simulate_post(path, headers={**platform.key, **JSON}, body=body)
+    error = {"field": "body", "error": 'has the name "scopes" twice in one object'}
+    assert (answer.status_code, answer.json["details"]) == (400, [error])
+    assert platform.ask("GET", "u-1").json["keys"] == []
+
+
 def test_another_users_key_is_not_revoked(platform: Platform, users: Access) -> None:
     """404, and it goes on."""
     key = api_key(users, 340, user="u-2")

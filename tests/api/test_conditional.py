@@ -184,12 +184,14 @@ def test_what_is_kept_is_bounded() -> None:
     pieces = cache.Kept(most_bytes=100)
 
     def render(workspace_id: int, size: int) -> bytes:
-        workspace = Workspace(Standing(workspace_id, 7, 1, 1, stuck=False, fold_version=FOLD_VERSION), [])
+        workspace = Workspace(
+            Standing(workspace_id, 5, 7, 1, 9, 1, stuck=False, lost=False, fold_version=FOLD_VERSION), []
+        )
         return pieces.rendered(workspace, {}, lambda _: b"x" * size)
 
     for workspace_id in (1, 2, 3):
         render(workspace_id, 30)
-    assert list(pieces.held((1,))) == [State(1, 7, 1)]
+    assert list(pieces.held((1,))) == [State(1, 5, 7, 1, 9)]
     render(4, 40)
     assert {each.workspace_id for each in pieces.held((1, 2, 3, 4))} == {1, 3, 4}
     assert render(5, 101) == b"x" * 101

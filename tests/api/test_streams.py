@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import api.ingest.events
 import api.ingest.formats
 from api.app import create_app
+from api.http import bodies
 from api.ingest import ndjson
 from domain.access import Access
 from domain.recorder import Pool
@@ -79,7 +80,7 @@ def test_a_line_that_is_too_long_costs_only_itself(step: int) -> None:
         + b"z" * 500_000
     )
     pieces = [body[begin : begin + step] for begin in range(0, len(body), step)]
-    assert [each.text for each in ndjson.lines(pieces)] == [most, b"a", most + b"\r", None, b"b", None, b"c", None]
+    assert [text for _, text in ndjson.lines(pieces)] == [most, b"a", most + b"\r", None, b"b", None, b"c", None]
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -285,6 +286,31 @@ def test_who_has_gone_is_worked_for_no_longer(monkeypatch: pytest.MonkeyPatch, p
 
     asyncio.run(ask_and_go())
     assert 0 < len(log(pool)) < 5_000
+
+
+def test_a_stream_that_falls_silent_is_a_408_with_the_counts(
+    monkeypatch: pytest.MonkeyPatch, pool: Pool, key: dict[str, str]
+) -> None:
+    """After ten seconds without a byte; what was committed before stays and is told."""
+    assert bodies.BODY_SECONDS == 10
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(api.ingest.formats, "LINES_AT_ONCE", 5)
+    app = create_app(make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET}), {}))
+    headers = {**key, **LINES}
+    scope = testing.create_scope("/api/v1/events/", method="POST", query_string="workspace_id=340", headers=headers)
+    come = [{"type": "http.request", "body": b"".join(line(each) for each in range(7)), "more_body": True}]
+    answered: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return come.pop() if come else await asyncio.get_running_loop().create_future()
+
+    async def send(event: dict[str, Any]) -> None:
+        answered.append(event)
+
+    asyncio.run(app(scope, receive, send))
+    said = json.loads(answered[1]["body"])
+    assert (answered[0]["status"], said["accepted"], said["position"]) == (408, 5, 5)
+    assert len(log(pool)) == 5
 
 
 def test_lines_are_told_by_number_too(client: testing.TestClient, key: dict[str, str]) -> None:

@@ -183,7 +183,8 @@ def test_status_tells_how_far_each_workspace_is_and_what_is_stuck(command: Comma
     workspaces = json.loads(out)["workspaces"]
     assert all(0 <= each.pop("lag_seconds") < 60 and each.pop("rate") > 0 for each in workspaces)
     stuck = {"position": 2, "topic": "domain.events:Unheard", "reason": reason}
-    rest: dict[str, Any] = {"replayed_at": None, "set_aside": []}
+    assert all(int(each.pop("epoch")) > 0 for each in workspaces)
+    rest: dict[str, Any] = {"replayed_at": None, "epoch_since": None, "lost": False, "set_aside": []}
     assert workspaces == [
         {"workspace_id": 1, "head": 4, "position": 3, "lag": 1, "stuck": None, **rest},
         {"workspace_id": 20, "head": 3, "position": 1, "lag": 2, "stuck": stuck, **rest},

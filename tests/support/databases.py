@@ -12,7 +12,7 @@ from psycopg.errors import OperationalError, UndefinedTable
 from domain.recorder import Database, Pool
 from service import database
 
-_KEPT = ("migration", "fold_version")  # their rows belong to the schema
+_KEPT = ("migration", "fold_version", "database_identity")  # their rows belong to the schema
 _END_SESSIONS = """
 SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'

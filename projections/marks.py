@@ -1,0 +1,71 @@
+"""What tells two pasts of a log apart: the mark of an event is made of its key and of when it was recorded.
+
+A log only grows, so two pasts with the same event at a position are alike up to there. The same fact may be sent again
+after a restore and come to the same position behind other ones; but it is not recorded at the same microsecond.
+"""
+
+from typing import NamedTuple
+
+from psycopg.sql import SQL, Composable, Composed, Literal
+
+from domain.recorder import Database
+
+
+class Mark(NamedTuple):
+    """A position of a log and the mark of its event; where there is no event, the mark is 0."""
+
+    position: int
+    mark: int
+
+
+START = Mark(0, 0)
+
+
+class WentBackError(Exception):
+    """The log no longer has what was read of it: nothing was changed, and it can be begun again."""
+
+    def __str__(self) -> str:
+        """Say so."""
+        return str(self.__doc__)
+
+
+# The mark of a row of `stored_events AS e`. PostgreSQL can't change how it hashes these types from version to version:
+# hash indexes depend on it.
+MARK = SQL("hash_record_extended(ROW(e.originator_id, e.recorded_at), 0) & {most}").format(most=Literal(2**63 - 1))
+
+
+def mark_at(workspace_id: Composable, position: Composable) -> Composed:
+    """Return the expression of the mark at a position of a log."""
+    return SQL(
+        "coalesce((SELECT {mark} FROM stored_events AS e"
+        " WHERE e.workspace_id = {workspace_id} AND e.position = {position}), 0)"
+    ).format(mark=MARK, workspace_id=workspace_id, position=position)
+
+
+_AT = SQL("SELECT {mark}").format(mark=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")))
+_REACH = SQL("""
+SELECT {before}, e.position, {mark} FROM (VALUES (1)) AS one (row)
+LEFT JOIN LATERAL (
+    SELECT position, originator_id, recorded_at FROM stored_events
+    WHERE workspace_id = %(workspace_id)s AND position <= %(upto)s ORDER BY position DESC LIMIT 1
+) AS e ON true
+""").format(before=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")), mark=MARK)
+
+
+def at(database: Database, workspace_id: int, position: int) -> int:
+    """Return the mark at a position of a log."""
+    [(mark,)] = database.execute(_AT, {"workspace_id": workspace_id, "position": position}).fetchall()
+    return int(mark)
+
+
+def reach(database: Database, workspace_id: int, reached: Mark, upto: int) -> Mark:
+    """Return the mark of the last event up to a position, before it and those in front of it are read.
+
+    Where it is still the log's after the reading, all that was read is of the same past. Raises WentBackError where
+    the log no longer has what was `reached` before.
+    """
+    parameters = {"workspace_id": workspace_id, "position": reached.position, "upto": upto}
+    [(before, position, mark)] = database.execute(_REACH, parameters).fetchall()
+    if before != reached.mark:
+        raise WentBackError
+    return START if position is None else Mark(position, mark)
