@@ -38,6 +38,7 @@ class Position(msgspec.Struct, frozen=True):
     """How far a workspace's log and its read models go."""
 
     workspace_id: int
+    epoch: int
     generation: int
     position: int
     head: int
@@ -112,7 +113,7 @@ class Stream:
         parts = [] if self._begun else [_FIRST]
         self._begun = True
         for each in self._standings:
-            position = Position(each.workspace_id, each.generation, each.position, each.head)
+            position = Position(each.workspace_id, each.epoch, each.generation, each.position, each.head)
             if self._sent.get(each.workspace_id) != position:
                 self._sent[each.workspace_id] = position
                 parts.append(b"event: position\ndata: %b\n\n" % _encode(position))

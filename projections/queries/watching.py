@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from psycopg.sql import SQL, Literal
+from psycopg.sql import SQL
 
-from projections.metrics import FOLD_VERSION
 from projections.pipeline import Pipeline, Statement
 from projections.queries.caller import CALLER, Asked, Credentials, Sealed
-from projections.queries.standing import STANDING, Standing, sealed_standings
+from projections.queries.standing import JOINED, STANDING, STANDS, Standing, sealed_standings
 
 # What `SEEN` and `ASKED` say of one caller, of each of many; an empty text and 0 stand for what a caller does not show.
 _LOOK = SQL("""
@@ -26,17 +25,12 @@ WITH asking AS (
 SELECT c.place, {caller}, {standing}
 FROM c
 LEFT JOIN LATERAL (
-    SELECT l.workspace_id, coalesce(h.head, 0) AS head, coalesce(p.generation, 0) AS generation,
-        coalesce(p.position, 0) AS position, p.stuck_position IS NOT NULL AS stuck,
-        coalesce(p.fold_version, {version}) AS fold_version
-    FROM workspace_link AS l
-    LEFT JOIN log_head AS h ON h.workspace_id = l.workspace_id
-    LEFT JOIN projection AS p ON p.workspace_id = l.workspace_id
-    WHERE l.user_id = c.user_id AND coalesce(c.secret_sha256, '') = c.shown_sha256
-        AND CASE WHEN c.workspace_id > 0 THEN l.workspace_id = c.workspace_id ELSE c.every = 1 OR l.current END
+    SELECT {stands} FROM workspace_link AS s {joined}
+    WHERE s.user_id = c.user_id AND coalesce(c.secret_sha256, '') = c.shown_sha256
+        AND CASE WHEN c.workspace_id > 0 THEN s.workspace_id = c.workspace_id ELSE c.every = 1 OR s.current END
 ) AS a ON true
 ORDER BY c.place, a.workspace_id
-""").format(caller=CALLER, standing=STANDING, version=Literal(FOLD_VERSION))
+""").format(caller=CALLER, standing=STANDING, stands=STANDS, joined=JOINED)
 _SENT = Statement("watching", _LOOK.as_bytes())
 
 

@@ -88,6 +88,7 @@ def test_a_stream_tells_where_a_workspace_is_and_when_it_moves(service: Service,
         key = api_key(users, 11, user="moves")
     with opened(service, key, "?workspace_id=11") as stream:
         name, first = stream.message()
+        assert list(first) == ["workspace_id", "epoch", "generation", "position", "head"]
         assert (name, first["workspace_id"], first["position"], first["head"]) == ("position", 11, 0, 0)
         assert service.post(11, key, email_sent(1), email_sent(2)).json["position"] == 2
         began = time.monotonic()
