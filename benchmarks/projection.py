@@ -71,7 +71,7 @@ def scan_rate(pool: Pool, workspace_id: int) -> float:
     def scan() -> int:
         number = 0
         with pool.connection() as database, database.transaction():
-            for _, topic, state in ledger.scan(database, workspace_id, after=0, upto=_END_OF_LOG):
+            for _, topic, state, _ in ledger.scan(database, workspace_id, after=0, upto=_END_OF_LOG):
                 decode(topic, state)
                 number += 1
         return number

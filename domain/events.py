@@ -5,8 +5,9 @@ so renaming a class or a field, or moving this module, changes what stored facts
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
+from itertools import chain
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -29,10 +30,16 @@ _NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # what PostgreSQL and UTF-8 can't h
 Status = Literal["DRAFT", "ACTIVE", "PAUSED", "COMPLETED", "ARCHIVED"]
 EventId = Annotated[str, Meta(min_length=1, max_length=128)]
 Source = Annotated[str, Meta(max_length=256)]
+ProspectId = Annotated[str, Meta(min_length=1, max_length=128)]
+Step = Annotated[int, Meta(ge=0, le=10_000)]
+SenderId = Annotated[str, Meta(min_length=1, max_length=128)]
+Variant = Annotated[str, Meta(min_length=1, max_length=64)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 MAX_CAMPAIGN_KEY = 256
 CampaignKey = Annotated[str, Meta(min_length=1, max_length=MAX_CAMPAIGN_KEY)]
+NO_RETRACTION = "a retraction can't be taken back: send what it took back again, with another id"
 Code = Literal["conflict", "out_of_range", "unknown_type", "invalid_field", "malformed", "too_large"]
+_Fault = tuple[Code, str]  # and the text, which begins with the field's name
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -48,10 +55,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
 class ProspectEvent(Event, frozen=True):
     """A fact about one prospect in one campaign."""
 
-    prospect_id: Annotated[str, Meta(min_length=1, max_length=128)]
-    step: Annotated[int, Meta(ge=0, le=10_000)] | None = None
-    sender_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
-    variant: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    prospect_id: ProspectId
+    step: Step | None = None
+    sender_id: SenderId | None = None
+    variant: Variant | None = None
 
 
 class CampaignCreated(Event, frozen=True):
@@ -134,6 +141,31 @@ class MeetingBooked(ProspectEvent, frozen=True):
     """The prospect booked a meeting."""
 
 
+class ProspectNeutral(ProspectEvent, frozen=True):
+    """The prospect is now rated as neither interested nor not interested."""
+
+
+class ReplyWasAutomatic(ProspectEvent, frozen=True):
+    """The latest reply of the prospect that is not after this was an auto-reply, as was noticed later."""
+
+
+class Retracted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The names of the event that a retraction takes back."""
+
+    id: EventId
+    source: Source = ""
+
+
+class EventRetracted(Event, frozen=True):
+    """An event of this journey, or without `prospect_id` of this campaign itself, never was."""
+
+    retracts: Retracted
+    prospect_id: ProspectId | None = None
+    step: Step | None = None
+    sender_id: SenderId | None = None
+    variant: Variant | None = None
+
+
 EVENTS: tuple[type[Event], ...] = (
     CampaignCreated,
     CampaignRenamed,
@@ -152,6 +184,9 @@ EVENTS: tuple[type[Event], ...] = (
     EmailBounced,
     ProspectUnsubscribed,
     MeetingBooked,
+    ProspectNeutral,
+    ReplyWasAutomatic,
+    EventRetracted,
 )
 
 TOPICS = {event: get_topic(event) for event in EVENTS}
@@ -159,6 +194,7 @@ _BY_NAME = {event.__name__: event for event in EVENTS}
 _FIELDS = {event: frozenset(event.__struct_fields__) for event in EVENTS}
 _ANY_FIELDS = frozenset[str]().union(*_FIELDS.values())
 _COMMON = _FIELDS[CampaignRenamed] - {"name"}
+_RETRACTED = msgspec.structs.fields(Retracted)
 _DEFAULTS = {
     event: {field.name: field.default for field in msgspec.structs.fields(event) if not field.required}
     for event in EVENTS
@@ -194,20 +230,13 @@ def decoder_of(event: type[Event]) -> Callable[[bytes], Event]:
         if version == today:
             return decode(state)
         if not 0 < version <= today:
-            msg = f"it is of version {version}, this program knows {event.__name__} up to {today}"
-            raise msgspec.DecodeError(msg)
+            raise msgspec.DecodeError(f"there is no version {version}")
         fields = msgspec.json.decode(state)
         for earlier in range(version, today):
             getattr(event, f"upcast_v{earlier}_v{earlier + 1}")(fields)
         return msgspec.convert({**fields, "class_version": today}, event)
 
-    def decode_first(state: bytes) -> Event:
-        try:
-            return decode(state)
-        except msgspec.ValidationError:
-            return decode_any(state)
-
-    return decode_first if today == 1 else decode_any
+    return decode if today == 1 else decode_any
 
 
 _DECODE = {TOPICS[event]: decoder_of(event) for event in EVENTS}
@@ -232,8 +261,20 @@ def decode(topic: str, state: bytes) -> Event:
         msg = f"unknown topic {shown(topic)}"
         raise UndecodableError(msg) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        msg = _NOT_TEXT.sub("?", f"damaged state of {topic}: {error}")
+        msg = _NOT_TEXT.sub("?", f"damaged state of {topic}: {_of_later_version(topic, state) or error}")
         raise UndecodableError(msg) from error
+
+
+def _of_later_version(topic: str, state: bytes) -> str | None:
+    """Return, of a state that can't be decoded, that a later version of its class wrote it; None where none did."""
+    event = _BY_NAME[topic.rpartition(":")[2]]
+    today = event.__struct_config__.tag or 1
+    assert isinstance(today, int)
+    try:
+        version = _version(state).class_version
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return f"it is of version {version}, this program knows {event.__name__} up to {today}" if version > today else None
 
 
 def canonical(fact: Event) -> dict[str, object]:
@@ -242,11 +283,13 @@ def canonical(fact: Event) -> dict[str, object]:
     said["occurred_at"] = format_instant(fact.occurred_at)
     if fact.campaign_key is not None:
         del said["campaign_id"]  # it is derived from the key; a worker gives one of the two
+    if isinstance(fact, EventRetracted):
+        said["retracts"] = msgspec.to_builtins(fact.retracts)
     defaults = _DEFAULTS[type(fact)]
     return {name: value for name, value in said.items() if name not in defaults or value != defaults[name]}
 
 
-def parse(fields: object, now: int) -> Event:
+def parse(fields: object, now: int) -> Event:  # noqa: C901 (the hot path, a check after the other)
     """Return the fact that a worker's JSON object tells, checked; the only way in, whatever the format around it.
 
     `now` is the server's clock in ms. Raises RejectedError, which names all fields that are wrong.
@@ -260,7 +303,12 @@ def parse(fields: object, now: int) -> Event:
     known = {name: value for name, value in fields.items() if value is not None and name != "type"}
     if not known.keys() <= _FIELDS[event]:
         raise _refusal(fields, now)
-    if _NOT_TEXT.search("\n".join([value for value in known.values() if type(value) is str])):
+    texts = [value for value in known.values() if type(value) is str]
+    retracts = known.get("retracts")
+    if isinstance(retracts, dict):
+        known["retracts"] = retracts = {name: value for name, value in retracts.items() if value is not None}
+        texts += [value for value in retracts.values() if type(value) is str]
+    if _NOT_TEXT.search("\n".join(texts)):
         raise _refusal(fields, now)
     prospect = known.get("prospect_id")
     if type(prospect) is int and abs(prospect) < _MAX_PROSPECT:
@@ -276,6 +324,8 @@ def parse(fields: object, now: int) -> Event:
     except (_FaultError, msgspec.ValidationError) as error:
         raise _refusal(fields, now) from error
     if event is CampaignCreated and "timezone" in known and known["timezone"] not in time_zones():
+        raise _refusal(fields, now)
+    if event is EventRetracted and _retraction_faults(known):
         raise _refusal(fields, now)
     return parsed
 
@@ -339,28 +389,58 @@ _EXPECTED_INSTANT = "expected RFC 3339 with an offset, such as 2026-11-01T10:00:
 
 def _refusal(fields: dict[Any, Any], now: int) -> RejectedError:
     """Name all that is wrong with an event; only called where something is."""
-    faults: list[tuple[Code, str]] = []
+    faults: list[_Fault] = []
     kind = fields.get("type")
     event = _BY_NAME.get(kind) if isinstance(kind, str) else None
     if event is None:
         code, why = _type_fault(kind)
         faults.append((code, f"type: {why}"))
     allowed, of = (_FIELDS[event], event.__name__) if event else (_ANY_FIELDS, "any event")
-    unknown = [name for name, value in fields.items() if value is not None and name != "type" and name not in allowed]
-    for name in sorted(unknown)[:MAX_ERRORS]:
-        why = f"is not a field of {of}{did_you_mean(name, allowed)}"
-        faults += [("invalid_field", f"{shown(name)}: {why}")]
+    faults += _unknown_fields({name: value for name, value in fields.items() if name != "type"}, allowed, of)
     if fields.get("campaign_key") is not None:  # the id is derived from it, and may not be there too
         if fields.get("campaign_id") is not None:
             faults.append(("invalid_field", "campaign_key: expected campaign_id or campaign_key, not both"))
         fields = {**fields, "campaign_id": 1}
     for field in sorted(msgspec.structs.fields(event or Event), key=lambda field: field.name not in _COMMON):
-        try:
-            _check_field(field, fields.get(field.name), now)
-        except _FaultError as fault:
-            faults.append((fault.code, f"{field.name}: {fault.why}"))
+        faults += _field_faults(field, fields.get(field.name), now)
+    if event is EventRetracted and not faults:
+        faults += _retraction_faults(fields)
     assert faults, "no field is at fault"
     return RejectedError(faults[0][0], *(error for _, error in faults[:MAX_ERRORS]))
+
+
+def _unknown_fields(fields: dict[Any, Any], allowed: Collection[str], of: str, within: str = "") -> list[_Fault]:
+    unknown = [name for name, value in fields.items() if value is not None and name not in allowed]
+    return [
+        ("invalid_field", f"{within}{shown(name)}: is not a field of {of}{did_you_mean(name, allowed)}")
+        for name in sorted(unknown)[:MAX_ERRORS]
+    ]
+
+
+def _field_faults(field: msgspec.structs.FieldInfo, value: object, now: int, within: str = "") -> list[_Fault]:
+    """Return what is wrong with a field; of an object, with its fields, whose names stand behind its own."""
+    if field.type is Retracted and isinstance(value, dict):
+        inner = [_field_faults(each, value.get(each.name), now, "retracts.") for each in _RETRACTED]
+        return [*_unknown_fields(value, [each.name for each in _RETRACTED], "retracts", "retracts."), *chain(*inner)]
+    try:
+        _check_field(field, value, now)
+    except _FaultError as fault:
+        return [(fault.code, f"{within}{field.name}: {fault.why}")]
+    return []
+
+
+def _retraction_faults(fields: dict[Any, Any]) -> list[_Fault]:
+    """Return what is wrong with a retraction of which each field is right by itself."""
+    faults: list[_Fault] = []
+    retracts = fields["retracts"]
+    if (retracts["id"], retracts.get("source") or "") == (fields["id"], fields.get("source") or ""):
+        faults += [("invalid_field", f"retracts: names this event itself, and {NO_RETRACTION}")]
+    if fields.get("prospect_id") is None:
+        beside = [name for name in ("step", "sender_id", "variant") if fields.get(name) is not None]
+        faults += [
+            ("invalid_field", f"{name}: is not a field of EventRetracted without prospect_id") for name in beside
+        ]
+    return faults
 
 
 def _type_fault(kind: object) -> tuple[Code, str]:
@@ -403,6 +483,8 @@ def _check_field(field: msgspec.structs.FieldInfo, value: object, now: int) -> N
 
 def _expected(field: msgspec.structs.FieldInfo, value: object) -> str:
     """Say in JSON's words what a field may be, of a value that it can't have."""
+    if field.type is Retracted:
+        return f"expected an object, got {json_type(value)}"
     parts = [part for each in (field.type, *get_args(field.type)) for part in (each, *get_args(each))]
     for part in parts:
         if get_origin(part) is Literal:

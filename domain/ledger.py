@@ -9,20 +9,26 @@ from uuid import UUID
 from psycopg.errors import UniqueViolation
 from psycopg.sql import SQL
 
-from domain.events import TOPICS, Event, UndecodableError, decode, encode
+from domain.events import TOPICS, Event, EventRetracted, Retracted, UndecodableError, decode, encode
 from domain.recorder import ALWAYS, Condition, Database, Rows, append, append_new, copy, head_of
 
 # Storage format: every stored fact's key is made with it.
 _NAMESPACE = UUID("5c1e9f3e-7c1d-5a53-9f0c-9d6c3f8f2b61").bytes
 
 _READ = SQL("""
-SELECT position, topic, state FROM stored_events
+SELECT position, topic, state, uuid_send(originator_id) FROM stored_events
 WHERE workspace_id = %(workspace_id)s AND position > %(after)s AND position <= %(upto)s
 ORDER BY position LIMIT %(limit)s
 """)
 
 _READ_POSITIONS = SQL("""
 SELECT position, topic, state FROM stored_events WHERE workspace_id = %s AND position = ANY (%s::bigint[])
+""")
+
+_TOPICS_OF = SQL("""
+SELECT uuid_send(originator_id), topic FROM stored_events
+WHERE workspace_id = %(workspace_id)s
+    AND originator_id = ANY (SELECT encode(k.id, 'hex')::uuid FROM unnest(%(ids)b::bytea[]) AS k (id))
 """)
 
 _SCANNED_AT_ONCE = 5_000
@@ -43,12 +49,16 @@ class Recorded(NamedTuple):
     position: int
 
 
+PlainRow = tuple[int, str, bytes, bytes]  # what `LogRow` names
+
+
 class LogRow(NamedTuple):
-    """A stored fact as it lies in the log."""
+    """A stored fact as it lies in the log; its key is the 16 bytes that `fact_id` made of its names."""
 
     position: int
     topic: str
     state: bytes
+    key: bytes = b""  # where a reader needs none
 
 
 class Prepared(NamedTuple):
@@ -59,7 +69,7 @@ class Prepared(NamedTuple):
     states: list[bytes]
 
 
-def fact_id(event: Event) -> bytes:
+def fact_id(event: Event | Retracted) -> bytes:
     """Return the key that `source` and `id` give a fact; NUL can occur in neither, so no two facts share it.
 
     It is the 16 bytes of a UUID of version 5 (RFC 9562, section 5.5), made here since `uuid5` takes three times longer.
@@ -126,9 +136,14 @@ def record_in_bulk(database: Database, workspace_id: int, prepared: Prepared, *,
 
 def read(database: Database, workspace_id: int, *, after: int, upto: int, limit: int) -> list[LogRow]:
     """Return at most `limit` facts of the log in order, from behind position `after` up to and with `upto`."""
+    return list(map(LogRow._make, read_plain(database, workspace_id, after=after, upto=upto, limit=limit)))
+
+
+def read_plain(database: Database, workspace_id: int, *, after: int, upto: int, limit: int) -> list[PlainRow]:
+    """Return what `read` returns, for who folds it: making a `LogRow` of each takes as long as to receive it."""
     parameters = {"workspace_id": workspace_id, "after": after, "upto": upto, "limit": limit}
     with database.cursor(binary=True) as cursor:
-        return list(map(LogRow._make, cursor.execute(_READ, parameters).fetchall()))
+        return cursor.execute(_READ, parameters).fetchall()
 
 
 def read_positions(database: Database, workspace_id: int, positions: Sequence[int]) -> list[LogRow]:
@@ -137,17 +152,41 @@ def read_positions(database: Database, workspace_id: int, positions: Sequence[in
         return [LogRow(*row) for row in cursor.execute(_READ_POSITIONS, (workspace_id, list(positions)))]
 
 
-def scan(database: Database, workspace_id: int, *, after: int, upto: int) -> Iterator[tuple[int, str, bytes]]:
+def scan(database: Database, workspace_id: int, *, after: int, upto: int) -> Iterator[PlainRow]:
     """Yield the facts of the log in order, from behind `after` up to and with `upto`, however many they are.
 
-    They are plain rows of what `LogRow` names, since there are millions. Memory stays bounded; the caller holds a
-    transaction for as long as it reads.
+    Memory stays bounded; the caller holds a transaction for as long as it reads.
     """
     parameters = {"workspace_id": workspace_id, "after": after, "upto": upto, "limit": None}
     with database.cursor("scan", binary=True) as cursor:
         cursor.execute(_READ, parameters)
         while rows := cursor.fetchmany(_SCANNED_AT_ONCE):
             yield from rows
+
+
+def retracting_retractions(database: Database, workspace_id: int, facts: Sequence[Event]) -> list[int]:
+    """Return the places, among facts that are not recorded yet, of new retractions of what is known as a retraction.
+
+    Known is what is stored, and what comes before it among the facts. A retraction that is stored itself is none of
+    them: sent again, it is what it was, a duplicate.
+    """
+    retractions = [(place, fact) for place, fact in enumerate(facts) if isinstance(fact, EventRetracted)]
+    if not retractions:
+        return []
+    ids = {fact_id(each) for _, fact in retractions for each in (fact, fact.retracts)}
+    with database.cursor(binary=True) as cursor:
+        cursor.execute(_TOPICS_OF, {"workspace_id": workspace_id, "ids": list(ids)})
+        known: dict[bytes, str] = dict(cursor.fetchall())
+    found = []
+    for place, fact in enumerate(facts):
+        key = fact_id(fact)
+        if key in known:
+            continue
+        if isinstance(fact, EventRetracted) and known.get(fact_id(fact.retracts)) == TOPICS[EventRetracted]:
+            found.append(place)
+        else:
+            known[key] = TOPICS[type(fact)]
+    return found
 
 
 def all_new(prepared: Prepared, distinct: Prepared, position: int) -> Recorded:

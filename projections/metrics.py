@@ -12,13 +12,16 @@ from typing import Any, NamedTuple
 # The version of what the read models hold. Raise it with any change of what is summed, in which order, or how it is
 # stored: here, in `journeys/` or in `building/batch.py`. The projector rebuilds rows of an older version; until then
 # they are read by the names of what they hold.
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 
 TOUCHES = ("EmailSent", "InviteSent", "LinkedInMessageSent")
 REPLY = "ReplyReceived"
 AUTOMATIC_REPLY = "ReplyReceived, automatic"
+WAS_AUTOMATIC = "ReplyWasAutomatic"  # makes the latest reply not after it an automatic one
+RETRACTION = "EventRetracted"  # is no part of any number, nor is what it names
+RATINGS = ("ProspectInterested", "ProspectNotInterested", "ProspectNeutral")  # of one instant the last of these stands
 
-# The kinds of event that metrics distinguish: every type of event about a prospect, and automatic replies. A kind's
+# The kinds of event that a journey holds: every type of event about a prospect, and automatic replies. A kind's
 # index is its code in stored rows: append at the end, never move or remove one.
 KINDS = (
     "EmailSent",
@@ -36,6 +39,9 @@ KINDS = (
     "ProspectUnsubscribed",
     REPLY,
     AUTOMATIC_REPLY,
+    "ProspectNeutral",
+    WAS_AUTOMATIC,
+    RETRACTION,
     # A new kind goes above this line, whatever its name.
 )
 
@@ -59,11 +65,10 @@ class Once(NamedTuple):
     kinds: tuple[str, ...]
 
 
-class Latest(NamedTuple):
-    """Journeys in which the latest event of the two kinds is of the first, dated by it."""
+class Rated(NamedTuple):
+    """Journeys whose latest rating, one of `RATINGS`, is of this kind, dated by it."""
 
     kind: str
-    over: str
 
 
 class Turns(NamedTuple):
@@ -93,7 +98,7 @@ class Metric(NamedTuple):
     """One row of the table: its name, what it is, and when the answer shows it."""
 
     name: str
-    rule: Enrolled | Each | Once | Latest | Turns | TurnTime | Derived
+    rule: Enrolled | Each | Once | Rated | Turns | TurnTime | Derived
     shown: Shown = Shown.ALWAYS
 
 
@@ -134,7 +139,7 @@ METRICS = (
     Metric("amount_of_linkedin_messages_sent", Each("LinkedInMessageSent")),
     Metric("amount_of_prospects_contacted", Once(TOUCHES)),
     Metric("amount_of_replies", Each(REPLY)),
-    Metric("amount_of_interested", Latest("ProspectInterested", over="ProspectNotInterested")),
+    Metric("amount_of_interested", Rated("ProspectInterested")),
     Metric("average_reply_time", Derived(reply_time_in_words, _TURNS)),
     Metric("amount_of_emails_opened", Each("EmailOpened"), _EXTENDED),
     Metric("amount_of_emails_clicked", Each("EmailClicked"), _EXTENDED),
@@ -146,7 +151,7 @@ METRICS = (
     Metric("amount_of_prospects_opened", Once(("EmailOpened",)), _EXTENDED),
     Metric("amount_of_prospects_clicked", Once(("EmailClicked",)), _EXTENDED),
     Metric("amount_of_prospects_unsubscribed", Once(("ProspectUnsubscribed",)), _EXTENDED),
-    Metric("amount_of_not_interested", Latest("ProspectNotInterested", over="ProspectInterested"), _EXTENDED),
+    Metric("amount_of_not_interested", Rated("ProspectNotInterested"), _EXTENDED),
     Metric("amount_of_timed_replies", Turns(), _EXTENDED),
     Metric("average_reply_time_seconds", Derived(reply_time_in_seconds, _TURNS), _EXTENDED),
     Metric("acceptance_rate", Derived(rate, ("amount_of_invites_accepted", "amount_of_invites_sent")), _EXTENDED),

@@ -69,7 +69,7 @@ def _add_keys(found: Found, rows: list[CampaignAbout]) -> None:
 
 
 def _campaign(found: Campaign) -> CampaignAbout:
-    about = campaign.unpack(found.about)
+    about = campaign.unpack_about(found.about)
     prospects: Any = analytics(found.totals)["amount_of_prospects"]
     return CampaignAbout(
         id=found.campaign_id,

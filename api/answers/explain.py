@@ -130,7 +130,7 @@ def _body(found: Found) -> Explanation:
     if position > standing.position:  # the read models were begun anew
         raise UnavailableError("The projection has not come so far yet, please try again")
     prospect_ids = [each.prospect_id for each in campaign.journeys]
-    facts = campaign.unpacked().upto(position)
+    facts = campaign.unpacked(position)
     everything = explain(prospect_ids, facts, metric, *in_ms(question), at_first_touch=question.at_first_touch)
     first = 0
     if cursor is not None:

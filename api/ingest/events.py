@@ -137,6 +137,9 @@ class Events:
             await self._parts.threads.run(self._record_part, sender, tally, part)
             return
         taken = intake.take(part, tally.events, self._parts.clock())
+        if taken.retracts:  # which has to look at the log first
+            await self._parts.threads.run(self._record_part, sender, tally, part)
+            return
         if not taken.facts:
             await self._parts.threads.run(self._finish, sender, tally, taken, None)
             return
@@ -162,6 +165,9 @@ class Events:
     def _record_part(self, sender: "_Sender", tally: Tally, part: formats.Part) -> None:
         """Record a part in a transaction of its own, in a thread."""
         taken = intake.take(part, tally.events, self._parts.clock())
+        if taken.retracts:
+            with self._parts.connection() as database:
+                taken = intake.check_retractions(database, sender.workspace_id, taken)
         recorded = None
         if taken.facts:
             prepared = ledger.prepare(taken.facts)

@@ -1,15 +1,18 @@
 """What holds of the events that were given is a fact, what does not is a rejection: the same for posts and imports."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from api.ingest.formats import Part
-from domain.events import Event, RejectedError, parse, readable_id, readable_source
+from domain import ledger
+from domain.events import NO_RETRACTION, Event, EventRetracted, RejectedError, parse, readable_id, readable_source
 from domain.ledger import Outcome
+from domain.recorder import Database
 from projections.queries.rejections import Rejection
 
 _CONFLICT = "id: names another fact already, with other content"
+_OF_A_RETRACTION = f"retracts: names a retraction, and {NO_RETRACTION}"
 
 
 class Refused(NamedTuple):
@@ -32,6 +35,11 @@ class Intake:
     refused: dict[int, Refused]
     now: int
 
+    @property
+    def retracts(self) -> bool:
+        """Return whether there are retractions among the facts, which are to be checked against the log."""
+        return any(isinstance(fact, EventRetracted) for fact in self.facts)
+
     def with_conflicts(self, outcomes: Sequence[Outcome]) -> list[Refused]:
         """Return what was refused, also because the log holds something else; in order."""
         refused = dict(self.refused)
@@ -41,6 +49,21 @@ class Intake:
                     rejection = Rejection(self.now, fact.id, fact.source, "conflict", _CONFLICT)
                     refused[place] = _refused(self.part, self.first, place, rejection, (_CONFLICT,))
         return [refused[place] for place in sorted(refused)]
+
+
+def check_retractions(database: Database, workspace_id: int, taken: Intake) -> Intake:
+    """Return events without the retractions of what is a retraction by the workspace's log, or by those before it."""
+    vain = set(ledger.retracting_retractions(database, workspace_id, taken.facts))
+    if not vain:
+        return taken
+    refused = dict(taken.refused)
+    for index in vain:
+        fact, place = taken.facts[index], taken.places[index]
+        rejection = Rejection(taken.now, fact.id, fact.source, "invalid_field", _OF_A_RETRACTION)
+        refused[place] = _refused(taken.part, taken.first, place, rejection, (_OF_A_RETRACTION,))
+    kept = [index for index in range(len(taken.facts)) if index not in vain]
+    facts, places = [taken.facts[index] for index in kept], [taken.places[index] for index in kept]
+    return replace(taken, facts=facts, places=places, refused=refused)
 
 
 def take(part: Part, first: int, now: int) -> Intake:

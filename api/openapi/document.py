@@ -15,7 +15,7 @@ from api.http.parameters import NOTHING, Query
 from api.ingest import cloudevents, formats, ndjson
 from api.ingest.events import POST
 from domain.api_keys import MAX_KEY_NAME, SCOPES
-from domain.events import EVENTS, MAX_ID, Code, ProspectEvent
+from domain.events import EVENTS, MAX_ID, Code, EventRetracted, ProspectEvent
 from domain.workspaces import MAX_WORKSPACE_NAME
 from projections.metrics import METRICS, Derived, Metric, Shown, reply_time_in_words
 
@@ -138,7 +138,7 @@ def _schemas() -> _Json:
         schema["required"] = ["type", *(name for name in schema["required"] if name != "campaign_id")]
         schema["properties"]["campaign_key"] = schema["properties"]["campaign_key"]["anyOf"][0]
         schema["oneOf"] = [{"required": ["campaign_id"]}, {"required": ["campaign_key"]}]
-        if issubclass(event, ProspectEvent):
+        if issubclass(event, ProspectEvent | EventRetracted):
             schema["properties"]["prospect_id"] = {"anyOf": [schema["properties"]["prospect_id"], {"type": "integer"}]}
     shown = {metric.name: _metric(metric) for metric in METRICS if metric.shown != Shown.NEVER}
     extended = [metric.name for metric in METRICS if metric.shown == Shown.EXTENDED]

@@ -1,5 +1,6 @@
 """A batch of a log, sorted by journey and by campaign: what the fold works on, live and in a replay alike."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import compress
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -8,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.events import UndecodableError, decode
+from domain.ledger import PlainRow, fact_id
 from projections.journeys import campaign
-from projections.journeys.campaign import About, CampaignEvent
-from projections.journeys.columns import CODE, CODE_OF_TOPIC, PackedEvents, details_of
+from projections.journeys.campaign import CampaignEvent, Change, History, Retraction
+from projections.journeys.columns import CODE, CODE_OF_TOPIC, KEY_BYTES, PackedEvents, details_of
 from projections.journeys.groups import Integers, cut, offsets_of
-from projections.metrics import AUTOMATIC_REPLY, REPLY
+from projections.metrics import AUTOMATIC_REPLY, REPLY, RETRACTION
 
 JourneyKey = tuple[int, str]  # campaign, prospect
 
-_REPLY, _AUTOMATIC_REPLY = CODE[REPLY], CODE[AUTOMATIC_REPLY]
+_REPLY, _AUTOMATIC_REPLY, _RETRACTION = CODE[REPLY], CODE[AUTOMATIC_REPLY], CODE[RETRACTION]
 
 
 class FoldError(Exception):
@@ -104,17 +106,17 @@ class Batch(NamedTuple, Generic[_Events]):
     first: int
     last: int
     events: _Events
-    campaigns: dict[int, About]
+    campaigns: dict[int, History]
 
 
-def sort(log: Iterable[tuple[int, str, bytes]], aside: Collection[int | None]) -> Batch[EventsByJourney]:
+def sort(log: Iterable[PlainRow], aside: Collection[int | None]) -> Batch[EventsByJourney]:
     """Sort a stretch of the log by journey and by campaign; takes and raises what `gather` does."""
     first, last, events, campaigns = gather(log, aside)
     return Batch(first, last, events.by_journey(), campaigns)
 
 
-def gather(log: Iterable[tuple[int, str, bytes]], aside: Collection[int | None]) -> Batch[EventsInLogOrder]:
-    """Decode a stretch of the log, rows of position, topic and state; positions in `aside` are passed over.
+def gather(log: Iterable[PlainRow], aside: Collection[int | None]) -> Batch[EventsInLogOrder]:
+    """Decode a stretch of the log, rows of position, topic, state and key; positions in `aside` are passed over.
 
     Raises FoldError for the first event that can't be folded.
     """
@@ -123,10 +125,11 @@ def gather(log: Iterable[tuple[int, str, bytes]], aside: Collection[int | None])
     instants: list[int] = []
     codes: list[int] = []
     details: list[bytes] = []
-    campaigns: dict[int, About] = {}
+    changes: dict[int, list[Change]] = defaultdict(list)
+    retractions: dict[int, list[Retraction]] = defaultdict(list)
     first = position = 0
     event: Any
-    for position, topic, state in log:  # the hottest loop
+    for position, topic, state, key in log:  # the hottest loop
         first = first or position
         if position in aside:
             continue
@@ -136,24 +139,32 @@ def gather(log: Iterable[tuple[int, str, bytes]], aside: Collection[int | None])
             raise FoldError(position, str(error)) from error
         code = CODE_OF_TOPIC.get(topic)
         if code is not None:
-            channel = None
+            channel, short = None, key[:KEY_BYTES]
             if code == _REPLY:
                 channel = event.channel
                 code = _AUTOMATIC_REPLY if event.automatic else code
+            elif code == _RETRACTION:
+                short = fact_id(event.retracts)[:KEY_BYTES]
+                if event.prospect_id is None:
+                    retractions[event.campaign_id].append(Retraction(position, short))
+                    continue
             journeys.append(keys.setdefault((event.campaign_id, event.prospect_id), len(keys)))
             instants.append(event.occurred_at)
             codes.append(code)
-            details.append(details_of((position, event.step, event.sender_id, event.variant, channel)))
+            details.append(details_of((position, event.step, event.sender_id, event.variant, channel, short)))
         elif isinstance(event, CampaignEvent):
-            about = campaigns.get(event.campaign_id, About())
-            campaigns[event.campaign_id] = campaign.with_event(about, event)
+            changes[event.campaign_id].append(campaign.change_of(event, position, key[:KEY_BYTES]))
         else:
             raise FoldError(position, f"nothing folds {topic}")
     events = PackedEvents.of(np.array(instants, np.int64), np.array(codes, np.int64))
+    campaigns = {
+        campaign_id: History(tuple(changes[campaign_id]), tuple(retractions[campaign_id]))
+        for campaign_id in sorted(changes.keys() | retractions.keys())
+    }
     return Batch(first, position, EventsInLogOrder(list(keys), journeys, events, details), campaigns)
 
 
-def fault(row: tuple[int, str, bytes]) -> str | None:
+def fault(row: PlainRow) -> str | None:
     """Return why this event can't be folded whatever its journey is; None where it can be."""
     try:
         gather([row], ())

@@ -1,11 +1,13 @@
 """The fold: a batch of a log's events into the read rows of one generation; live and replay share it.
 
-An event's whole effect is what its journey contributes with it less what it contributed without it.
+An event's whole effect is what its journey contributes with it less what it contributed without it. For most journeys
+the packed events say that; only where one holds a retraction, or a reply that turned out to be automatic, its details
+are needed too.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from itertools import compress, pairwise
 from select import POLLOUT, poll
 from typing import NamedTuple
 
@@ -16,10 +18,10 @@ from psycopg.sql import SQL
 
 from domain.recorder import Database
 from projections.building import day_rows
-from projections.building.batch import Batch, EventsByJourney, FoldError
+from projections.building.batch import Batch, EventsByJourney, FoldError, JourneyKey
 from projections.journeys import campaign, columns, contributions, quarter_hours
-from projections.journeys.campaign import About
-from projections.journeys.columns import PackedEvents
+from projections.journeys.campaign import History
+from projections.journeys.columns import EventColumns, PackedEvents
 from projections.journeys.groups import Integers, group_of_each, is_first, lengths_of, offsets_of
 from projections.journeys.quarter_hours import QUARTER_MS, Cells, Days
 from projections.metrics import MEASURES
@@ -47,21 +49,34 @@ RETURNING campaign_id, prospect_id, CASE WHEN octet_length(facts) <= %(long)s TH
 _READ_JOURNEY = SQL("""
 SELECT facts FROM journey WHERE workspace_id = %s AND generation = %s AND campaign_id = %s AND prospect_id = %s
 """)
+_READ_DETAILS = SQL("""
+SELECT j.details
+FROM unnest(%(campaign_ids)b::bigint[], %(prospect_ids)b::text[]) WITH ORDINALITY AS k (campaign_id, prospect_id, place)
+CROSS JOIN LATERAL (
+    SELECT details FROM journey
+    WHERE workspace_id = %(workspace_id)s AND generation = %(generation)s
+        AND campaign_id = k.campaign_id AND prospect_id = k.prospect_id
+    LIMIT 1
+) AS j
+ORDER BY k.place
+""")
 _COPY_JOURNEYS = SQL("""
 COPY journey (workspace_id, generation, campaign_id, prospect_id, facts, details) FROM STDIN (FORMAT binary)
 """)
 _LOAD_CAMPAIGNS = SQL("""
-SELECT campaign_id, about, totals, facts FROM campaign
+SELECT campaign_id, about, totals, facts, counted FROM campaign
 WHERE workspace_id = %(workspace_id)s AND generation = %(generation)s AND campaign_id = ANY(%(campaign_ids)b)
 """)
 _WRITE_CAMPAIGNS = SQL("""
-INSERT INTO campaign (workspace_id, generation, campaign_id, about, name, status, totals, facts)
-SELECT %(workspace_id)s, %(generation)s, k.campaign_id, k.about, k.name, k.status, k.totals::bigint[], k.facts
+INSERT INTO campaign (workspace_id, generation, campaign_id, about, name, status, totals, facts, counted)
+SELECT %(workspace_id)s, %(generation)s, k.campaign_id, k.about, k.name, k.status, k.totals::bigint[],
+    k.facts, k.counted
 FROM unnest(%(campaign_ids)b::bigint[], %(abouts)b::bytea[], %(names)b::text[], %(statuses)b::text[],
-    %(totals)b::text[], %(facts)b::bigint[]) AS k (campaign_id, about, name, status, totals, facts)
+    %(totals)b::text[], %(facts)b::bigint[], %(counted)b::bigint[])
+    AS k (campaign_id, about, name, status, totals, facts, counted)
 ON CONFLICT (workspace_id, generation, campaign_id) DO UPDATE
 SET about = excluded.about, name = excluded.name, status = excluded.status, totals = excluded.totals,
-    facts = excluded.facts
+    facts = excluded.facts, counted = excluded.counted
 """)
 
 
@@ -72,19 +87,28 @@ class ReadRows(NamedTuple):
     generation: int
 
 
+# Returns the stored details of journeys, all of each, in order of these keys.
+ReadDetails = Callable[[Sequence[JourneyKey]], Sequence[bytes]]
+
+
 class Increments(NamedTuple):
     """What new events add to campaigns: to their sums by quarter hour, and to the numbers of their events.
 
-    The owners of the sums are indices into `campaign_ids`.
+    The owners of the sums are indices into `campaign_ids`. `counted` are the events that count, and may become fewer.
     """
 
     campaign_ids: list[int]
     cells: Cells
     events: dict[int, int]
+    counted: dict[int, int]
 
-    def totals(self) -> dict[int, Integers]:
-        """Return what is added to the sums of each campaign: shape (len(MEASURES),), int64."""
-        return dict(zip(self.campaign_ids, quarter_hours.totals(self.cells, len(self.campaign_ids)), strict=True))
+    def campaigns(self) -> "dict[int, CampaignRow]":
+        """Return what is added to each campaign's row."""
+        totals = quarter_hours.totals(self.cells, len(self.campaign_ids)).tolist()
+        return {
+            campaign_id: CampaignRow(campaign.NOTHING, sums, self.events[campaign_id], self.counted[campaign_id])
+            for campaign_id, sums in zip(self.campaign_ids, totals, strict=True)
+        }
 
     def days(self) -> Days:
         """Return what is added as days are stored. Raises OverflowError where a sum is negative or too great."""
@@ -99,42 +123,84 @@ class Accumulator:
         self._indices: dict[int, int] = {}
         self._cells: list[Cells] = []
         self._events: dict[int, int] = defaultdict(int)
+        self._counted: dict[int, int] = defaultdict(int)
 
-    def add(self, new: EventsByJourney, stored: Sequence[bytes]) -> None:
-        """Add what new events contribute; `stored` are the events of each of their journeys, the new ones last."""
+    def add(self, new: EventsByJourney, stored: Sequence[bytes], details: ReadDetails) -> None:
+        """Add what new events contribute; `stored` are the events of each of their journeys, the new ones last.
+
+        Raises FoldError where the details of a journey are needed and damaged.
+        """
         events = np.cumsum(lengths_of(stored) // PackedEvents.BYTES)
         pieces = np.arange(len(stored)) // _JOURNEYS_AT_ONCE + events // _EVENTS_AT_ONCE
         bounds = [*np.flatnonzero(is_first(pieces)).tolist(), len(stored)]
         for first, end in pairwise(bounds):
-            self._add(new.part(first, end), stored[first:end])
+            self._add(new.part(first, end), stored[first:end], details)
 
-    def _add(self, new: EventsByJourney, stored: Sequence[bytes]) -> None:
-        indices = [self._indices.setdefault(campaign_id, len(self._indices)) for campaign_id, _ in new.keys]
-        for (campaign_id, _), number in zip(new.keys, new.counts.tolist(), strict=True):
-            self._events[campaign_id] += number
+    def _add(self, new: EventsByJourney, stored: Sequence[bytes], details: ReadDetails) -> None:
         offsets = offsets_of(lengths_of(stored) // PackedEvents.BYTES)
         journeys = group_of_each(offsets)
         is_new = np.arange(journeys.size) >= (offsets[1:] - new.counts)[journeys]
-        journeys, events, is_new = columns.in_order(journeys, PackedEvents.read(stored), is_new)
+        events = PackedEvents.read(stored)
+        need_details = np.zeros(len(stored), np.bool_)
+        need_details[journeys[events.need_details]] = True
+        if need_details.any():
+            self._add_with_details(new.chosen(need_details), list(compress(stored, need_details)), details)
+            if not need_details.all():
+                self._add(new.chosen(~need_details), list(compress(stored, ~need_details)), details)
+            return
+        owners = self._owners(new)
+        for (campaign_id, _), number in zip(new.keys, new.counts.tolist(), strict=True):
+            self._counted[campaign_id] += number
+        journeys, events, is_new = columns.in_order(journeys, events, is_new)
         changes = contributions.changes(journeys, events, is_new)
-        owners = np.array(indices, np.int64)[journeys[changes.dating]]
         quarters = events[changes.dating].instants // QUARTER_MS
+        of_changes = owners[journeys[changes.dating]]
         self._cells.append(
-            quarter_hours.summed([quarter_hours.cells(owners, quarters, changes.places, changes.values)])
+            quarter_hours.summed([quarter_hours.cells(of_changes, quarters, changes.places, changes.values)])
         )
+
+    def _add_with_details(self, new: EventsByJourney, stored: Sequence[bytes], details: ReadDetails) -> None:
+        """Add the same of journeys in which it depends on an event's details what others count as."""
+        events = _read(new, list(zip(stored, details(new.keys), strict=True)))
+        known = np.cumsum(lengths_of(stored) // PackedEvents.BYTES) - new.counts  # up to here, of each journey
+        is_new = np.arange(len(events.events)) >= known[events.journeys]
+        owners = self._owners(new)
+        for sign, counted in ((1, columns.counting(events)), (-1, columns.counting(events.chosen(~is_new)))):
+            numbers = np.bincount(counted.journeys, minlength=len(new.keys)).tolist()
+            for (campaign_id, _), number in zip(new.keys, numbers, strict=True):
+                self._counted[campaign_id] += sign * number
+            places, values, dating = contributions.contributions(counted.journeys, counted.events)
+            quarters = counted.instants[dating] // QUARTER_MS
+            cells = quarter_hours.cells(owners[counted.journeys[dating]], quarters, places, sign * values)
+            self._cells.append(quarter_hours.summed([cells]))
+
+    def _owners(self, new: EventsByJourney) -> Integers:
+        """Return the index of each journey's campaign; their new events are counted as stored."""
+        for (campaign_id, _), number in zip(new.keys, new.counts.tolist(), strict=True):
+            self._events[campaign_id] += number
+        return np.array([self._indices.setdefault(each, len(self._indices)) for each, _ in new.keys], np.int64)
 
     def increments(self) -> Increments:
         """Return what was added."""
         cells = quarter_hours.summed(self._cells) if len(self._cells) != 1 else self._cells[0]
-        return Increments(list(self._indices), cells, dict(self._events))
+        return Increments(list(self._indices), cells, dict(self._events), dict(self._counted))
 
 
 class CampaignRow(NamedTuple):
-    """A campaign's own row: what is known of it, its sums in order of `MEASURES`, and the number of its events."""
+    """A campaign's own row: what is known of it, its sums in order of `MEASURES`, and the numbers of its events.
 
-    about: About = About()
+    `events` are those of its prospects that are stored, `counted` those and its own that count.
+    """
+
+    history: History = campaign.NOTHING
     totals: Sequence[int] = (0,) * len(MEASURES)
     events: int = 0
+    counted: int = 0
+
+    def plus(self, more: "CampaignRow") -> "CampaignRow":
+        """Return the row with what prospects' events add to it."""
+        totals = [one + other for one, other in zip(self.totals, more.totals, strict=True)]
+        return self._replace(totals=totals, events=self.events + more.events, counted=self.counted + more.counted)
 
 
 def fold(
@@ -154,7 +220,7 @@ def fold(
     if empty:
         added = copy_journeys(database, rows, batch.events)
         day_rows.copy(database, *rows, added.campaign_ids, added.days())
-        write_campaigns(database, rows, added.totals(), added.events, batch.campaigns, {})
+        write_campaigns(database, rows, added.campaigns(), batch.campaigns, {})
         return
     with database.transaction():
         added = _grow_journeys(database, rows, batch.events, meanwhile)
@@ -164,7 +230,7 @@ def fold(
             raise FoldError(batch.first, f"a row of its campaign's activity is damaged: {error}") from error
         touched = sorted({*added.campaign_ids, *batch.campaigns})
         stored = _load_campaigns(database, rows, touched, batch.first)
-        write_campaigns(database, rows, added.totals(), added.events, batch.campaigns, stored)
+        write_campaigns(database, rows, added.campaigns(), batch.campaigns, stored)
 
 
 def copy_journeys(database: Database, rows: ReadRows, journeys: EventsByJourney) -> Increments:
@@ -176,7 +242,8 @@ def copy_journeys(database: Database, rows: ReadRows, journeys: EventsByJourney)
             stored = piece.stored()
             for (campaign_id, prospect_id), events, details in zip(piece.keys, stored, piece.details, strict=True):
                 copy.write_row((*rows, campaign_id, prospect_id, events, details))
-            accumulator.add(piece, stored)
+            whole = dict(zip(piece.keys, piece.details, strict=True))
+            accumulator.add(piece, stored, lambda keys, whole=whole: [whole[key] for key in keys])  # type: ignore[misc]
     return accumulator.increments()
 
 
@@ -186,13 +253,18 @@ def _grow_journeys(
     """Append events to their journeys, and return what they add. Raises FoldError where a journey is damaged."""
     accumulator = Accumulator()
     written: tuple[EventsByJourney, list[bytes]] | None = None
+
+    def details(keys: Sequence[JourneyKey]) -> list[bytes]:
+        cursor = database.execute(_READ_DETAILS, {**rows._asdict(), **_names(keys)}, binary=True)
+        return [row[0] for row in cursor]
+
     with database.pipeline():
         for piece in journeys.pieces(AT_ONCE):
             cursor = database.cursor(binary=True)
             cursor.execute(_GROW_JOURNEYS, {**rows._asdict(), "long": LONG_BYTES, **_columns(piece)})
             _send(database)
             if written:  # added up here while PostgreSQL writes the next piece
-                accumulator.add(*written)
+                accumulator.add(*written, details)
             else:
                 meanwhile()
             by_key = {(campaign_id, prospect_id): events for campaign_id, prospect_id, events in cursor.fetchall()}
@@ -200,11 +272,11 @@ def _grow_journeys(
             long = np.array([events is None for events in stored])
             for each in piece.chosen(long).pieces(1):
                 [(events,)] = database.execute(_READ_JOURNEY, (*rows, *each.keys[0]), binary=True).fetchall()
-                accumulator.add(each, _intact(each, [events]))
+                accumulator.add(each, _intact(each, [events]), details)
             short = piece.chosen(~long)
             written = short, _intact(short, [each for each in stored if each is not None])
         if written:  # before the pipeline's end, which would leave the session idle, and that only for so long
-            accumulator.add(*written)
+            accumulator.add(*written, details)
         return accumulator.increments()
 
 
@@ -218,11 +290,13 @@ def _send(database: Database) -> None:
 
 
 def _columns(piece: EventsByJourney) -> dict[str, object]:
+    return {**_names(piece.keys), "facts": piece.stored(), "details": piece.details}
+
+
+def _names(keys: Sequence[JourneyKey]) -> dict[str, object]:
     return {
-        "campaign_ids": [campaign_id for campaign_id, _ in piece.keys],
-        "prospect_ids": [prospect_id for _, prospect_id in piece.keys],
-        "facts": piece.stored(),
-        "details": piece.details,
+        "campaign_ids": [campaign_id for campaign_id, _ in keys],
+        "prospect_ids": [prospect_id for _, prospect_id in keys],
     }
 
 
@@ -230,10 +304,32 @@ def _intact(new: EventsByJourney, stored: list[bytes]) -> list[bytes]:
     """Return what is stored of journeys; raise FoldError, for the first new event of a damaged one, where any is."""
     intact = columns.are_intact(stored)
     if not intact.all():
-        damaged = new.chosen(~intact)
-        firsts = map(columns.first_position, damaged.details, damaged.counts.tolist())
-        raise FoldError(min(firsts), "its journey's row is damaged")
+        raise _damaged(new.chosen(~intact))
     return stored
+
+
+def _read(new: EventsByJourney, stored: Sequence[tuple[bytes, bytes]]) -> EventColumns:
+    """Return all events of journeys; raise FoldError, for the first new event of a damaged one, where any is."""
+    try:
+        return columns.read(stored)
+    except msgspec.DecodeError as error:
+        if len(stored) == 1:
+            raise _damaged(new) from error
+    intact = [_has_details(each) for each in stored]
+    raise _damaged(new.chosen(~np.array(intact)))
+
+
+def _has_details(stored: tuple[bytes, bytes]) -> bool:
+    try:
+        columns.read([stored])
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+def _damaged(journeys: EventsByJourney) -> FoldError:
+    firsts = map(columns.first_position, journeys.details, journeys.counts.tolist())
+    return FoldError(min(firsts), "its journey's row is damaged")
 
 
 def _load_campaigns(
@@ -243,7 +339,7 @@ def _load_campaigns(
     with database.cursor(binary=True) as cursor:
         cursor.execute(_LOAD_CAMPAIGNS, parameters)
         try:
-            stored = {row[0]: CampaignRow(campaign.unpack(row[1]), row[2], row[3]) for row in cursor}
+            stored = {row[0]: CampaignRow(campaign.unpack(row[1]), *row[2:]) for row in cursor}
         except msgspec.DecodeError as error:
             raise FoldError(first, f"its campaign's row is damaged: {error}") from error
     if any(len(each.totals) != len(MEASURES) for each in stored.values()):
@@ -251,24 +347,24 @@ def _load_campaigns(
     return stored
 
 
-def write_campaigns(  # noqa: PLR0913 (what is added, and to what)
+def write_campaigns(
     database: Database,
     rows: ReadRows,
-    totals: Mapping[int, Integers],
-    events: Mapping[int, int],
-    abouts: Mapping[int, About],
+    added: Mapping[int, CampaignRow],
+    histories: Mapping[int, History],
     stored: Mapping[int, CampaignRow],
 ) -> None:
-    """Add sums, numbers of events and what campaign events carry to the campaigns' rows, of which `stored` exist."""
+    """Add what prospects' events add, and the campaigns' own, to the campaigns' rows, of which `stored` exist."""
     written = []
-    for campaign_id in sorted(totals.keys() | abouts.keys()):
+    for campaign_id in sorted(added.keys() | histories.keys()):
         before = stored.get(campaign_id, CampaignRow())
-        about = campaign.merged(before.about, abouts.get(campaign_id, About()))
-        added = totals[campaign_id].tolist() if campaign_id in totals else CampaignRow().totals
-        sums = ",".join([str(one + more) for one, more in zip(before.totals, added, strict=True)])
+        history = campaign.merged(before.history, histories.get(campaign_id, campaign.NOTHING))
+        about = campaign.about(history)
+        row = before.plus(added.get(campaign_id, CampaignRow()))
         name, status = about.name and about.name[2], about.status and about.status[2]
-        number = before.events + events.get(campaign_id, 0)
-        written.append((campaign_id, campaign.pack(about), name, status, f"{{{sums}}}", number))
-    names = ("campaign_ids", "abouts", "names", "statuses", "totals", "facts")
+        counted = row.counted + len(history.counting()) - len(before.history.counting())
+        sums = f"{{{','.join(map(str, row.totals))}}}"
+        written.append((campaign_id, campaign.pack(history), name, status, sums, row.events, counted))
+    names = ("campaign_ids", "abouts", "names", "statuses", "totals", "facts", "counted")
     parameters = [list(column) for column in zip(*written, strict=True)] or [[] for _ in names]
     database.execute(_WRITE_CAMPAIGNS, {**rows._asdict(), **dict(zip(names, parameters, strict=True))})

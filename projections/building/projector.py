@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Literal
 from psycopg_pool import PoolClosed
 
 from domain import ledger
-from domain.ledger import LogRow
+from domain.ledger import PlainRow
 from domain.recorder import Database, Pool
 from projections import marks
 from projections.building import epochs, generations, set_aside, wakeup
@@ -71,7 +71,7 @@ class _Prefetched(NamedTuple):
 
     key: tuple[int, int, frozenset[int]]  # the workspace, the position before it, what is set aside
     end: Mark
-    log: list[LogRow]
+    log: list[PlainRow]
     batch: Batch[EventsByJourney]
 
 
@@ -258,7 +258,7 @@ class Projector:
         return last is not None
 
 
-def _read(database: Database, workspace_id: int, reached: Mark, after: int, limit: int) -> tuple[Mark, list[LogRow]]:
+def _read(database: Database, workspace_id: int, reached: Mark, after: int, limit: int) -> tuple[Mark, list[PlainRow]]:
     """Return the next events of a log, and the mark that the last one had before they were read.
 
     Raises WentBackError where the log no longer has what was `reached`, or ends in front of what it is read `after`.
@@ -266,7 +266,7 @@ def _read(database: Database, workspace_id: int, reached: Mark, after: int, limi
     end = marks.reach(database, workspace_id, reached, after + limit)
     if end.position < after:
         raise WentBackError
-    return end, ledger.read(database, workspace_id, after=after, upto=end.position, limit=limit)
+    return end, ledger.read_plain(database, workspace_id, after=after, upto=end.position, limit=limit)
 
 
 @contextmanager
@@ -284,7 +284,7 @@ def _uncollected() -> Iterator[None]:
 def _fold_what_can_be(  # noqa: PLR0913 (what is folded, and where)
     database: Database,
     rows: ReadRows,
-    log: list[LogRow],
+    log: list[PlainRow],
     aside: frozenset[int],
     batch: Batch[EventsByJourney] | None,
     meanwhile: Callable[[], None],
@@ -301,7 +301,7 @@ def _fold_what_can_be(  # noqa: PLR0913 (what is folded, and where)
                 fold(database, rows, batch, meanwhile=meanwhile)
         except FoldError as error:
             stuck, batch, meanwhile = error, None, _nothing
-            log = [row for row in log if row.position < error.position]
+            log = [row for row in log if row[0] < error.position]
         else:
             return batch.last or None, stuck
 
@@ -310,5 +310,5 @@ def _nothing() -> None:
     """Do nothing meanwhile."""
 
 
-def _topic(log: list[LogRow], position: int) -> str:
-    return next(row.topic for row in log if row.position == position)
+def _topic(log: list[PlainRow], position: int) -> str:
+    return next(topic for at, topic, *_ in log if at == position)

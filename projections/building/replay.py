@@ -51,7 +51,8 @@ SELECT coalesce(a.campaign_id, b.campaign_id), a.name, a.status, a.totals, b.nam
 FROM (SELECT * FROM campaign WHERE workspace_id = %(workspace_id)s AND generation = %(live)s) AS a
 FULL JOIN (SELECT * FROM campaign WHERE workspace_id = %(workspace_id)s AND generation = %(rebuilt)s) AS b
     USING (workspace_id, campaign_id)
-WHERE (a.about, a.name, a.status, a.totals, a.facts) IS DISTINCT FROM (b.about, b.name, b.status, b.totals, b.facts)
+WHERE (a.about, a.name, a.status, a.totals, a.facts, a.counted)
+    IS DISTINCT FROM (b.about, b.name, b.status, b.totals, b.facts, b.counted)
 ORDER BY 1
 """)
 _DIFFERENT_DAYS = SQL("""
@@ -153,32 +154,69 @@ def verify(pool: Pool, workspace_id: int, progress: Progress, workers: Workers |
 
     Changes nothing. Raises FoldError where an event can't be folded, SupersededError, and WentBackError.
     """
+    try:
+        return _differences(pool, workspace_id, progress, workers)
+    except LostEndError as error:
+        return [str(error)]
+
+
+def _differences(pool: Pool, workspace_id: int, progress: Progress, workers: Workers | None) -> list[str]:
+    with rebuilt(pool, workspace_id, progress, workers) as rows:
+        if rows.version != FOLD_VERSION:
+            return [f"workspace {workspace_id}: its rows are of version {rows.version}, this is {FOLD_VERSION}"]
+        execute = rows.database.execute
+        return [
+            *(_campaign_difference(workspace_id, *row) for row in execute(_DIFFERENT_CAMPAIGNS, rows.sides)),
+            *(
+                f"workspace {workspace_id} campaign {campaign_id} day {day}: the activity differs"
+                for campaign_id, day in execute(_DIFFERENT_DAYS, rows.sides)
+            ),
+            *(
+                f"workspace {workspace_id} campaign {campaign_id} prospect {prospect_id}: the journey differs"
+                for campaign_id, prospect_id in execute(_DIFFERENT_JOURNEYS, rows.sides)
+            ),
+        ]
+
+
+class LostEndError(Exception):
+    """The log ends in front of what the live rows include."""
+
+    def __init__(self, workspace_id: int, position: int, end: int) -> None:
+        """Take the workspace, the position that its rows include, and the one at which its log ends."""
+        super().__init__(f"workspace {workspace_id}: includes position {position}, but its log ends at {end}")
+
+
+class Rebuilt(NamedTuple):
+    """Rows built beside the live ones up to the same position: of which workspace, and both generations by name.
+
+    `version` is the one of the fold that has made the live rows.
+    """
+
+    database: Database
+    sides: dict[str, int]
+    version: int
+
+
+@contextmanager
+def rebuilt(pool: Pool, workspace_id: int, progress: Progress, workers: Workers | None = None) -> Iterator[Rebuilt]:
+    """Rebuild a workspace's read models and lend them, in one snapshot with the live ones; then they are swept.
+
+    Raises FoldError where an event can't be folded, SupersededError, WentBackError and LostEndError.
+    """
     with pool.connection() as database, generations.spare_rows(database, workspace_id) as rows:
         _, upto, _ = _live(database, workspace_id)
         aside = set_aside.positions(database, workspace_id)
         build = Build(database, rows, aside, progress)
         reached = _build(workers or Workers(pool.connection), build, upto)
         if reached.position < upto:
-            return [f"workspace {workspace_id}: includes position {upto}, but its log ends at {reached.position}"]
+            raise LostEndError(workspace_id, upto, reached.position)
         with one_snapshot(database):
             live, upto, version = _live(database, workspace_id)
-            if version != FOLD_VERSION:
-                return [f"workspace {workspace_id}: its rows are of version {version}, this is {FOLD_VERSION}"]
             if set_aside.positions(database, workspace_id) != aside:
                 raise SupersededError
             _catch_up(build, reached, upto)
-            compared = {"workspace_id": workspace_id, "live": live, "rebuilt": rows.generation}
-            return [
-                *(_campaign_difference(workspace_id, *row) for row in database.execute(_DIFFERENT_CAMPAIGNS, compared)),
-                *(
-                    f"workspace {workspace_id} campaign {campaign_id} day {day}: the activity differs"
-                    for campaign_id, day in database.execute(_DIFFERENT_DAYS, compared)
-                ),
-                *(
-                    f"workspace {workspace_id} campaign {campaign_id} prospect {prospect_id}: the journey differs"
-                    for campaign_id, prospect_id in database.execute(_DIFFERENT_JOURNEYS, compared)
-                ),
-            ]
+            sides = {"workspace_id": workspace_id, "live": live, "rebuilt": rows.generation}
+            yield Rebuilt(database, sides, version)
 
 
 def keep_current(pool: Pool, stop: Event) -> None:
@@ -273,7 +311,7 @@ def _replay_at_once(database: Database, workspace_id: int, progress: Progress, t
         old_generation = _locked(database, workspace_id)
         aside = set_aside.positions(database, workspace_id) - {taken_back}
         reached = marks.reach(database, workspace_id, START, head_of(database, workspace_id))
-        log = ledger.read(database, workspace_id, after=0, upto=reached.position, limit=reached.position)
+        log = ledger.read_plain(database, workspace_id, after=0, upto=reached.position, limit=reached.position)
         fold(database, rows, sort(log, aside), empty=True)
         generations.switch_at_once(database, rows, old_generation, reached)
         if taken_back is not None:
@@ -320,7 +358,9 @@ def _catch_up(build: Build, reached: Mark, upto: int) -> Mark:
         with database.transaction():
             database.execute(generations.NO_WAIT_FOR_DISK)
             generations.hold(database, rows)
-            log = ledger.read(database, rows.workspace_id, after=reached.position, upto=end.position, limit=CATCH_UP)
+            log = ledger.read_plain(
+                database, rows.workspace_id, after=reached.position, upto=end.position, limit=CATCH_UP
+            )
             fold(database, rows, sort(log, aside))
         progress(end.position - reached.position)
         reached = end

@@ -24,13 +24,12 @@ from domain import ledger
 from domain.recorder import Database
 from projections.building import day_rows, generations
 from projections.building.batch import EventsInLogOrder, JourneyKey, gather
-from projections.building.fold import ReadRows, copy_journeys, write_campaigns
+from projections.building.fold import CampaignRow, ReadRows, copy_journeys, write_campaigns
 from projections.journeys import campaign, quarter_hours
-from projections.journeys.campaign import About
+from projections.journeys.campaign import History
 from projections.journeys.columns import PackedEvents
-from projections.journeys.groups import Integers, lengths_of, offsets_of
+from projections.journeys.groups import lengths_of, offsets_of
 from projections.journeys.quarter_hours import QUARTERS_A_DAY
-from projections.metrics import MEASURES
 
 EVENTS_A_CHUNK = 50_000  # read at once by one worker; bounds its memory in the first step
 EVENTS_A_PART = 100_000  # about so many are folded at once by one worker; bounds its memory in the second
@@ -107,7 +106,7 @@ class SortedChunk(NamedTuple):
     """A chunk's events by parts, what it holds about campaigns themselves, and the number of its positions."""
 
     events: FileInParts
-    campaigns: dict[int, About]
+    campaigns: dict[int, History]
     positions: int
 
 
@@ -128,11 +127,10 @@ class JourneysPart(NamedTuple):
 
 
 class FoldedPart(NamedTuple):
-    """What journeys add: to the quarter hours, in a file, and to each campaign's sums and number of events."""
+    """What journeys add: to the quarter hours, in a file, and to each campaign's row."""
 
     cells: FileInParts
-    totals: dict[int, Integers]
-    events: dict[int, int]
+    campaigns: dict[int, CampaignRow]
 
 
 def rebuild(workers: Workers, build: Build, upto: int) -> None:
@@ -151,9 +149,8 @@ def rebuild(workers: Workers, build: Build, upto: int) -> None:
         progress(more)
 
     parts = -(-upto // EVENTS_A_PART)
-    totals: dict[int, Integers] = defaultdict(lambda: np.zeros(len(MEASURES), np.int64))
-    events: dict[int, int] = defaultdict(int)
-    campaigns: dict[int, About] = defaultdict(About)
+    added: dict[int, CampaignRow] = defaultdict(CampaignRow)
+    histories: dict[int, History] = defaultdict(History)
     require_room(upto)
     with _directory() as directory:
         chunks = [
@@ -172,8 +169,8 @@ def rebuild(workers: Workers, build: Build, upto: int) -> None:
         for chunk in workers.map(sort_chunk, chunks):
             sorted_events.append(chunk.events)
             advance(chunk.positions // 2)
-            for campaign_id, about in chunk.campaigns.items():
-                campaigns[campaign_id] = campaign.merged(campaigns[campaign_id], about)
+            for campaign_id, history in chunk.campaigns.items():
+                histories[campaign_id] = campaign.merged(histories[campaign_id], history)
 
         def parts_of(files: Sequence[FileInParts]) -> list[Part]:
             return [Part(workers.connect, rows, [each.part(number) for each in files]) for number in range(parts)]
@@ -187,14 +184,13 @@ def rebuild(workers: Workers, build: Build, upto: int) -> None:
         for number, folded in enumerate(workers.map(fold_part, journeys)):
             cells.append(folded.cells)
             advance(rest * (number + 1) // parts - rest * number // parts)
-            for campaign_id, sums in folded.totals.items():
-                totals[campaign_id] += sums
-                events[campaign_id] += folded.events[campaign_id]
+            for campaign_id, more in folded.campaigns.items():
+                added[campaign_id] = added[campaign_id].plus(more)
         for _ in workers.map(sum_part, parts_of(cells)):
             advance(0)
     with database.transaction():
         generations.hold(database, rows)
-        write_campaigns(database, rows, totals, events, campaigns, {})
+        write_campaigns(database, rows, added, histories, {})
 
 
 def sort_chunk(chunk: Chunk) -> SortedChunk:
@@ -244,7 +240,7 @@ def fold_part(part: JourneysPart) -> FoldedPart:
     written["value"] = added.cells.values
     parts = (added.cells.quarters // QUARTERS_A_DAY + written["campaign_id"]) % number_of_parts
     cells_of_parts = [written[parts == number].tobytes() for number in range(number_of_parts)]
-    return FoldedPart(_write(file, cells_of_parts), added.totals(), added.events)
+    return FoldedPart(_write(file, cells_of_parts), added.campaigns())
 
 
 def sum_part(part: Part) -> None:

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from domain.events import EVENTS, INSTANT_BITS, TOPICS, ProspectEvent
 from projections.journeys.groups import Integers, group_of_each, is_first, lengths_of, offsets_of
-from projections.metrics import AUTOMATIC_REPLY, KINDS, REPLY, TOUCHES
+from projections.metrics import AUTOMATIC_REPLY, KINDS, REPLY, RETRACTION, TOUCHES, WAS_AUTOMATIC
 
 # A journey is stored as two columns, which grow at their ends. `facts` (as the database calls it) has 8 bytes for each
 # event, what decides the numbers: the instant (ms) and, in the lower bits, the code of the kind. `details` has a list
 # in msgpack for each: the position in the log, step, sender, variant and channel, which only say where a number
-# belongs and what made it. Stored, so a change needs a new FOLD_VERSION.
+# belongs and what made it, and a key: the beginning of the event's key in the log, or, of a retraction, of the key of
+# what it takes back. Only a journey with a retraction or a reply that turned out to be automatic needs its details
+# before its numbers are known. Stored, so a change needs a new FOLD_VERSION.
 _KIND_BITS = 5
 _KIND_MASK = (1 << _KIND_BITS) - 1
 MOST_KINDS = 1 << _KIND_BITS
@@ -30,7 +32,7 @@ MOST_SORTED = 1 << 63 - _EVENT_BITS - 1  # journeys: the journey's number, the e
 CODE = {kind: code for code, kind in enumerate(KINDS)}  # the code that is stored is the kind's index
 CODE_OF_TOPIC = {topic: CODE[event.__name__] for event, topic in TOPICS.items() if event.__name__ in CODE}
 TOUCH_CHANNELS = {"EmailSent": "email", "InviteSent": "linkedin", "LinkedInMessageSent": "linkedin"}
-_EXPECTED = {AUTOMATIC_REPLY} | {event.__name__ for event in EVENTS if issubclass(event, ProspectEvent)}
+_EXPECTED = {AUTOMATIC_REPLY, RETRACTION} | {event.__name__ for event in EVENTS if issubclass(event, ProspectEvent)}
 assert set(KINDS) >= _EXPECTED, f"append {_EXPECTED - set(KINDS)} at the end of KINDS in projections/metrics.py"
 assert len(KINDS) == len(_EXPECTED), f"KINDS in projections/metrics.py names more than the types of event: {KINDS}"
 assert len(KINDS) <= MOST_KINDS, (
@@ -51,12 +53,15 @@ _TO_SHARED_RANK = _TO_RANK.copy()
 _TO_SHARED_RANK[CODE[AUTOMATIC_REPLY]] = CODE[AUTOMATIC_REPLY] ^ _RANK_OF_CODE[CODE[REPLY]]
 
 _WORD_BITS = 31  # of the step, and of places among the words
+KEY_BYTES = 8  # of an event's key, so many from its beginning
+_KEY = np.dtype("<i8")
 _Details = tuple[
     Annotated[int, Meta(ge=1, le=(1 << 63) - 1)],
     Annotated[int, Meta(ge=0, lt=(1 << _WORD_BITS) - 1)] | None,
     str | None,
     str | None,
     str | None,
+    Annotated[bytes, Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)],
 ]
 details_of: Callable[[_Details], bytes] = msgspec.msgpack.Encoder().encode  # as they are stored
 _decode: Callable[[bytes], list[_Details]] = msgspec.msgpack.Decoder(list[_Details]).decode
@@ -74,6 +79,8 @@ def is_one_of(*kinds: str) -> NDArray[np.bool_]:
 
 _IS_IN_USE = by_code(lambda code: code < len(KINDS))
 IS_TOUCH = is_one_of(*TOUCHES)
+_IS_ANY_REPLY = is_one_of(REPLY, AUTOMATIC_REPLY)
+_NEEDS_DETAILS = is_one_of(RETRACTION, WAS_AUTOMATIC)
 
 
 class PackedEvents:
@@ -128,17 +135,23 @@ class PackedEvents:
         return possible
 
     @property
+    def need_details(self) -> NDArray[np.bool_]:
+        """Return for each event whether what its journey's others count as depends on details: shape (n,), bool."""
+        needed: NDArray[np.bool_] = _NEEDS_DETAILS[self.codes]
+        return needed
+
+    @property
     def order(self) -> Integers:
         """Return integers that sort as the events do, by instant, touches first, then by name: shape (n,), int64."""
         return self.data ^ _TO_SHARED_RANK[self.codes]
 
 
 class EventColumns(NamedTuple):
-    """Events by columns of shape (n,) and int64, journey by journey and in the domain's order.
+    """Events by columns of shape (n,) and int64, journey by journey.
 
     `journeys` is the number of each event's journey, and ascends. The other columns are the positions in the log, and
     codes, of which 0 is none: a step's code is one more than the step; those of the others are places in `words`, in
-    order of code points, one more; all channels are among these.
+    order of code points, one more; all channels are among these. `keys` are the details' keys as integers.
     """
 
     journeys: Integers
@@ -148,6 +161,7 @@ class EventColumns(NamedTuple):
     senders: Integers
     variants: Integers
     channels: Integers
+    keys: Integers
     words: Sequence[str]
 
     @property
@@ -160,12 +174,8 @@ class EventColumns(NamedTuple):
         """Return the code of each event's kind, its index in `KINDS`: shape (n,), int64."""
         return self.events.codes
 
-    def upto(self, position: int) -> "EventColumns":
-        """Return the events that the log holds up to and with a position."""
-        return self.chosen(np.flatnonzero(self.positions <= position))
-
-    def chosen(self, which: NDArray[np.intp]) -> "EventColumns":
-        """Return the events at these indices, in their order."""
+    def chosen(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> "EventColumns":
+        """Return some of the events, chosen as numpy chooses."""
         *columns, words = self
         return EventColumns(*(column[which] for column in columns), words)  # type: ignore[call-arg, index]
 
@@ -185,11 +195,18 @@ def are_intact(stored: Sequence[bytes]) -> NDArray[np.bool_]:
     return intact
 
 
-def unpack(stored: Sequence[tuple[bytes, bytes]]) -> EventColumns:
-    """Return the events of stored journeys, each given as its columns `facts` and `details`.
+def unpack(stored: Sequence[tuple[bytes, bytes]], upto: int | None = None) -> EventColumns:
+    """Return what counts of stored journeys, each given as its columns `facts` and `details`, in the domain's order.
 
-    Raises msgspec.DecodeError where they are damaged.
+    With `upto` it is what counted when the log went up to and with that position. Raises msgspec.DecodeError where
+    they are damaged.
     """
+    events = read(stored)
+    return counting(events if upto is None else events.chosen(events.positions <= upto))
+
+
+def read(stored: Sequence[tuple[bytes, bytes]]) -> EventColumns:
+    """Return all events of stored journeys, those of a journey in order of the log; takes and raises as `unpack`."""
     of_journeys, details = [each[0] for each in stored], b"".join([each[1] for each in stored])
     if not are_intact(of_journeys).all():
         raise msgspec.DecodeError("a journey's events are damaged")
@@ -199,15 +216,52 @@ def unpack(stored: Sequence[tuple[bytes, bytes]]) -> EventColumns:
     except UnicodeDecodeError as error:  # the one that msgspec does not make its own
         raise msgspec.DecodeError(str(error)) from error
     journeys = group_of_each(offsets_of(lengths_of(of_journeys) // PackedEvents.BYTES))
-    positions, steps, *texts = zip(*decoded, strict=True) if decoded else ((), (), (), (), ())
+    positions, steps, *texts, keys = zip(*decoded, strict=True) if decoded else ((), (), (), (), (), ())
     words = sorted({word for column in texts for word in column if word is not None} | {*TOUCH_CHANNELS.values()})
     code: dict[str | None, int] = {None: 0, **{word: place for place, word in enumerate(words, 1)}}
     sender, variant, channel = (np.array([code[word] for word in column], np.int64) for column in texts)
     step = np.array([0 if each is None else each + 1 for each in steps], np.int64)
-    # Of events alike the lower position comes first, as it does already.
-    order = np.lexsort((variant << _WORD_BITS | channel, step << _WORD_BITS | sender, events.order, journeys))
-    columns = EventColumns(journeys, events, np.array(positions, np.int64), step, sender, variant, channel, words)
-    return columns.chosen(order)
+    key = np.frombuffer(b"".join(keys), _KEY)
+    return EventColumns(journeys, events, np.array(positions, np.int64), step, sender, variant, channel, key, words)
+
+
+def counting(columns: EventColumns) -> EventColumns:
+    """Return what counts of journeys, in the domain's order.
+
+    That is: without what is retracted and without the retractions, and replies as automatic that turned out to be. All
+    events of each journey are needed, in order of the log.
+    """
+    if (columns.codes == CODE[RETRACTION]).any():
+        columns = columns.chosen(_counted(columns))
+    journeys, events, _, steps, senders, variants, channels, _, _ = columns
+    # Of replies that are alike an automatic one comes first, so that it is the other that may turn out to be automatic.
+    # Of other events alike the lower position comes first, as it does already.
+    is_reply = events.codes == CODE[REPLY]
+    values = (variants << _WORD_BITS | channels) << 1 | is_reply, steps << _WORD_BITS | senders
+    columns = columns.chosen(np.lexsort((*values, events.order, journeys)))
+    return columns._replace(events=_found_automatic(columns))
+
+
+def _counted(columns: EventColumns) -> NDArray[np.intp]:
+    """Return the indices of the events that are neither a retraction nor named by one of the same journey."""
+    retracting = columns.codes == CODE[RETRACTION]
+    named = set(zip(columns.journeys[retracting].tolist(), columns.keys[retracting].tolist(), strict=True))
+    suspects = np.flatnonzero(~retracting & np.isin(columns.keys, columns.keys[retracting]))
+    keys = zip(columns.journeys[suspects].tolist(), columns.keys[suspects].tolist(), strict=True)
+    retracted = suspects[np.fromiter((key in named for key in keys), np.bool_, suspects.size)]
+    return np.delete(np.arange(retracting.size), [*np.flatnonzero(retracting), *retracted])
+
+
+def _found_automatic(columns: EventColumns) -> PackedEvents:
+    """Return the events, with each reply that turned out to be automatic as an automatic one."""
+    telling = np.flatnonzero(columns.codes == CODE[WAS_AUTOMATIC])
+    if not telling.size:
+        return columns.events
+    replies = latest(_IS_ANY_REPLY[columns.codes], columns.journeys)[telling]
+    replies = replies[replies >= 0]
+    codes = columns.codes
+    codes[replies] = CODE[AUTOMATIC_REPLY]
+    return PackedEvents.of(columns.instants, codes)
 
 
 def in_order(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from projections.journeys.columns import CODE, IS_TOUCH, MOST_KINDS, PackedEvents, is_one_of
 from projections.journeys.groups import Integers, is_first
-from projections.metrics import MEASURES, REPLY, TOUCHES, Each, Enrolled, Latest, Once, Turns, TurnTime
+from projections.metrics import KINDS, MEASURES, RATINGS, REPLY, TOUCHES, Each, Enrolled, Once, Rated, Turns, TurnTime
 
 _COUNTED = {CODE[m.rule.kind]: place for place, m in enumerate(MEASURES) if isinstance(m.rule, Each)}
 assert len(_COUNTED) == sum(isinstance(m.rule, Each) for m in MEASURES), (
@@ -17,11 +17,9 @@ assert len(_COUNTED) == sum(isinstance(m.rule, Each) for m in MEASURES), (
 _EACH = np.array([_COUNTED.get(code, -1) for code in range(MOST_KINDS)])  # by code: the place; -1: nowhere
 _IS_TOUCH_OR_REPLY = is_one_of(*TOUCHES, REPLY)
 _ONCE = [(p, is_one_of(*m.rule.kinds)) for p, m in enumerate(MEASURES) if isinstance(m.rule, Once)]
-_LATEST = [
-    (p, CODE[m.rule.kind], is_one_of(m.rule.kind, m.rule.over))
-    for p, m in enumerate(MEASURES)
-    if isinstance(m.rule, Latest)
-]
+_RATED = [(p, CODE[m.rule.kind]) for p, m in enumerate(MEASURES) if isinstance(m.rule, Rated)]
+_IS_RATING = is_one_of(*RATINGS)
+_PRECEDENCE = np.array([RATINGS.index(kind) if kind in RATINGS else 0 for kind in KINDS])  # of ratings, by code
 _ENROLLED = [
     (p, CODE[m.rule.added], CODE[m.rule.removed], is_one_of(m.rule.added, m.rule.removed))
     for p, m in enumerate(MEASURES)
@@ -95,9 +93,9 @@ def _of_journeys(journeys: Integers, events: PackedEvents) -> list[Contributions
         count(place, replies, events[replies].instants - events[touches].instants)
     for place, is_one in _ONCE:
         count(place, firsts(np.flatnonzero(is_one[codes])))
-    for place, code, is_one in _LATEST:
-        latest = lasts(np.flatnonzero(is_one[codes]))
-        count(place, latest[codes[latest] == code])
+    ratings = lasts(_ratings(journeys, events))
+    for place, code in _RATED:
+        count(place, ratings[codes[ratings] == code])
     for place, added, removed, is_one in _ENROLLED:
         latest = lasts(np.flatnonzero(is_one[codes]))
         additions = lasts(np.flatnonzero(codes == added))
@@ -106,6 +104,15 @@ def _of_journeys(journeys: Integers, events: PackedEvents) -> list[Contributions
         gone = journeys[latest[codes[latest] == removed]]
         count(place, np.delete(dating, np.searchsorted(journeys[dating], gone)))
     return parts
+
+
+def _ratings(journeys: Integers, events: PackedEvents) -> NDArray[np.intp]:
+    """Return the indices of the ratings, by journey and instant, and of one instant as they stand over one another."""
+    ratings = np.flatnonzero(_IS_RATING[events.codes])
+    if not ratings.size:
+        return ratings
+    by_precedence = _PRECEDENCE[events[ratings].codes], events[ratings].instants, journeys[ratings]
+    return ratings[np.lexsort(by_precedence)]
 
 
 def _joined(parts: Sequence[Contributions]) -> Contributions:

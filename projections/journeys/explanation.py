@@ -7,10 +7,10 @@ import numpy as np
 
 from domain.events import Event
 from domain.instants import format_instant
-from projections.journeys.columns import IS_TOUCH, EventColumns, first_touches, latest
+from projections.journeys.columns import CODE, IS_TOUCH, EventColumns, counting, first_touches, latest, read
 from projections.journeys.contributions import contributions
 from projections.journeys.groups import Integers, is_first
-from projections.metrics import MEASURES, METRICS, Derived, Each, Turns, TurnTime
+from projections.metrics import MEASURES, METRICS, RETRACTION, Derived, Each, Turns, TurnTime
 
 AVERAGE = "average_reply_time"  # is explained by its turns, in ms
 _PLACES = {measure.name: place for place, measure in enumerate(MEASURES)}
@@ -57,6 +57,13 @@ def explain(  # noqa: PLR0913 (a question)
         Contribution(instant, prospect_ids[journey], positions[-1], value, positions)
         for instant, journey, value, positions in zip(*parts, zip(*named, strict=True), strict=True)
     )
+
+
+def amount_retracted(stored: Sequence[tuple[bytes, bytes]]) -> int:
+    """Return how many events of stored journeys were taken back; raises as `columns.read` does."""
+    events = read(stored)
+    retractions = int((events.codes == CODE[RETRACTION]).sum())
+    return len(events.events) - retractions - len(counting(events).events)
 
 
 def as_json(contribution: Contribution, events: Mapping[int, Event]) -> dict[str, object]:

@@ -28,7 +28,7 @@ _EARLIEST, _LATEST = -(2**31), 2**31 - 1  # PostgreSQL's integers
 _ANSWER = SQL("""
 {asked}, matching AS (
     SELECT m.* FROM asked AS a JOIN campaign AS m USING (workspace_id, generation)
-    WHERE (%(campaign_ids)b::bigint[] IS NULL OR m.campaign_id = ANY (%(campaign_ids)b))
+    WHERE m.counted > 0 AND (%(campaign_ids)b::bigint[] IS NULL OR m.campaign_id = ANY (%(campaign_ids)b))
         AND (%(statuses)b::text[] IS NULL OR coalesce(m.status, {unknown}) = ANY (%(statuses)b))
 )
 SELECT {columns}, m.campaign_id, m.name, m.status, m.about, m.totals, m.facts, r.*
@@ -92,9 +92,9 @@ class Campaign(NamedTuple):
     days: list[Day]
     journeys: list[Journey]
 
-    def unpacked(self) -> EventColumns:
-        """Return the facts of its journeys. Raises msgspec.DecodeError where a row is damaged."""
-        return columns.unpack([each.columns for each in self.journeys])
+    def unpacked(self, upto: int | None = None) -> EventColumns:
+        """Return what counts of its journeys; takes and raises what `columns.unpack` does."""
+        return columns.unpack([each.columns for each in self.journeys], upto)
 
     def at_first_touch(self) -> list[Day]:
         """Return what its journeys contribute, all of each at its first touch, by day."""

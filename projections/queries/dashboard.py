@@ -22,7 +22,7 @@ LEFT JOIN LATERAL (
         array_agg(totals) AS totals
     FROM (
         SELECT campaign_id, name, status, totals FROM campaign
-        WHERE workspace_id = a.workspace_id AND generation = a.generation
+        WHERE workspace_id = a.workspace_id AND generation = a.generation AND counted > 0
             AND a.generation || '.' || a.position || '.' || a.mark || '.' || a.epoch <> ALL (%(held)s::text[])
         ORDER BY campaign_id LIMIT %(most)s::bigint
     ) AS ordered

@@ -14,7 +14,7 @@ from projections.building.batch import sort
 from projections.building.replay import one_snapshot
 from projections.journeys import columns
 from projections.journeys.columns import EventColumns
-from projections.journeys.explanation import AVERAGE, EXPLAINED, as_json, explain
+from projections.journeys.explanation import AVERAGE, EXPLAINED, amount_retracted, as_json, explain
 from projections.metrics import FOLD_VERSION
 from service import database
 from service.commands.terminal import DONE, FAILED, print_json, say, show
@@ -35,6 +35,7 @@ class _Log(NamedTuple):
     prospect_ids: list[str]
     columns: EventColumns
     events: dict[int, Event]
+    retracted: int
 
 
 def run(arguments: argparse.Namespace, chosen: Settings) -> int:
@@ -64,9 +65,12 @@ def run(arguments: argparse.Namespace, chosen: Settings) -> int:
         mine = [each for each in found if arguments.prospect in (None, each.prospect_id)]
         parts.append({"metric": metric, "value": value, "contributions": [as_json(each, log.events) for each in mine]})
     if arguments.json:
-        print_json({"position": position, "metrics": parts})
+        print_json({"position": position, "metrics": parts, "retracted": log.retracted})
     else:
         _print(parts)
+        if log.retracted:
+            events = "1 event" if log.retracted == 1 else f"{log.retracted} events"
+            say(f"retracted, and so no part of it: {events}", DONE)
     for difference in differing:
         say(f"{difference}; `replay --workspace {arguments.workspace}` rebuilds it", FAILED)
     return FAILED if differing else DONE
@@ -76,16 +80,17 @@ def _read(connection: Database, workspace_id: int, campaign_id: int, upto: int) 
     aside = set_aside.positions(connection, workspace_id)
     events: dict[int, Event] = {}
     rows = []
-    for position, topic, state in ledger.scan(connection, workspace_id, after=0, upto=upto):
+    for position, topic, state, key in ledger.scan(connection, workspace_id, after=0, upto=upto):
         if position in aside:
             continue
         event = decode(topic, state)
         if event.campaign_id == campaign_id:
             events[position] = event
-            rows.append((position, topic, state))
+            rows.append((position, topic, state, key))
     journeys = sort(rows, ()).events
-    unpacked = columns.unpack(list(zip(journeys.stored(), journeys.details, strict=True)))
-    return _Log([prospect_id for _, prospect_id in journeys.keys], unpacked, events)
+    stored = list(zip(journeys.stored(), journeys.details, strict=True))
+    prospect_ids = [prospect_id for _, prospect_id in journeys.keys]
+    return _Log(prospect_ids, columns.unpack(stored), events, amount_retracted(stored))
 
 
 def _print(parts: Sequence[dict[str, object]]) -> None:

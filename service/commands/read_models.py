@@ -14,7 +14,7 @@ from tqdm import tqdm
 from api import counts, telemetry
 from api.counts import Counts
 from domain.recorder import Pool
-from projections.building import generations, replay, set_aside, status
+from projections.building import comparison, generations, replay, set_aside, status
 from projections.building.batch import FoldError
 from projections.building.projector import Projector
 from projections.building.replay import Failure
@@ -57,6 +57,11 @@ def add_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) ->
         "--workers", metavar="N", type=workers, default=os.cpu_count() or 1, help="processes (as many as cores)"
     )
     added.add_argument("--verify", action="store_true", help="change nothing, compare, print the differences")
+    added.add_argument(
+        "--summary",
+        action="store_true",
+        help="with --verify: what this version would change, also of an older one's rows, by campaign and metric",
+    )
     added.add_argument("--json", action="store_true", help="a summary as JSON")
     added = add("set-aside", _set_aside, "go past an event that can't be folded")
     added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
@@ -103,6 +108,8 @@ def _looked() -> Callable[[], None]:
 
 
 def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
+    if arguments.summary and not arguments.verify:
+        return say("--summary: goes with --verify, which changes nothing", MISUSED)
     with chosen_pool(chosen, database.BATCH_TIMEOUT) as pool, hands(str(pool.conninfo), arguments.workers) as helping:
         heads = dict(replay.workspaces(pool))
         unknown = sorted(set(arguments.workspace or ()) - heads.keys())
@@ -119,7 +126,8 @@ def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
         differences: list[str] = []
         with tqdm(total=events, unit=" events", unit_scale=True) as bar:
             if arguments.verify:
-                _verify(pool, wanted, bar, helping, failures, differences)
+                compare = comparison.changes if arguments.summary else replay.verify
+                _verify(pool, wanted, bar, helping, failures, differences, compare)
             else:
                 failures += replay.replay_all(pool, wanted, bar.update, helping)
         seconds = time.monotonic() - started
@@ -151,10 +159,11 @@ def _verify(  # noqa: PLR0913 (what is compared, by whom, and where that is told
     helping: Workers,
     failures: list[Failure],
     differences: list[str],
+    compare: Callable[[Pool, int, replay.Progress, Workers], list[str]],
 ) -> None:
     for workspace_id, _ in wanted:
         try:
-            differences += replay.verify(pool, workspace_id, bar.update, helping)
+            differences += compare(pool, workspace_id, bar.update, helping)
         except FoldError as error:
             failures.append(Failure(workspace_id, error.position, error.reason))
 

@@ -74,6 +74,9 @@ def _import(arguments: argparse.Namespace, source: IO[bytes], connection: Databa
         coming = reader.submit(next, batches, None)
         while (batch := coming.result()) is not None:
             coming = reader.submit(next, batches, None)  # read and checked while this one is written
+            if batch.given.retracts:
+                given = intake.check_retractions(connection, arguments.workspace, batch.given)
+                batch = batch._replace(given=given, prepared=ledger.prepare(given.facts))
             recorded = ledger.record_in_bulk(connection, arguments.workspace, batch.prepared, repeated=repeated)
             repeated = Outcome.DUPLICATE in recorded.outcomes  # then the next one will be, too
             position = recorded.position

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.events import EVENTS, TOPICS, Event, RejectedError, UndecodableError, decode, encode, parse
+from tests.support.event_parsing import NOW, event_of, refusal
 from tests.support.examples import email_sent
 
-NOW = 1_793_527_200_000  # 2026-11-01T10:00:00Z
 ASTRAL = "😀"  # one character, two UTF-16 units, four bytes
 
 # Stored facts look like this for ever: class name, the fields told beside the common ones, and the bytes on disk.
@@ -19,6 +19,7 @@ COMMON_STATE = '"id":"e-1","source":"w","campaign_id":123,"occurred_at":17935272
 PROSPECT = {"prospect_id": "p"}
 TOUCH = {"prospect_id": 5, "step": 2, "sender_id": "s", "variant": "A"}
 REPLY = {**PROSPECT, "channel": "email", "automatic": True}
+RETRACTION: dict[str, Any] = {**PROSPECT, "retracts": {"id": "e-0", "source": "w"}}
 CREATED = {"name": "Ü", "status": "ACTIVE", "timezone": "Europe/Berlin", "language": "de"}
 STORED = [
     ("CampaignCreated", CREATED, '{"name":"Ü","status":"ACTIVE","timezone":"Europe/Berlin","language":"de",'),
@@ -38,23 +39,11 @@ STORED = [
     ("EmailBounced", PROSPECT, '{"prospect_id":"p",'),
     ("ProspectUnsubscribed", PROSPECT, '{"prospect_id":"p",'),
     ("MeetingBooked", PROSPECT, '{"prospect_id":"p",'),
+    ("ProspectNeutral", PROSPECT, '{"prospect_id":"p",'),
+    ("ReplyWasAutomatic", PROSPECT, '{"prospect_id":"p",'),
+    ("EventRetracted", RETRACTION, '{"retracts":{"id":"e-0","source":"w"},"prospect_id":"p",'),
     # The line of a new event goes above this one.
 ]
-
-
-def told(kind: str = "EmailSent", **fields: Any) -> dict[str, Any]:
-    """Return an event of a kind as a worker tells it, with only what it must have."""
-    least = {"CampaignCreated": {"name": "n"}, "CampaignRenamed": {"name": "n"}}
-    least["CampaignStatusChanged"] = {"status": "DRAFT"}
-    own = least.get(kind, {"prospect_id": "p"})
-    return {"id": "e", "type": kind, "campaign_id": 1, "occurred_at": "2026-11-01T10:00:00Z", **own, **fields}
-
-
-def refusal(fields: object, now: int = NOW) -> tuple[str, str]:
-    """Return the code and the text with which an event is refused."""
-    with pytest.raises(RejectedError) as caught:
-        parse(fields, now)
-    return caught.value.code, caught.value.error
 
 
 def test_every_class_is_pinned() -> None:
@@ -75,13 +64,13 @@ def test_what_lies_on_disk_stays_as_it_is(kind: str, fields: dict[str, Any], sta
 @pytest.mark.parametrize(("kind", "fields", "state"), STORED)
 def test_defaults_are_not_stored(kind: str, fields: dict[str, Any], state: str) -> None:
     """A default written out, told as null or left out takes no bytes, whatever the class."""
-    spelt = told(kind, source="", **{name: None for name in fields if name not in told(kind)})
+    spelt = event_of(kind, source="", **{name: None for name in fields if name not in event_of(kind)})
     if kind == "CampaignCreated":
         spelt["status"] = "DRAFT"
     if kind == "ReplyReceived":
         spelt["automatic"] = False
-    assert encode(parse(spelt, NOW)) == encode(parse(told(kind), NOW))
-    assert len(encode(parse(told(kind), NOW))) < len(state + COMMON_STATE)
+    assert encode(parse(spelt, NOW)) == encode(parse(event_of(kind), NOW))
+    assert len(encode(parse(event_of(kind), NOW))) < len(state + COMMON_STATE)
     assert b"null" not in encode(parse(spelt, NOW))
 
 
@@ -119,11 +108,11 @@ LENGTHS = [  # field, kind, least and most characters
 def test_lengths_are_in_characters(field: str, kind: str, least: int, most: int, character: str) -> None:
     """Any Unicode counts one a character up to the limit and is kept as it is; one more or one too few is refused."""
     for length in {least, most}:
-        event = parse(told(kind, **{field: character * length}), NOW)
+        event = parse(event_of(kind, **{field: character * length}), NOW)
         assert getattr(event, field) == character * length
         assert decode(TOPICS[type(event)], encode(event)) == event
     for length in {most + 1, least - 1} - {-1}:
-        code, error = refusal(told(kind, **{field: character * length}))
+        code, error = refusal(event_of(kind, **{field: character * length}))
         assert (code, error.partition(":")[0]) == ("invalid_field", field)
 
 
@@ -132,7 +121,7 @@ def test_lengths_are_in_characters(field: str, kind: str, least: int, most: int,
 def test_nul_and_lone_surrogates_are_refused(field: str, kind: str, least: int, most: int, bad: str) -> None:
     """What PostgreSQL or UTF-8 can't hold is refused in every text, and the error can be written."""
     del least, most
-    code, error = refusal(told(kind, **{field: bad}))
+    code, error = refusal(event_of(kind, **{field: bad}))
     assert (code, error.split(":")[0]) == ("invalid_field", field)
     error.encode()
 
@@ -143,7 +132,7 @@ def test_nul_and_lone_surrogates_are_refused(field: str, kind: str, least: int, 
 )
 def test_a_prospect_may_be_an_integer(prospect: int | str, expected: str) -> None:
     """An integer is taken as its decimal string, a string as it is, untrimmed."""
-    event = parse(told(prospect_id=prospect), NOW)
+    event = parse(event_of(prospect_id=prospect), NOW)
     assert json.loads(encode(event))["prospect_id"] == expected
 
 
@@ -170,7 +159,7 @@ WRONG: list[tuple[str, str, list[Any]]] = [  # kind, field, values
 @pytest.mark.parametrize(("kind", "field", "value"), [(*each, value) for *each, values in WRONG for value in values])
 def test_a_wrong_field_is_named(kind: str, field: str, value: Any) -> None:
     """A boolean is no integer, 5.0 neither; what is wrong, missing or unknown is named in a text."""
-    fields = {**told(kind), field: value}
+    fields = {**event_of(kind), field: value}
     code, error = refusal(fields)
     assert (code, error.partition(":")[0]) == ("invalid_field", field)
     error.encode()
@@ -179,18 +168,18 @@ def test_a_wrong_field_is_named(kind: str, field: str, value: Any) -> None:
 @pytest.mark.parametrize("field", ["prospect_id", "campaign_id", "step", "occurred_at", "id", "stepp"])
 def test_an_integer_too_long_to_write_is_refused(field: str) -> None:
     """Python itself refuses to write an integer of 5,000 digits; a worker is told which field is wrong."""
-    code, error = refusal({**told(), field: 10**5_000})
+    code, error = refusal({**event_of(), field: 10**5_000})
     assert (code, error.partition(":")[0]) == ("invalid_field", field)
 
 
 @pytest.mark.parametrize(
     ("fields", "code", "error"),
     [
-        (told(stepp=1), "invalid_field", "stepp: is not a field of EmailSent, did you mean step?"),
-        (told("EmailEaten"), "unknown_type", "type: EmailEaten is not a type of event, did you mean EmailSent?"),
-        (told("x" * 65), "unknown_type", f"type: {'x' * 63}… is not a type of event, {TYPES}"),
-        ({**told(), "\ud800": 1}, "invalid_field", "?: is not a field of EmailSent"),
-        (told(**{"y" * 100: "v" * 100}), "invalid_field", f"{'y' * 63}…: is not a field of EmailSent"),
+        (event_of(stepp=1), "invalid_field", "stepp: is not a field of EmailSent, did you mean step?"),
+        (event_of("EmailEaten"), "unknown_type", "type: EmailEaten is not a type of event, did you mean EmailSent?"),
+        (event_of("x" * 65), "unknown_type", f"type: {'x' * 63}… is not a type of event, {TYPES}"),
+        ({**event_of(), "\ud800": 1}, "invalid_field", "?: is not a field of EmailSent"),
+        (event_of(**{"y" * 100: "v" * 100}), "invalid_field", f"{'y' * 63}…: is not a field of EmailSent"),
         *[
             (bad, "malformed", f"event: expected a JSON object, got {kind}")
             for bad, kind in (
@@ -245,7 +234,7 @@ IN_WORDS = [  # kind, field, value, what is said of it
 @pytest.mark.parametrize(("kind", "field", "value", "why"), IN_WORDS)
 def test_an_error_speaks_the_words_of_json(kind: str, field: str, value: Any, why: str) -> None:
     """Not Python's; and it guesses which name was meant."""
-    assert refusal({**told(kind), field: value})[1] == f"{field}: {why}"
+    assert refusal({**event_of(kind), field: value})[1] == f"{field}: {why}"
 
 
 def test_all_faults_are_told_the_first_one_first() -> None:
@@ -263,7 +252,7 @@ def test_all_faults_are_told_the_first_one_first() -> None:
     assert caught.value.error == caught.value.errors[0]
 
 
-INSTANTS = [  # as told, in ms since 1970
+INSTANTS = [  # as event, in ms since 1970
     *[(f"2026-11-01{text}", NOW) for text in ("T10:00:00Z", "t10:00:00z", "T11:00:00+01:00", "T10:00:00-00:00")],
     *[(text, NOW) for text in ("2026-10-31T10:01:00-23:59", "2026-11-02T09:59:00+23:59")],
     ("2026-11-01T09:59:59.9Z", NOW - 100),
@@ -280,7 +269,7 @@ INSTANTS = [  # as told, in ms since 1970
 @pytest.mark.parametrize(("text", "instant"), INSTANTS)
 def test_an_instant_is_whole_milliseconds_in_utc(text: str, instant: int) -> None:
     """Further digits are cut, never rounded; 1970 and five minutes ahead are still taken."""
-    assert parse(told(occurred_at=text), NOW).occurred_at == instant
+    assert parse(event_of(occurred_at=text), NOW).occurred_at == instant
 
 
 @pytest.mark.parametrize(
@@ -297,7 +286,7 @@ def test_an_instant_is_whole_milliseconds_in_utc(text: str, instant: int) -> Non
 )
 def test_an_instant_out_of_range_is_told_apart(text: str, where: str) -> None:
     """Before 1970 and more than five minutes ahead of the server are `out_of_range`, not malformed."""
-    assert refusal(told(occurred_at=text)) == ("out_of_range", f"occurred_at: {text} lies {where}")
+    assert refusal(event_of(occurred_at=text)) == ("out_of_range", f"occurred_at: {text} lies {where}")
 
 
 MALFORMED = (
@@ -315,7 +304,7 @@ MALFORMED = (
 )
 def test_a_malformed_instant_is_refused(text: str) -> None:
     """No offset, one without its colon or beyond 23:59, hour 24, second 60 and all that is no RFC 3339."""
-    code, error = refusal(told(occurred_at=text))
+    code, error = refusal(event_of(occurred_at=text))
     assert (code, error.partition(":")[0]) == ("invalid_field", "occurred_at")
     assert "is malformed: expected RFC 3339 with an offset" in error
     error.encode()
@@ -357,7 +346,7 @@ FIELDS = sorted({name for event in EVENTS for name in event.__struct_fields__} |
 def test_whatever_is_told_is_a_fact_or_refused(kind: str, known: dict[str, Any], unknown: dict[str, Any]) -> None:
     """No JSON whatever makes anything but an event that survives its storage, or a refusal that can be written."""
     try:
-        event: Event = parse({**told(kind), **known, **unknown}, NOW)
+        event: Event = parse({**event_of(kind), **known, **unknown}, NOW)
     except RejectedError as error:
         assert error.error.encode()
     else:

@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 from domain import ledger
 from domain.recorder import Pool
 from projections.building import replay
+from projections.building.batch import sort
 from projections.building.projector import Projector
-from projections.journeys.campaign import About, with_event
+from projections.journeys import campaign
 from tests.support import reference
 from tests.support.examples import WORKED_EXAMPLE_ANALYTICS, parsed, worked_example
 from tests.support.histories import deliveries, histories, workspaces
 from tests.support.properties import on_the_database
 from tests.support.read_models import live_rows, project_all, shown
+from tests.support.stored_events import log_of
 
 
 @on_the_database()
@@ -95,9 +97,7 @@ def test_a_name_told_at_the_same_instant_is_the_changed_then_the_greater_one() -
         {"id": "3", "type": "CampaignRenamed", "name": "é", **at},
     )
     for order in ((created, z, e_acute), (e_acute, z, created), (z, created, e_acute)):
-        about = About()
-        for event in order:
-            about = with_event(about, event)  # type: ignore[arg-type]
+        about = campaign.about(sort(log_of(*order), ()).campaigns[1])
         assert about.name is not None
         assert about.name[2] == "é"
         assert about.status is not None

@@ -16,16 +16,8 @@ from projections.building import generations, replay
 from projections.building.projector import Projector
 from tests.support import reference
 from tests.support.examples import email_sent, parsed, worked_example
-from tests.support.read_models import ignore, in_small_pieces, live_rows, project_all, shown, state
+from tests.support.read_models import ignore, in_small_pieces, live_rows, project_all, row_counts, shown, state
 from tests.support.stored_events import execute, record
-
-
-def rows(pool: Pool, table: str) -> int:
-    """Count all rows of a table, of whatever generation."""
-    with pool.connection() as database:
-        row = database.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def test_a_replay_while_events_are_posted_and_projected_loses_and_doubles_nothing(
@@ -105,7 +97,11 @@ def test_verify_changes_nothing(pool: Pool) -> None:
         replay.verify(pool, 1, ignore)
         assert live_rows(database, 1) == before
     generations.sweep(pool)
-    assert (rows(pool, "journey"), rows(pool, "campaign"), rows(pool, "spare_generation")) == (3, 1, 0)
+    assert (row_counts(pool, "journey"), row_counts(pool, "campaign"), row_counts(pool, "spare_generation")) == (
+        3,
+        1,
+        0,
+    )
 
 
 def test_a_replay_leaves_only_the_new_rows_once_swept(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,12 +110,20 @@ def test_a_replay_leaves_only_the_new_rows_once_swept(pool: Pool, monkeypatch: p
     record(pool, 1, *worked_example())
     project_all(pool)
     replay.replay(pool, 1, ignore)
-    assert rows(pool, "journey") == 6
+    assert row_counts(pool, "journey") == 6
     generations.sweep(pool)
-    assert (rows(pool, "journey"), rows(pool, "campaign"), rows(pool, "spare_generation")) == (3, 1, 0)
+    assert (row_counts(pool, "journey"), row_counts(pool, "campaign"), row_counts(pool, "spare_generation")) == (
+        3,
+        1,
+        0,
+    )
     monkeypatch.setattr(replay, "NEARLY_THERE", 100)
     replay.replay(pool, 1, ignore)
-    assert (rows(pool, "journey"), rows(pool, "campaign"), rows(pool, "spare_generation")) == (3, 1, 0)
+    assert (row_counts(pool, "journey"), row_counts(pool, "campaign"), row_counts(pool, "spare_generation")) == (
+        3,
+        1,
+        0,
+    )
 
 
 def test_a_replay_that_was_taken_for_left_behind_touches_nothing(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +173,7 @@ def test_a_replay_killed_at_any_moment_leaves_the_workspace_old_or_new(
     execute(pool, "UPDATE spare_generation SET leased_until = least(leased_until, now())")
     replay.replay(pool, 1, ignore)
     generations.sweep(pool)
-    assert (rows(pool, "journey"), rows(pool, "spare_generation")) == (200, 0)
+    assert (row_counts(pool, "journey"), row_counts(pool, "spare_generation")) == (200, 0)
     assert replay.verify(pool, 1, ignore) == []
 
 

@@ -10,16 +10,18 @@ from threading import Event
 
 import msgspec
 import pytest
+from falcon import testing
 
 from domain import events
+from domain.access import Access
 from domain.events import ProspectEvent, UndecodableError, decode
 from domain.recorder import Pool
 from projections import metrics
-from projections.building import replay
+from projections.building import comparison, replay
 from projections.building.projector import Projector
 from projections.metrics import FOLD_VERSION, METRICS, in_place
 from tests.support import reference
-from tests.support.examples import email_sent, worked_example
+from tests.support.examples import api_key, email_sent, worked_example
 from tests.support.read_models import ignore, project_all, shown, state
 from tests.support.running import ROOT, environment
 from tests.support.stored_events import execute, record
@@ -92,6 +94,27 @@ def test_the_sums_of_this_version_are_known_by_name_where_they_are_stored(pool: 
         [(measures,)] = database.execute("SELECT measures FROM fold_version WHERE version = %s", (FOLD_VERSION,))
     assert measures == [metric.name for metric in METRICS if not isinstance(metric.rule, metrics.Derived)]
     assert in_place(range(len(measures)), measures) == list(range(len(measures)))
+
+
+def test_what_an_older_version_knew_of_a_campaign_is_read_until_it_is_rebuilt(
+    client: testing.TestClient, pool: Pool, users: Access
+) -> None:
+    """Version 3 stored only what stood, not the campaign's events; its rows have no number of events that count."""
+    created = {"type": "CampaignCreated", "name": "A", "timezone": "Europe/Berlin"}
+    record(pool, 340, {"id": "c", "campaign_id": 1, "occurred_at": "1970-01-01T00:00:01Z", **created})
+    project_all(pool)
+    headers = api_key(users, 340)
+    before = client.simulate_get("/api/v1/campaigns/", headers=headers).json
+    stood = [[1000, False, "A"], [1000, False, "DRAFT"], [1000, False, "Europe/Berlin"], None, 1000, 1000]
+    execute(pool, "UPDATE campaign SET about = %s, counted = DEFAULT", msgspec.msgpack.encode(stood))
+    execute(pool, "INSERT INTO fold_version VALUES (3, %s)", [measure.name for measure in metrics.MEASURES])
+    execute(pool, "UPDATE projection SET fold_version = 3")
+    assert client.simulate_get("/api/v1/campaigns/", headers=headers).json == before
+    assert before["campaigns"][0]["timezone"] == "Europe/Berlin"
+    assert comparison.changes(pool, 340, ignore) == []
+    replay.replay(pool, 340, ignore)
+    assert client.simulate_get("/api/v1/campaigns/", headers=headers).json == before
+    assert replay.verify(pool, 340, ignore) == []
 
 
 OLDER = """

@@ -18,6 +18,8 @@ _PROSPECT_EVENTS = (
     "ReplyReceived",
     "ProspectInterested",
     "ProspectNotInterested",
+    "ProspectNeutral",
+    "ReplyWasAutomatic",
     "EmailOpened",
 )
 workspaces = count(1_000)  # each example gets a workspace of its own, so they need not share a fresh database
@@ -53,9 +55,41 @@ _campaign_event = st.one_of(
         {"campaign_id": st.sampled_from([1, 2, 3]), "occurred_at": st.sampled_from(_INSTANTS)}
     ).map(lambda about: {**event, **about})
 )
-histories = st.lists(st.one_of(_prospect_event, _prospect_event, _automatic_reply, _campaign_event), max_size=40).map(
-    _number
-)
+_events = st.lists(st.one_of(_prospect_event, _prospect_event, _automatic_reply, _campaign_event), max_size=40)
+
+
+@st.composite
+def with_retractions(draw: st.DrawFn, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return events with some retracted: before or after they come, once or twice.
+
+    Others are named in vain: retractions, events of another journey or source, and some that never come.
+    """
+    history = list(events)
+    for number in range(draw(st.integers(0, 6)) if history else 0):
+        named = draw(st.sampled_from(history))
+        retraction = {
+            **{name: named[name] for name in ("campaign_id", "prospect_id", "occurred_at") if name in named},
+            "id": f"r-{number}",
+            "type": "EventRetracted",
+            "retracts": {"id": named["id"]},
+        }
+        retraction |= draw(
+            st.sampled_from(
+                [
+                    *[{}] * 5,
+                    {"prospect_id": "b"},
+                    {"prospect_id": None},
+                    {"campaign_id": 2},
+                    {"retracts": {"id": named["id"], "source": "another"}},
+                    {"retracts": {"id": "it never comes", "source": ""}},
+                ]
+            )
+        )
+        history.insert(draw(st.integers(0, len(history))), retraction)
+    return history
+
+
+histories = _events.map(_number).flatmap(with_retractions)
 
 
 @st.composite

@@ -45,7 +45,7 @@ def live_rows(database: Database, workspace_id: int) -> list[list[Any]]:
     live = "(SELECT generation FROM projection AS p WHERE p.workspace_id = %(id)s)"
     select = f"WHERE workspace_id = %(id)s AND generation = {live} ORDER BY 1, 2"
     tables = {
-        "campaign": "campaign_id, about, name, status, totals, facts",
+        "campaign": "campaign_id, about, name, status, totals, facts, counted",
         "campaign_activity": "campaign_id, day, sums, quarters",
         "journey": "campaign_id, prospect_id, facts, details",
     }
@@ -83,3 +83,11 @@ def in_small_pieces(monkeypatch: pytest.MonkeyPatch, chunk: int = 11, part: int 
 
 def ignore(_: int) -> None:
     """Take no notice of progress."""
+
+
+def row_counts(pool: Pool, table: str) -> int:
+    """Count all rows of a table, of whatever generation."""
+    with pool.connection() as database:
+        row = database.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
+    assert row is not None
+    return int(row[0])

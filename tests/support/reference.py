@@ -11,7 +11,7 @@ Event = dict[str, Any]  # as a worker posts it
 
 TOUCHES = ("EmailSent", "InviteSent", "LinkedInMessageSent")
 MEMBERSHIP = ("ProspectAdded", "ProspectRemoved")
-RATINGS = ("ProspectInterested", "ProspectNotInterested")
+RATINGS = ("ProspectInterested", "ProspectNotInterested", "ProspectNeutral")  # at the same instant the last one stands
 
 COUNTED = {
     "amount_of_emails_sent": "EmailSent",
@@ -23,7 +23,7 @@ COUNTED = {
 
 def campaigns(events: list[Event]) -> list[dict[str, Any]]:
     """The `campaigns` of the main answer for the accepted events of one workspace, without their `workspace_id`."""
-    known = distinct(events)
+    known = counting(events)
     answer = []
     for campaign_id, numbers in totals(events).items():
         own = [event for event in known if event["campaign_id"] == campaign_id]
@@ -43,11 +43,14 @@ def campaigns(events: list[Event]) -> list[dict[str, Any]]:
 def totals(events: list[Event]) -> dict[int, dict[str, int]]:
     """The whole numbers behind each campaign's answer, by campaign id: its eight amounts, its turns and their sum."""
     journeys: dict[int, dict[str, list[Event]]] = defaultdict(lambda: defaultdict(list))
-    for event in sorted(distinct(events), key=order):
+    for event in sorted(counting(events), key=order):
         prospects = journeys[event["campaign_id"]]
         if "prospect_id" in event:
             prospects[str(event["prospect_id"])].append(event)
-    return {campaign_id: sums(list(journeys[campaign_id].values())) for campaign_id in sorted(journeys)}
+    return {
+        campaign_id: sums([as_found_out(journey) for journey in journeys[campaign_id].values()])
+        for campaign_id in sorted(journeys)
+    }
 
 
 def sums(journeys: list[list[Event]]) -> dict[str, int]:
@@ -59,7 +62,7 @@ def sums(journeys: list[list[Event]]) -> dict[str, int]:
         **{name: sum(event["type"] == counted for event in events) for name, counted in COUNTED.items()},
         "amount_of_prospects_contacted": sum(any(is_touch(event) for event in journey) for journey in journeys),
         "amount_of_replies": sum(is_reply(event) for event in events),
-        "amount_of_interested": sum(latest(journey, RATINGS) == "ProspectInterested" for journey in journeys),
+        "amount_of_interested": sum(rating(journey) == "ProspectInterested" for journey in journeys),
         "turns": len(turns),
         "turn_ms": sum(turns),
     }
@@ -84,6 +87,12 @@ def latest(journey: list[Event], types: tuple[str, ...]) -> str | None:
     return among[-1] if among else None
 
 
+def rating(journey: list[Event]) -> str | None:
+    """How the prospect is rated in the end."""
+    ratings = sorted((instant(event), RATINGS.index(event["type"])) for event in journey if event["type"] in RATINGS)
+    return RATINGS[ratings[-1][1]] if ratings else None
+
+
 def latest_value(events: list[Event], field: str) -> str | None:
     """The latest name or status; at the same instant a change stands over a creation, then the greater string."""
     values = []
@@ -105,9 +114,23 @@ def is_reply(event: Event) -> bool:
     return event["type"] == "ReplyReceived" and not event.get("automatic")
 
 
-def order(event: Event) -> tuple[int, bool, str]:
-    """The place of an event in its journey, as far as these numbers can tell two events apart."""
-    return instant(event), not is_touch(event), event["type"]
+def order(event: Event) -> tuple[Any, ...]:
+    """The place of an event in its journey: by instant, touches first, by type, by the values with none first.
+
+    Of replies that are alike in all this the automatic one comes first, so that it is the other that may be found out.
+    """
+    values = (event.get("step", -1), *(event.get(name, "") for name in ("sender_id", "variant", "channel")))
+    return instant(event), not is_touch(event), event["type"], *values, not event.get("automatic", False)
+
+
+def as_found_out(journey: list[Event]) -> list[Event]:
+    """A journey, which is in order, with the replies automatic that were found out to be."""
+    journey = list(journey)
+    for place, event in enumerate(journey):
+        replies = [before for before in range(place) if journey[before]["type"] == "ReplyReceived"]
+        if event["type"] == "ReplyWasAutomatic" and replies:
+            journey[replies[-1]] = {**journey[replies[-1]], "automatic": True}
+    return journey
 
 
 def instant(event: Event) -> int:
@@ -120,6 +143,27 @@ def instant(event: Event) -> int:
         digits, rest = rest[1:offset_at], rest[offset_at:]
     since_1970 = datetime.fromisoformat(seconds + rest) - datetime.fromisoformat("1970-01-01T00:00:00Z")
     return since_1970 // timedelta(seconds=1) * 1000 + int(digits[:3].ljust(3, "0"))
+
+
+def counting(events: Iterable[Event]) -> list[Event]:
+    """What is left of the events once those that are taken back, and what takes them back, are struck out."""
+    known = distinct(events)
+    struck_out = {
+        (whose(event), event["retracts"].get("source") or "", event["retracts"]["id"])
+        for event in known
+        if event["type"] == "EventRetracted"
+    }
+    return [
+        event
+        for event in known
+        if event["type"] != "EventRetracted" and (whose(event), event.get("source", ""), event["id"]) not in struck_out
+    ]
+
+
+def whose(event: Event) -> tuple[int, str | None]:
+    """The journey of an event, or the campaign that it is about itself."""
+    prospect = event.get("prospect_id")
+    return event["campaign_id"], None if prospect is None else str(prospect)
 
 
 def distinct(events: Iterable[Event]) -> list[Event]:

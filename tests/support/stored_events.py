@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 from domain import ledger
+from domain.events import TOPICS, Event, encode
+from domain.ledger import LogRow, fact_id
 from domain.recorder import Pool
 from tests.support.examples import parsed
 
@@ -36,3 +38,8 @@ def log(pool: Pool, workspace_id: int = 340) -> list[str]:
         rows = ledger.read(database, workspace_id, after=0, upto=2**62, limit=100_000)
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
     return [json.loads(row.state)["id"] for row in rows]
+
+
+def log_of(*events: Event) -> list[LogRow]:
+    """Return events as the rows of a log."""
+    return [LogRow(n, TOPICS[type(event)], encode(event), fact_id(event)) for n, event in enumerate(events, 1)]

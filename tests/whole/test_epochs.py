@@ -257,17 +257,17 @@ def test_a_replay_of_a_log_that_is_lost_meanwhile_changes_nothing(
     monkeypatch.setattr(replay, "NEARLY_THERE", 5 if large else 1_000)
     record(pool, 1, 31)
     project_all(pool)
-    read = ledger.read
+    read = ledger.read_plain
 
     def lose_meanwhile(*arguments: Any, **more: Any) -> Any:
         rows = read(*arguments, **more)
         if more["after"] == (30 if large else 0):
-            monkeypatch.setattr(ledger, "read", read)
+            monkeypatch.setattr(ledger, "read_plain", read)
             cut(pool, 20)
             record(pool, 51, 71, campaign_id=7)
         return rows
 
-    monkeypatch.setattr(ledger, "read", lose_meanwhile)
+    monkeypatch.setattr(ledger, "read_plain", lose_meanwhile)
 
     def append(_: int) -> None:
         if large:
