@@ -9,7 +9,7 @@ const FIRST_MS = 6_000; // a proxy that holds messages back shows nothing by the
 
 export class Live {
   /**
-   * `moved` is called when something has moved or may have, `said` when the connection's state is another one, and
+   * `moved` is called when something has moved or may have (with true where that was before one looked), `said` when the connection's state is another one, and
    * `ended` when the service says that access is gone.
    */
   constructor({ moved, said, ended }) {
@@ -125,7 +125,7 @@ export class Live {
   }
 
   take(messages) {
-    let moved = false;
+    let moved = false, first = true;
     for (const message of messages) {
       const of = Object.fromEntries(message.split("\n").map((line) => [line.split(": ", 1)[0], line.slice(line.indexOf(": ") + 2)]));
       if (of.event === "end") this.ended(new Refused(403, JSON.parse(of.data).error, [], 0));
@@ -135,9 +135,10 @@ export class Live {
       told.behindSince = told.head > told.position ? known?.behindSince || Date.now() : 0;
       if (known?.position !== told.position) told.behindSince &&= Date.now();
       this.positions.set(told.workspace_id, told);
+      first &&= !known;
       moved ||= !known || known.position !== told.position || known.generation !== told.generation || known.epoch !== told.epoch;
     }
-    if (moved) this.moved();
+    if (moved) this.moved(first);
     else this.said();
   }
 }

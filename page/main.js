@@ -20,7 +20,7 @@ key.takeFromAddress();
 const root = document.getElementById("page"), dialog = document.getElementById("why"), spoken = document.getElementById("spoken");
 const tip = document.body.appendChild(el("div", { class: "tip", hidden: true }));
 const answers = new Answers(() => schedule());
-const live = new Live({ moved: () => void renew(), said: () => schedule(), ended: (error) => end(error) });
+const live = new Live({ moved: (first) => void renew(first), said: () => schedule(), ended: (error) => end(error) });
 let view = read(), me = null, features = null, refused = null, unreachable = false, most = FIRST_ROWS, flash = false, endedAt = 0;
 
 view.zone ||= HERE; // in the address, as a day is another one elsewhere
@@ -118,17 +118,17 @@ function render() {
 
 // Asks everything that is shown again, one time after another however often something moves.
 let renewing = false, again = false;
-async function renew() {
+async function renew(quiet = false) {
   again = true;
   if (renewing || me === null || refused) return;
   renewing = true;
   while (again && !refused) {
     again = false;
     if (document.hidden) break;
-    flash = true;
+    flash = !quiet;
     if (await answers.refresh()) {
       render();
-      spoken.textContent = "The numbers have changed.";
+      if (!quiet) spoken.textContent = "The numbers have changed.";
     }
     setTimeout(() => { flash = false; }, 0);
   }
@@ -292,7 +292,7 @@ addEventListener("hashchange", () => {
   if (key.current() !== shown) DO.again();
 });
 addEventListener("resize", () => schedule());
-addEventListener("online", () => void renew());
+addEventListener("online", () => void renew(true));
 setInterval(() => me !== null && schedule(), 5_000); // a day may end, and a state may last
 
 listen(document, tip, (text) => { spoken.textContent = text; });
