@@ -10,6 +10,7 @@ COPY domain domain
 COPY connectors connectors
 COPY projections projections
 COPY api api
+COPY page page
 COPY service service
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . && rm /wheels/setuptools-*.whl
 

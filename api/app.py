@@ -14,11 +14,12 @@ from api import access_log
 from api.answers import analytics, explain
 from api.answers.answering import Reading, Resource
 from api.answers.dashboard import CampaignAnalytics
-from api.answers.endpoints import ENDPOINTS
+from api.answers.endpoints import DASHBOARD, ENDPOINTS
 from api.answers.explain import Explain
 from api.answers.me import MeResource
 from api.answers.prospects import ProspectLookup
 from api.answers.rejections import Rejections
+from api.answers.stream import StreamResource
 from api.dependencies import Parts
 from api.errors import add_error_handlers
 from api.health import Healthz, Metrics, Probe, Readyz
@@ -28,6 +29,7 @@ from api.http.compression import Packed
 from api.http.headers import REQUEST_ID, SECURITY
 from api.ingest.events import Events
 from api.openapi.page import Documentation, OpenAPI
+from api.page import Page
 from api.telemetry import Measurements
 from api.threads import Threads
 from api.users import ConnectedTools, Users, Workspaces
@@ -70,6 +72,7 @@ def create_app(parts: Parts) -> App:
     own = {analytics.CAMPAIGNS: CampaignAnalytics(shared), explain.EXPLAIN: Explain(shared)}
     for path, endpoint in ENDPOINTS.items():
         add(path.rstrip("/"), own.get(endpoint) or Resource(shared, endpoint))
+    add(f"{DASHBOARD}stream", StreamResource(parts))
     add("/api/v1/events", Events(parts))
     add("/api/v1/events/rejections", Rejections(parts))
     add("/api/v1/me", MeResource(parts))
@@ -86,6 +89,9 @@ def create_app(parts: Parts) -> App:
     add(f"{of_user}/keys", users, suffix="keys")
     add(f"{of_user}/keys/{{prefix}}", users, suffix="key")
     add(f"{of_user}/history", users, suffix="history")
+    page = Page(parts.embedding_origins)
+    add("/", page)
+    add("/page/{name}", page, suffix="file")
     documentation = Documentation()
     add("/openapi.json", OpenAPI())
     add("/docs", documentation)

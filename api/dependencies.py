@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+from api.answers.projected import Projected
+from api.answers.streams import Streams
 from api.answers.waiting import Waiting
 from api.auth.authentication import Authentication
 from api.auth.gate import Gate
@@ -39,6 +41,7 @@ class Parts:
     appended: Callable[[], None] = lambda: None  # told of each append
     reading_origins: tuple[str, ...] = ()  # pages from elsewhere that may read, with their users' cookies
     secret_of: Callable[[str], str | None] = lambda _: None  # what a reference names; None where it can't be read
+    embedding_origins: tuple[str, ...] = ()  # pages from elsewhere that may show the dashboard in a frame
 
     @cached_property
     def reads(self) -> Pipeline:
@@ -63,7 +66,17 @@ class Parts:
     @cached_property
     def waiting(self) -> Waiting:
         """Return the readers that wait for the projection."""
-        return Waiting(self.reads)
+        return Waiting(self.reads, self.projected)
+
+    @cached_property
+    def projected(self) -> Projected:
+        """Return the hints that projections have moved."""
+        return Projected(self.reads)
+
+    @cached_property
+    def streams(self) -> Streams:
+        """Return the streams of positions that are open."""
+        return Streams(self.reads, self.projected, self.gate)
 
     @cached_property
     def appending(self) -> Appending:

@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import append, bulk, client, connections, cost, posting, projection, questions, read, replay
+from benchmarks import append, bulk, client, connections, cost, dashboard, posting, projection, questions, read, replay
 
 BENCHMARKS = {
     "append": append.main,
@@ -10,6 +10,7 @@ BENCHMARKS = {
     "client": client.main,
     "connections": connections.main,
     "cost": cost.main,
+    "dashboard": dashboard.main,
     "posting": posting.main,
     "projection": projection.main,
     "questions": questions.main,

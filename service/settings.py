@@ -40,6 +40,7 @@ class Settings:
     sessions: Sessions | None
     rate_limit: int  # requests a minute for one key, 0 for any number
     reading_origins: tuple[str, ...]
+    embedding_origins: tuple[str, ...]
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -56,7 +57,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         log_format=_log_format(environment),
         sessions=_sessions(environment),
         rate_limit=_number(environment, "RATE_LIMIT", 0, 0, 1_000_000),
-        reading_origins=_origins(environment),
+        reading_origins=_origins(environment, "CORS_ORIGINS"),
+        embedding_origins=_origins(environment, "EMBED_ORIGINS"),
     )
 
 
@@ -147,10 +149,10 @@ def _keys(name: str, value: str, algorithm: str | None) -> Keys:
     return FixedKey(sessions.public_key(value), algorithm)
 
 
-def _origins(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the origins of CORS_ORIGINS, separated by commas or spaces, each as a browser sends it."""
-    origins = (environment.get("CORS_ORIGINS") or "").replace(",", " ").split()
+def _origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Return the origins that a variable lists, separated by commas or spaces, each as a browser sends it."""
+    origins = (environment.get(name) or "").replace(",", " ").split()
     if not all(_ORIGIN.fullmatch(origin) for origin in origins):
-        msg = "CORS_ORIGINS: expected origins such as https://app.example.com, separated by commas"
+        msg = f"{name}: expected origins such as https://app.example.com, separated by commas"
         raise BadSettingError(msg)
     return tuple(origins)

@@ -4,12 +4,13 @@ One task a workspace looks how far its projection is, when a hint says that it h
 """
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import psycopg
 
+from api.answers.projected import Projected
 from api.errors import UnavailableError
-from projections.building.wakeup import LISTEN_PROJECTED
 from projections.pipeline import Pipeline, TooManySentError
 from projections.queries import dashboard
 
@@ -29,10 +30,11 @@ class _Watch:
 class Waiting:
     """The readers that wait in one process."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        """Take the connection to look and to listen with."""
+    def __init__(self, pipeline: Pipeline, projected: Projected) -> None:
+        """Take the connection to look with, and the hints."""
         self._pipeline = pipeline
-        pipeline.on_notify = self._on_notify
+        self._projected = projected
+        projected.call(self._on_moved)
         self._watches: dict[int, _Watch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._number = 0
@@ -63,16 +65,16 @@ class Waiting:
         finally:
             self._number -= 1
 
-    def _on_notify(self, payload: str) -> None:
-        for named in payload.split(",") if payload else map(str, self._watches):
-            watch = self._watches.get(int(named))
+    def _on_moved(self, workspaces: Collection[int] | None) -> None:
+        for each in list(self._watches) if workspaces is None else workspaces:
+            watch = self._watches.get(each)
             if watch is not None:
                 watch.moved.set()
 
     async def _follow(self, workspace_id: int, watch: _Watch) -> None:
         """Look until no reader waits for the workspace any more."""
         try:
-            await self._pipeline.rows(LISTEN_PROJECTED, {})
+            await self._projected.listen()
             while watch.readers:
                 watch.moved.clear()
                 position, stuck = await dashboard.ask_how_far(self._pipeline, workspace_id)

@@ -102,6 +102,20 @@ class Gate:
             return await self._threads.run(partial(self.open, visit, sealed))
         return self.open(visit, sealed)
 
+    async def again(self, visit: Visit, sealed: Sealed[T]) -> T:
+        """Do what `open` does for somebody who was let through before, whose session may have expired since.
+
+        Raises UnavailableError too, where the keys for sessions are not to be had.
+        """
+        if visit.credentials.prefix is None:
+            waits = self._authentication.may_wait(visit.request)
+            credentials = self._authentication.credentials
+            if waits:
+                await self._threads.run(credentials, visit.request)
+            else:
+                credentials(visit.request)
+        return self.open(visit, sealed)
+
     def open(self, visit: Visit, sealed: Sealed[T], scope: Scope | None = "read") -> T:
         """Return what was read for a caller, once they are proven and have the scope.
 

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from api.answers import feed, me, prospects, rejections
+from api.answers import feed, me, prospects, rejections, stream
 from api.answers.endpoints import ENDPOINTS
 from api.answers.question import MIN_POSITION
 from api.auth.authentication import COOKIE, HEADER
@@ -262,6 +262,22 @@ def _reading() -> _Json:
             answers[prospects.FoundProspect],
             "404",
         ),
+        "/api/v1/dashboard/campaign-analytics/stream/": _stream(),
+    }
+
+
+def _stream() -> _Json:
+    text = "how far each asked workspace is, at once and when it moves: `event: position`; `event: end` is the last one"
+    return {
+        "get": {
+            "tags": [_READING],
+            "summary": "How far the asked workspaces are, as they move, for as long as the caller may see them",
+            "parameters": [parameter.described() for parameter in stream.STREAM.parameters],
+            "responses": {
+                "200": {"description": text, "content": {stream.MEDIA_EVENTS: {"schema": _TEXT}}},
+                **_problems(),
+            },
+        }
     }
 
 

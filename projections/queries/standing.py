@@ -9,19 +9,24 @@ from domain.recorder import Database
 from projections.metrics import FOLD_VERSION
 from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, parameters
 
+# What is read of a workspace `s`, and the tables that it stands in.
+STANDS = SQL("""
+    s.workspace_id, coalesce(h.head, 0) AS head, coalesce(p.generation, 0) AS generation,
+    coalesce(p.position, 0) AS position, p.stuck_position IS NOT NULL AS stuck,
+    coalesce(p.fold_version, {version}) AS fold_version, coalesce(h.epoch, 0) AS epoch, coalesce(p.mark, 0) AS mark,
+    p.lost_at IS NOT NULL OR coalesce(p.position > coalesce(h.head, 0), false) AS lost
+""").format(version=Literal(FOLD_VERSION))
+JOINED = SQL("""
+    LEFT JOIN log_head AS h ON h.workspace_id = s.workspace_id
+    LEFT JOIN projection AS p ON p.workspace_id = s.workspace_id
+""")
 # `asked` are the workspaces that the caller asks for and may see, with their standing; see `SEEN`.
 _ASKED = SQL("""
 {seen}, asked AS (
-    SELECT s.workspace_id, coalesce(h.head, 0) AS head, coalesce(p.generation, 0) AS generation,
-        coalesce(p.position, 0) AS position, p.stuck_position IS NOT NULL AS stuck,
-        coalesce(p.fold_version, {version}) AS fold_version, coalesce(h.epoch, 0) AS epoch, coalesce(p.mark, 0) AS mark,
-        p.lost_at IS NOT NULL OR coalesce(p.position > coalesce(h.head, 0), false) AS lost
-    FROM seen AS s
-    LEFT JOIN log_head AS h ON h.workspace_id = s.workspace_id
-    LEFT JOIN projection AS p ON p.workspace_id = s.workspace_id
+    SELECT {stands} FROM seen AS s {joined}
 )
 """)
-ASKED = _ASKED.format(seen=SEEN, version=Literal(FOLD_VERSION))
+ASKED = _ASKED.format(seen=SEEN, stands=STANDS, joined=JOINED)
 STANDING = SQL("a.workspace_id, a.epoch, a.generation, a.position, a.mark, a.head, a.stuck, a.lost, a.fold_version")
 # Every statement that answers from read models begins with these columns, and then come its own.
 COLUMNS = SQL("{caller}, {standing}").format(caller=CALLER, standing=STANDING)

@@ -59,6 +59,10 @@ campaign-analytics is up, with two demo workspaces in it.
   URL      {url}
   API key  {key}
 
+Look at it, signed in:
+
+  {url}/#key={key}
+
 Ask it:
 
   curl -s -H 'X-API-Key: {key}' '{url}/api/v1/dashboard/campaign-analytics/?workspace_id=ALL'

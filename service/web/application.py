@@ -34,6 +34,10 @@ class Application:
         """Answer one request."""
         await self.answer(scope, receive, send)
 
+    def drain(self) -> None:
+        """End what would never end by itself: the process is about to, and answers only what has come by now."""
+        self.parts.streams.close()
+
     def close(self) -> None:
         """Write what is still to be written, and close the connections to the database."""
         self.hints.close()
@@ -76,4 +80,5 @@ def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, 
         migrations=database.known(),
         reading_origins=chosen.reading_origins,
         secret_of=partial(references.secret_of, environment=environment),
+        embedding_origins=chosen.embedding_origins,
     )

@@ -230,6 +230,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]
         for listener in self.sockets:
             self.loop.remove_reader(listener.sock.fileno())
         await asyncio.gather(*self._connecting, asyncio.sleep(0), return_exceptions=True)
+        self.asgi.drain()
         for idle in [each for each in self.protocols if not each.at_work and each._current_request is None]:  # noqa: SLF001
             if idle.fresh:  # its client could not know, and has sent its request, or is about to
                 idle.until = time.monotonic() + LINGER_SECONDS

@@ -37,6 +37,7 @@ OPERATIONS = {
 NOT_ASKED = ("positive_data_acceptance", "ensure_resource_availability", "use_after_free")
 EXAMPLES, SERVED_EXAMPLES = 40, 4
 POSTED = "POST /api/v1/events/"
+ENDLESS = "GET /api/v1/dashboard/campaign-analytics/stream/"  # is shown elsewhere
 
 
 @schemathesis.serializer("application/x-ndjson")
@@ -93,7 +94,7 @@ def asked(databases: Databases) -> Iterator[Asked]:
         parts.close()
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each != ENDLESS])
 def test_what_the_document_allows_is_answered_as_it_says(asked: Asked, operation: str) -> None:
     """Statuses, headers and bodies are as described, and nothing is our fault."""
     asked.ask(operation, GenerationMode.POSITIVE, EXAMPLES)
@@ -113,7 +114,7 @@ def test_the_running_service_answers_as_the_document_says(database_url: str) -> 
     with users_of(database_url) as users, serving(database_url) as running:
         key = api_key(users, 1, 340, scopes=("read", "write", "admin"))
         asked = Asked.of(schemathesis.openapi.from_url(f"{running.url}/openapi.json", config=CONFIG), key)
-        for operation in OPERATIONS:
+        for operation in [each for each in OPERATIONS if each != ENDLESS]:
             asked.ask(operation, GenerationMode.POSITIVE, SERVED_EXAMPLES)
 
 
@@ -121,7 +122,7 @@ def test_the_document_names_every_route(client: testing.TestClient) -> None:
     """And no other; all are taken with and without the slash at the end."""
     told = {path.rstrip("/") for path in document()["paths"]}
     routes = {route.uri_template for route in _routes(client.app._router._roots)}
-    assert routes - {"/openapi.json", "/docs", "/docs/{name}"} == told
+    assert routes - {"/", "/page/{name}", "/openapi.json", "/docs", "/docs/{name}"} == told
 
 
 def _routes(nodes: list[Any]) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from tests.support.waiting import wait_for
 pytestmark = pytest.mark.processes
 
 
-PACKAGES = ("domain", "projections", "api", "service")
+PACKAGES = ("domain", "projections", "api", "page", "service")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,8 @@ def test_an_installed_wheel_serves(databases: Databases, installed: Path) -> Non
         wait_for(service.is_ready)
         assert service.post(340, key, email_sent(1)).json["accepted"] == 1
         assert service.dashboard(key, "workspace_id=340&min_position=1").status == 200
+        files = [f"/page/{file.name}" for file in (ROOT / "page").iterdir()]
+        assert {service.request("GET", path).status for path in ("/", *files)} == {200}
         service.stop()
 
 

@@ -82,6 +82,7 @@ def test_the_demonstration_shows_two_busy_workspaces_and_goes_on_with_them(home:
         assert f"  URL      {service.url}\n" in service.output
         (key,) = re.findall(r"^  API key  (\S+)$", service.output, re.MULTILINE)
         assert f"'X-API-Key: {key}'" in line
+        assert f"\n  {service.url}/#key={key}\n" in service.output, "a link to the dashboard, signed in"
         first = totals(ask(line))
         stopped_by_ctrl_c(service, home)
     assert sorted(first) == [1, 2]

@@ -1,0 +1,31 @@
+"""The hints that projections have moved, as one process hears them, for all in it that wait for such a thing."""
+
+from collections.abc import Callable, Collection
+
+from projections.building.wakeup import LISTEN_PROJECTED
+from projections.pipeline import Pipeline
+
+Moved = Callable[[Collection[int] | None], None]  # takes the workspaces that have moved, None for any of them
+
+
+class Projected:
+    """Whoever wants to be called with each hint."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        """Take the connection that hints come by."""
+        self._pipeline = pipeline
+        self._listeners: list[Moved] = []
+        pipeline.on_notify = self._on_notify
+
+    def call(self, listener: Moved) -> None:
+        """Call somebody with each hint from now on."""
+        self._listeners.append(listener)
+
+    async def listen(self) -> None:
+        """Make hints come by the connection as it now is; raises what `Pipeline.rows` raises."""
+        await self._pipeline.rows(LISTEN_PROJECTED, {})
+
+    def _on_notify(self, payload: str) -> None:
+        moved = {int(each) for each in payload.split(",")} if payload else None
+        for listener in self._listeners:
+            listener(moved)

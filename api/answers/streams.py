@@ -1,0 +1,225 @@
+"""Streams that tell how far projections are, as they move; no thread, no connection and no task is held by any of them.
+
+One task a process asks for all of them in one statement: for those whose workspaces have moved, and for those whose
+access was asked for too long ago.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import msgspec
+import psycopg
+
+from api.answers.projected import Projected
+from api.auth.gate import Gate, Visit
+from api.errors import AccessDeniedError, UnauthenticatedError, UnavailableError
+from projections.pipeline import Pipeline, TooManySentError
+from projections.queries.caller import Sealed
+from projections.queries.standing import Standing
+from projections.queries.watching import Watched, ask_all
+
+SPACING_SECONDS = 0.25  # between two messages of a stream
+TICK_SECONDS = 0.05  # between two statements, and
+TICK_SECONDS_OF_EACH = 0.0005  # more for each stream asked for, so that many take a small part of the loop
+ACCESS_SECONDS = 3.0  # a stream's access is asked again after so long
+LOOK_SECONDS = 1.0  # between two looks for such streams
+COMMENT_SECONDS = 15.0
+MOST_STREAMS = 5_000  # of one process
+_FIRST, _COMMENT = b"retry: 2000\n\n", b":\n\n"
+
+logger = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far a workspace's log and its read models go."""
+
+    workspace_id: int
+    epoch: int
+    generation: int
+    position: int
+    head: int
+
+
+class _Ending(NamedTuple):
+    """How a stream ends: with a word to its reader, or without where it may come again."""
+
+    error: str | None = None
+
+
+class Stream:
+    """One open stream: the messages, as Falcon takes them."""
+
+    def __init__(self, streams: "Streams", visit: Visit, watched: Watched, standings: list[Standing]) -> None:
+        """Take where it is kept while it is open, whose it is, what is watched, and what is known of that now."""
+        self.visit = visit
+        self.watched = watched
+        self.asked_at = asyncio.get_running_loop().time()
+        self.behind = False  # a hint says that there is more
+        self.workspaces = {each.workspace_id for each in standings}
+        self._streams = streams
+        self._standings = standings
+        self._sent: dict[int, Position] = {}
+        self._changed = asyncio.Event()
+        self._ending: _Ending | None = None
+        self._begun = False
+
+    def show(self, standings: list[Standing], now: float) -> None:
+        """Take what its reader may see now; a workspace that is no longer among it ends the stream."""
+        self.asked_at = now
+        visible = {each.workspace_id for each in standings}
+        if not self.workspaces <= visible:
+            self.end("Access denied")
+        elif standings != self._standings:
+            self.workspaces, self._standings = visible, standings
+            self._changed.set()
+
+    def end(self, error: str | None = None) -> None:
+        """End it; with a text where its reader may no longer see what was asked."""
+        self._ending = self._ending or _Ending(error)
+        self._changed.set()
+
+    def __aiter__(self) -> "Stream":
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Wait for the next message; with the first one, it is kept up to date until it is closed."""
+        if not self._begun:
+            self._streams.follow(self)
+        while self._ending is None:
+            self._changed.clear()
+            news = self._news()
+            if news:
+                return news
+            try:
+                async with asyncio.timeout(COMMENT_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                return _COMMENT
+        ending, self._ending = self._ending, _Ending()
+        if ending.error is None:
+            raise StopAsyncIteration
+        return b"event: end\ndata: %b\n\n" % _encode({"error": ending.error})
+
+    async def close(self) -> None:
+        """Be forgotten; Falcon calls it when the response has ended or its client has gone."""
+        self._streams.forget(self)
+
+    def _news(self) -> bytes:
+        parts = [] if self._begun else [_FIRST]
+        self._begun = True
+        for each in self._standings:
+            position = Position(each.workspace_id, each.epoch, each.generation, each.position, each.head)
+            if self._sent.get(each.workspace_id) != position:
+                self._sent[each.workspace_id] = position
+                parts.append(b"event: position\ndata: %b\n\n" % _encode(position))
+        return b"".join(parts)
+
+
+class Streams:
+    """The open streams of one process."""
+
+    def __init__(self, pipeline: Pipeline, projected: Projected, gate: Gate) -> None:
+        """Take the connection to look with, the hints, and the gate that callers pass."""
+        self._pipeline = pipeline
+        self._projected = projected
+        self._gate = gate
+        self._open: dict[Stream, None] = {}
+        self._hinted = asyncio.Event()
+        self._following: asyncio.Task[None] | None = None
+        self._closed = False
+        projected.call(self._on_moved)
+
+    def __len__(self) -> int:
+        """Return how many are open."""
+        return len(self._open)
+
+    async def open(self, visit: Visit, watched: Watched) -> Stream:
+        """Return a new stream for a caller who is proven by then.
+
+        Raises what `Gate.opened` and `Pipeline.rows` raise, and UnavailableError where there are too many.
+        """
+        if self._closed or len(self._open) >= MOST_STREAMS:
+            raise UnavailableError("Too many streams are open, please try again")
+        await self._projected.listen()  # before the look, so that nothing is missed between the two
+        [sealed] = await ask_all(self._pipeline, [watched])
+        standings = await self._gate.opened(visit, sealed)
+        return Stream(self, visit, watched, standings)
+
+    def follow(self, stream: Stream) -> None:
+        """Keep a stream up to date until it is closed."""
+        self._open[stream] = None
+        if self._closed:
+            stream.end()
+        if self._following is None:
+            self._following = asyncio.ensure_future(self._follow())
+
+    def forget(self, stream: Stream) -> None:
+        """Follow a stream no longer."""
+        self._open.pop(stream, None)
+
+    def close(self) -> None:
+        """End all of them at once, and refuse new ones: the process is about to end."""
+        self._closed = True
+        for each in self._open:
+            each.end()
+
+    def _on_moved(self, workspaces: Collection[int] | None) -> None:
+        for each in self._open:
+            if workspaces is None or not each.workspaces.isdisjoint(workspaces):
+                each.behind = True
+        self._hinted.set()
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._open:
+                self._hinted.clear()
+                now = loop.time()
+                due = [each for each in self._open if now - each.asked_at >= self._seconds_until_due(each)]
+                if due:
+                    await self._ask(due)
+                    await asyncio.sleep(TICK_SECONDS + TICK_SECONDS_OF_EACH * len(due))
+                    continue
+                behind = [SPACING_SECONDS + each.asked_at - now for each in self._open if each.behind]
+                try:
+                    async with asyncio.timeout(max(0.0, min([LOOK_SECONDS, *behind]))):
+                        await self._hinted.wait()
+                except TimeoutError:
+                    pass  # a look without a hint
+        finally:
+            self._following = None
+
+    def _seconds_until_due(self, stream: Stream) -> float:
+        return SPACING_SECONDS if stream.behind else ACCESS_SECONDS
+
+    async def _ask(self, due: Sequence[Stream]) -> None:
+        """Ask for streams, one statement for all, and let each reader through the gate again."""
+        of_each: defaultdict[Watched, list[Stream]] = defaultdict(list)
+        for stream in due:
+            stream.behind = False
+            of_each[stream.watched].append(stream)
+        try:
+            await self._projected.listen()  # the connection may be another one
+            answers = await ask_all(self._pipeline, list(of_each))
+        except (psycopg.Error, TooManySentError) as error:  # whether access has gone can't be told
+            logger.warning("%s streams end, the database can't be asked: %s", len(due), error)
+            for stream in due:
+                stream.end()
+            return
+        now = asyncio.get_running_loop().time()
+        for streams, sealed in zip(of_each.values(), answers, strict=True):
+            for stream in streams:
+                await self._show(stream, sealed, now)
+
+    async def _show(self, stream: Stream, sealed: Sealed[list[Standing]], now: float) -> None:
+        try:
+            stream.show(await self._gate.again(stream.visit, sealed), now)
+        except (UnauthenticatedError, AccessDeniedError) as error:
+            stream.end(str(error))
+        except UnavailableError:  # the keys for sessions are not to be had
+            stream.end()
