@@ -13,6 +13,7 @@ import falcon.asgi
 from api import access_log
 from api.answers import analytics, explain
 from api.answers.answering import Reading, Resource
+from api.answers.changes import ChangesResource
 from api.answers.dashboard import CampaignAnalytics
 from api.answers.endpoints import DASHBOARD, ENDPOINTS
 from api.answers.explain import Explain
@@ -70,6 +71,7 @@ def create_app(parts: Parts) -> App:
     shared = Reading(parts)
     add = partial(_add, app, parts.threads)
     own = {analytics.CAMPAIGNS: CampaignAnalytics(shared), explain.EXPLAIN: Explain(shared)}
+    add(f"{DASHBOARD}changes", ChangesResource(shared))
     for path, endpoint in ENDPOINTS.items():
         add(path.rstrip("/"), own.get(endpoint) or Resource(shared, endpoint))
     add(f"{DASHBOARD}stream", StreamResource(parts))

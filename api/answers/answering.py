@@ -14,17 +14,19 @@ import falcon
 import msgspec
 
 from api.answers.cache import Bodies
-from api.answers.question import BOM, CAMPAIGN, CSV, STATUS, Question, parse
+from api.answers.question import AS_OF, BOM, CAMPAIGN, CSV, STATUS, Moment, Question, parse
 from api.auth.gate import Visit
 from api.dependencies import Parts
 from api.errors import BadRequestError, UnavailableError
 from api.http.conditional import VARY, VARY_BY_FORM, cached_tag, has, unchanged
 from api.http.parameters import Query
 from domain.recorder import Database
+from projections import marks
 from projections.metrics import FOLD_VERSION
 from projections.queries import campaigns
 from projections.queries.caller import Asked
 from projections.queries.campaigns import MOST_FACTS, Campaign, Needs, Wanted
+from projections.queries.past import as_of, position_at
 from projections.queries.standing import Standing, look
 
 # A spreadsheet may take text for a formula that begins so, also behind white space (OWASP, "CSV Injection").
@@ -40,6 +42,7 @@ class Found(NamedTuple):
     standings: list[Standing]
     campaigns: list[Campaign]
     database: Database
+    upto: int | None = None  # the position as of which they are asked for
 
 
 class Table(NamedTuple):
@@ -82,14 +85,43 @@ class Reading:
 
     async def answer_question(self, visit: Visit, endpoint: Endpoint, question: Question) -> None:
         """Answer a question in a thread; none is held while the projection is waited for."""
-        run = self.parts.threads.run
+        threads = self.parts.threads
         visit.about(question.asked)
         if question.min_position is not None:
-            [standing] = await run(self._standings, visit, question)
-            if standing.position < question.min_position:
-                await self.parts.waiting.until(standing.workspace_id, question.min_position)
-        is_large = endpoint.wanted(question).needs is Needs.JOURNEYS
-        await (self.parts.threads.run_large if is_large else run)(self._answer, visit, endpoint, question)
+            await self.reach(visit, question, Moment(question.min_position))
+        upto = None
+        if question.values[AS_OF] is not None:
+            upto = await self.reach(visit, question, question.values[AS_OF], AS_OF.name)
+        is_large = upto is not None or endpoint.wanted(question).needs is Needs.JOURNEYS
+        await (threads.run_large if is_large else threads.run)(self._answer, visit, endpoint, question, upto)
+
+    async def reach(self, visit: Visit, question: Question, moment: Moment | None, name: str | None = None) -> int:
+        """Wait until the asked workspace is projected up to a moment, None: now; return the position.
+
+        Raises what `Gate.open` and `Waiting.until` raise; and BadRequestError, which names the parameter, for a moment
+        to which the log has not come yet.
+        """
+        standing, position = await self.parts.threads.run(self._position_of, visit, question, moment, name)
+        if standing.position < position:
+            await self.parts.waiting.until(standing.workspace_id, position)
+        return position
+
+    def _position_of(
+        self, visit: Visit, question: Question, moment: Moment | None, name: str | None
+    ) -> tuple[Standing, int]:
+        """Return how far the asked workspace is projected, and the position of a moment; in a thread."""
+        [standing] = self._standings(visit, question)
+        if moment is None:
+            return standing, standing.position
+        if moment.at is None:
+            position = moment.position or 0
+            if name is not None and position > standing.head:
+                raise BadRequestError((name, f"lies in the future: the log ends at position {standing.head}"))
+            return standing, position
+        if moment.at > self.parts.clock():
+            raise BadRequestError((name or AS_OF.name, "lies in the future"))
+        with self.parts.connection() as database:
+            return standing, position_at(database, standing.workspace_id, moment.at, standing.head)
 
     def _standings(self, visit: Visit, question: Question) -> list[Standing]:
         """Return how far the asked workspaces are projected; raise what `Gate.open` raises."""
@@ -101,28 +133,43 @@ class Reading:
             visit.about(Asked(standings[0].workspace_id))
         return standings
 
-    def _answer(self, visit: Visit, endpoint: Endpoint, question: Question) -> None:
-        """Answer from a cached body, or from the rows."""
+    def matching(self, visit: Visit, question: Question, wanted: Wanted) -> tuple[list[Standing], list[Campaign]]:
+        """Return how far the asked workspaces are projected, and their matching campaigns."""
+        with self.parts.connection() as database:
+            sealed = campaigns.read(database, visit.credentials, question.asked, wanted)
+        standings, matching = self.parts.gate.open(visit, sealed)
+        check_past(standings)
+        return standings, matching
+
+    def _answer(self, visit: Visit, endpoint: Endpoint, question: Question, upto: int | None) -> None:
+        """Answer from a cached body, or from the rows; as of a position, if one is given."""
         request, response = visit.request, visit.response
         standings = self._standings(visit, question)
-        tagged = tag_of(request, standings, question)
+        wanted = endpoint.wanted(question) if upto is None else wants(question, Needs.JOURNEYS, upto=upto)
+        tagged = self._tag(request, standings, question, upto)
         body = self.bodies.get(tagged)
         if body is None and not has(request, tagged):
-            wanted = endpoint.wanted(question)
+            standings, matching = self.matching(visit, question, wanted)
             with self.parts.connection() as database:
-                sealed = campaigns.read(database, visit.credentials, question.asked, wanted)
-                standings, matching = self.parts.gate.open(visit, sealed)
-                check_past(standings)
-                body = _rendered(endpoint, Found(question, standings, matching, database), wanted)
-            tagged = tag_of(request, standings, question)
+                body = _rendered(endpoint, Found(question, standings, matching, database, upto), wanted)
+            tagged = self._tag(request, standings, question, upto)
             self.bodies.keep(tagged, body)
-        say_how_fresh(response, standings, question)
+        say_how_fresh(response, standings, question, upto)
         if not unchanged(request, response, tagged, VARY if endpoint.table is None else VARY_BY_FORM):
             response.content_type = f"{CSV}; charset=utf-8" if question.csv else falcon.MEDIA_JSON
             response.data = body
             if question.csv:
                 name = request.path.removeprefix("/api/v1/").removeprefix("dashboard/").strip("/").replace("/", "-")
                 response.set_header("Content-Disposition", f'attachment; filename="{name}.csv"')
+
+    def _tag(self, request: falcon.Request, standings: Sequence[Standing], question: Question, upto: int | None) -> str:
+        """Return the entity tag of an answer; as of a position it does not depend on what came behind that."""
+        if upto is None:
+            return tag_of(request, standings, question)
+        workspace_id = standings[0].workspace_id
+        with self.parts.connection() as database:
+            mark = marks.at(database, workspace_id, upto)
+        return cached_tag(request.path, (question.normal, workspace_id, FOLD_VERSION, upto, mark))
 
 
 class Resource:
@@ -149,26 +196,39 @@ def check_past(standings: Iterable[Standing]) -> None:
         raise UnavailableError("The log went back, and its read models are being rebuilt, please try again")
 
 
-def say_how_fresh(response: falcon.Response, standings: Sequence[Standing], question: Question) -> None:
-    """Say how many events the answer does not include yet, and up to which position it goes."""
-    response.set_header("X-Lag", str(sum(standing.head - standing.position for standing in standings)))
+def say_how_fresh(
+    response: falcon.Response, standings: Sequence[Standing], question: Question, upto: int | None = None
+) -> None:
+    """Say how many events the answer does not include, and up to which position it goes; as of a position, that one."""
+    goes_to = [standing.position if upto is None else upto for standing in standings]
+    lag = sum(standing.head - position for standing, position in zip(standings, goes_to, strict=True))
+    response.set_header("X-Lag", str(lag))
     if not question.asked.every:
-        response.set_header("X-Position", str(standings[0].position))
+        response.set_header("X-Position", str(goes_to[0]))
 
 
-def wants(question: Question, needs: Needs) -> Wanted:
-    """Return which rows of the matching campaigns a question needs."""
-    return Wanted(needs, question.campaign_ids, question.values[STATUS], *question.bounds)
+def wants(question: Question, needs: Needs, upto: int | None = None) -> Wanted:
+    """Return which rows of the matching campaigns a question needs; as of a position, whatever their status is now."""
+    statuses = None if upto is not None else question.values[STATUS]
+    return Wanted(needs, question.campaign_ids, statuses, *question.bounds, upto=upto)
 
 
-def _rendered(endpoint: Endpoint, found: Found, wanted: Wanted) -> bytes:
-    if wanted.needs is not Needs.TOTALS and any(each.fold_version != FOLD_VERSION for each in found.standings):
+def require_current(standings: Sequence[Standing], matching: Sequence[Campaign]) -> None:
+    """Raise UnavailableError for rows of another version of the fold, BadRequestError for too many single journeys."""
+    if any(each.fold_version != FOLD_VERSION for each in standings):
         raise UnavailableError("The read models are being rebuilt, please try again")
-    if wanted.needs is Needs.JOURNEYS and sum(each.facts for each in found.campaigns) > MOST_FACTS:
+    if sum(each.facts for each in matching) > MOST_FACTS:
         fault = (
             f"expected campaigns that have at most {MOST_FACTS} events together, since single journeys are asked for"
         )
         raise BadRequestError((CAMPAIGN.name, fault))
+
+
+def _rendered(endpoint: Endpoint, found: Found, wanted: Wanted) -> bytes:
+    if wanted.needs is not Needs.TOTALS:
+        require_current(found.standings, found.campaigns if wanted.needs is Needs.JOURNEYS else ())
+    if found.upto is not None:
+        found = found._replace(campaigns=_cut(found))
     body = endpoint.body(found)
     if not found.question.csv:
         return encode(body)
@@ -180,6 +240,13 @@ def _rendered(endpoint: Endpoint, found: Found, wanted: Wanted) -> bytes:
     for row in table.rows(body):
         writer.writerow([_cell(row[column]) for column in table.columns])
     return text.getvalue().encode("utf-8-sig" if found.question.values[BOM] else "utf-8")
+
+
+def _cut(found: Found) -> list[Campaign]:
+    """Return the campaigns as of the asked position, those of the asked statuses there."""
+    statuses = found.question.values[STATUS]
+    past = (as_of(campaign, found.upto or 0) for campaign in found.campaigns)
+    return [campaign for campaign in past if campaign and (statuses is None or campaign.status in statuses)]
 
 
 def _cell(value: object) -> object:

@@ -59,7 +59,9 @@ def _breakdown(found: Found) -> Breakdown:
         days = [day for campaign in found.campaigns for day in days_of(campaign, question)]
         rows = by_hour_of_week(days, question.zone, question.bounds)
     else:
-        of_events = columns.unpack([each.columns for campaign in found.campaigns for each in campaign.journeys])
+        of_events = columns.unpack(
+            [each.columns for campaign in found.campaigns for each in campaign.journeys], found.upto
+        )
         own = BREAKDOWNS[question.values[BY]]
         rows = breakdown(of_events, own, *in_ms(question), at_first_touch=question.at_first_touch)
     if len(rows) > MOST_ROWS:

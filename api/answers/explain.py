@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from api.answers.answering import Endpoint, Found, Reading, wants
 from api.answers.numbers import in_ms
-from api.answers.question import CAMPAIGN, MIN_POSITION, PERIOD, Question
+from api.answers.question import AS_OF, CAMPAIGN, MIN_POSITION, PERIOD, Question
 from api.errors import BadRequestError, NotFoundError, UnavailableError
 from api.http.parameters import ONE_WORKSPACE, WORKSPACE, ExpectedError, Parameter, Query, in_path, number, one_of
 from api.http.schemas import Count, Id, Instant, Word
@@ -123,7 +123,8 @@ def _body(found: Found) -> Explanation:
     cursor = question.values[CURSOR]
     if cursor is not None and cursor.question != asked:
         raise BadRequestError((CURSOR.name, "belongs to another question"))
-    position = standing.position if cursor is None else cursor.position
+    newest = standing.position if found.upto is None else found.upto
+    position = newest if cursor is None else cursor.position
     mark = marks.at(found.database, standing.workspace_id, position)
     if cursor is not None and cursor.mark != mark:
         raise BadRequestError((CURSOR.name, "is of a past that the log no longer has: begin with the first page"))
@@ -157,7 +158,7 @@ def _rows(database: Database, workspace_id: int, page: Sequence[Contribution]) -
 
 EXPLAIN = Endpoint(
     "Why a number is what it is",
-    Query(ONE_WORKSPACE, MIN_POSITION, *PERIOD, METRIC, LIMIT, CURSOR),
+    Query(ONE_WORKSPACE, MIN_POSITION, *PERIOD, AS_OF, METRIC, LIMIT, CURSOR),
     _wanted,
     _body,
     (Explanation,),

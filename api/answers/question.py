@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 import falcon
@@ -25,6 +25,7 @@ from api.http.parameters import (
 )
 from domain.campaign_keys import campaign_id_of_key
 from domain.events import MAX_CAMPAIGN_KEY, MAX_ID, Status, shown
+from domain.instants import parse_instant
 from domain.zones import time_zone, time_zones
 from projections.journeys.calendar import Bounds, bounds
 from projections.queries.caller import Asked
@@ -78,11 +79,39 @@ def _date(texts: list[str]) -> date:
     return day
 
 
+class Moment(NamedTuple):
+    """A place in the log: a position, or the instant (ms, UTC) up to which events were recorded."""
+
+    position: int | None = None
+    at: int | None = None
+
+
+def _moment(texts: list[str]) -> Moment:
+    text = texts[0]
+    try:
+        if text.isdecimal():
+            return Moment(position=read_number(text, 0))
+        return Moment(at=parse_instant(text))
+    except (ExpectedError, ValueError) as error:
+        raise ExpectedError("expected a position, or an instant in RFC 3339 with an offset") from error
+
+
+def moment(name: str, text: str, *, required: bool = False) -> Parameter[Moment | None]:
+    """Return a parameter that names a place in the log."""
+    schema: Json = {
+        "anyOf": [{"type": "integer", "minimum": 0, "maximum": MAX_ID}, {"type": "string", "format": "date-time"}]
+    }
+    return Parameter(name, text, schema, _moment, None, required=required)
+
+
 MIN_POSITION = number(
     "min_position",
     "one workspace only: the answer includes every event up to this position of its log, or is a 503 after 5 s",
     0,
     MAX_ID,
+)
+AS_OF: Parameter[Moment | None] = moment(
+    "as_of", "the numbers as the log had them at this position or instant; one workspace only"
 )
 CAMPAIGN: Parameter[tuple[int, ...] | None] = Parameter(
     "campaign_id", "only these campaigns", ID, _campaign_ids, None, repeatable=True
@@ -127,7 +156,7 @@ FORMAT = one_of("format", "the form of the answer; stands over Accept", ("json",
 FILTERS = (CAMPAIGN, CAMPAIGN_KEY, STATUS)
 PERIOD = (START, END, ZONE, DATED)
 FORM = (FORMAT, BOM)
-EVERYTHING = (WORKSPACE, MIN_POSITION, *FILTERS, *PERIOD, INCLUDE, *FORM)
+EVERYTHING = (WORKSPACE, MIN_POSITION, *FILTERS, *PERIOD, INCLUDE, AS_OF, *FORM)
 
 
 @dataclass(frozen=True)
@@ -200,6 +229,8 @@ def _parsed(text: str, accept: str | None, query: Query) -> Question:
     asked, start, end = values[WORKSPACE], values[START], values[END]
     if asked.every and values[MIN_POSITION] is not None:
         raise BadRequestError((MIN_POSITION.name, "expected only with one workspace"))
+    if asked.every and values[AS_OF] is not None:
+        raise BadRequestError((AS_OF.name, "expected only with one workspace"))
     if start is not None and end is not None and end < start:
         raise BadRequestError((END.name, f"expected no day before {START.name}"))
     form = values[FORMAT]

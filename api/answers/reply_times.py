@@ -6,7 +6,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from api.answers.answering import Endpoint, Found, wants
 from api.answers.numbers import in_ms
-from api.answers.question import FILTERS, MIN_POSITION, PERIOD, Question
+from api.answers.question import AS_OF, FILTERS, MIN_POSITION, PERIOD, Question
 from api.http.parameters import WORKSPACE, Query, one_of
 from api.http.schemas import Count, Id, Word
 from projections.journeys import columns
@@ -58,25 +58,26 @@ def _wanted(question: Question) -> Wanted:
 def _body(found: Found) -> ReplyTimes | ReplyTimesBy:
     question, by = found.question, found.question.values[BY]
     if by is None:
-        return _shown(_turns(question, found.campaigns))
+        return _shown(_turns(found, found.campaigns))
     if by == "campaign":
         several = question.asked.every
         rows = [
             _shown(
-                _turns(question, [campaign]),
+                _turns(found, [campaign]),
                 campaign=campaign.campaign_id,
                 **({"workspace_id": campaign.workspace_id} if several else {}),
             )
             for campaign in found.campaigns
         ]
         return ReplyTimesBy(by, [row for row in rows if row.count])
-    of_events = columns.unpack([each.columns for campaign in found.campaigns for each in campaign.journeys])
+    of_events = columns.unpack([each.columns for campaign in found.campaigns for each in campaign.journeys], found.upto)
     by_row = turns(of_events, (by,), *in_ms(question), at_first_touch=question.at_first_touch)
     return ReplyTimesBy(by, [_shown(durations, **{by: value}) for (value,), durations in by_row.items()])
 
 
-def _turns(question: Question, campaigns: list[Campaign]) -> Any:  # noqa: ANN401 (numpy's integers)
-    of_events = columns.unpack([each.columns for campaign in campaigns for each in campaign.journeys])
+def _turns(found: Found, campaigns: list[Campaign]) -> Any:  # noqa: ANN401 (numpy's integers)
+    question = found.question
+    of_events = columns.unpack([each.columns for campaign in campaigns for each in campaign.journeys], found.upto)
     return turns(of_events, (), *in_ms(question), at_first_touch=question.at_first_touch)[()]
 
 
@@ -106,7 +107,7 @@ def _seconds(duration: int | None) -> float | None:
 
 REPLY_TIMES = Endpoint(
     "How long prospects took to reply",
-    Query(WORKSPACE, MIN_POSITION, *FILTERS, *PERIOD, BY),
+    Query(WORKSPACE, MIN_POSITION, *FILTERS, *PERIOD, AS_OF, BY),
     _wanted,
     _body,
     (ReplyTimes, ReplyTimesBy),

@@ -8,6 +8,7 @@ from domain.events import MAX_ID
 
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 Count = Annotated[int, Meta(ge=0)]
+Position = Annotated[int, Meta(ge=0, le=MAX_ID)]
 Word = Annotated[str, Meta(min_length=1)]
 Instant = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 # What is shown of a campaign's numbers: the metrics of `METRICS`, by their names and in their order.

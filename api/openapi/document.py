@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from api.answers import feed, me, prospects, rejections, stream
+from api.answers import changes, feed, me, prospects, rejections, stream
 from api.answers.endpoints import ENDPOINTS
 from api.answers.question import MIN_POSITION
 from api.auth.authentication import COOKIE, HEADER
@@ -214,7 +214,7 @@ def _any_of(schemas: list[_Json]) -> _Json:
 def _answers() -> tuple[dict[Any, _Json], _Json]:
     """Return the schemas of the bodies of answers, by their types, and the parts that they refer to."""
     types: list[Any] = [each for endpoint in ENDPOINTS.values() for each in endpoint.answers]
-    types += [rejections.RejectionList, me.Identity, prospects.FoundProspect]
+    types += [changes.Changes, rejections.RejectionList, me.Identity, prospects.FoundProspect]
     schemas, parts = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     return dict(zip(types, schemas, strict=True)), parts
 
@@ -236,6 +236,11 @@ def _reading() -> _Json:
     }
     return {
         **paths,
+        "/api/v1/dashboard/campaign-analytics/changes/": _get(
+            "What the numbers of one position differ in from those of another",
+            changes.CHANGES,
+            answers[changes.Changes],
+        ),
         "/api/v1/me/": _get("Who is calling, and which workspaces they may see", NOTHING, answers[me.Identity]),
         "/api/v1/events/": _get(
             "The log itself: keep `position` and `epoch`, give them as `after` and `epoch`, and nothing is missed or "

@@ -45,6 +45,13 @@ def by_first_touch(columns: EventColumns) -> Cells:
     )
 
 
+def by_own_date(columns: EventColumns) -> Cells:
+    """Return what journeys contribute, each contribution where it is dated. The cells' only owner is 0."""
+    places, values, dating = contributions(columns.journeys, columns.events)
+    quarters = columns.instants[dating] // QUARTER_MS
+    return quarter_hours.summed([quarter_hours.cells(np.zeros(dating.size, np.int64), quarters, places, values)])
+
+
 def breakdown(
     columns: EventColumns, by: Sequence[By], first: int, end: int, *, at_first_touch: bool
 ) -> dict[Row, list[int]]:

@@ -43,6 +43,13 @@ class History(msgspec.Struct, frozen=True, omit_defaults=True):
     changes: tuple[Change, ...] = ()
     retractions: tuple[Retraction, ...] = ()
 
+    def upto(self, position: int) -> "History":
+        """Return what the log says up to a position."""
+        return History(
+            tuple(change for change in self.changes if change.position <= position),
+            tuple(each for each in self.retractions if each.position <= position),
+        )
+
     def counting(self) -> list[Change]:
         """Return the events that are not retracted."""
         retracted = {each.key for each in self.retractions}

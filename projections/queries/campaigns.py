@@ -28,7 +28,8 @@ _EARLIEST, _LATEST = -(2**31), 2**31 - 1  # PostgreSQL's integers
 _ANSWER = SQL("""
 {asked}, matching AS (
     SELECT m.* FROM asked AS a JOIN campaign AS m USING (workspace_id, generation)
-    WHERE m.counted > 0 AND (%(campaign_ids)b::bigint[] IS NULL OR m.campaign_id = ANY (%(campaign_ids)b))
+    WHERE (m.counted > 0 OR %(uncounted)s)
+        AND (%(campaign_ids)b::bigint[] IS NULL OR m.campaign_id = ANY (%(campaign_ids)b))
         AND (%(statuses)b::text[] IS NULL OR coalesce(m.status, {unknown}) = ANY (%(statuses)b))
 )
 SELECT {columns}, m.campaign_id, m.name, m.status, m.about, m.totals, m.facts, r.*
@@ -70,6 +71,7 @@ class Wanted(NamedTuple):
     first: int | None = None
     end: int | None = None
     split: bool = True  # whether more days than the first and the last are needed by quarter hours
+    upto: int | None = None  # a position at which campaigns are looked at that may show nothing now
 
 
 class Journey(NamedTuple):
@@ -91,10 +93,11 @@ class Campaign(NamedTuple):
     facts: int
     days: list[Day]
     journeys: list[Journey]
+    upto: int | None = None  # the position at which its journeys are cut
 
     def unpacked(self, upto: int | None = None) -> EventColumns:
         """Return what counts of its journeys; takes and raises what `columns.unpack` does."""
-        return columns.unpack([each.columns for each in self.journeys], upto)
+        return columns.unpack([each.columns for each in self.journeys], self.upto if upto is None else upto)
 
     def at_first_touch(self) -> list[Day]:
         """Return what its journeys contribute, all of each at its first touch, by day."""
@@ -118,6 +121,7 @@ def read(database: Database, credentials: Credentials, asked: Asked, wanted: Wan
         "campaign_ids": None if wanted.campaign_ids is None else list(wanted.campaign_ids),
         "statuses": None if wanted.statuses is None else list(wanted.statuses),
         "split": wanted.split,
+        "uncounted": wanted.upto is not None,
         "first_day": _EARLIEST if wanted.first is None else wanted.first // QUARTERS_A_DAY,
         "last_day": _LATEST if wanted.end is None else (wanted.end - 1) // QUARTERS_A_DAY,
     }

@@ -30,6 +30,7 @@ def test_a_parameter_that_is_added_is_never_ignored_by_the_plain_answer() -> Non
 def _some(name: str) -> str:
     values = {
         "campaign_id": "1",
+        "as_of": "3",
         "campaign_key": "tool:1",
         "status": "ACTIVE",
         "start_date": "2026-11-01",
