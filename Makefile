@@ -46,7 +46,7 @@ audit: .venv/bin/python
 	@.venv/audit/bin/python -m pip --disable-pip-version-check --quiet install --upgrade pip-audit
 	.venv/audit/bin/pip-audit --require-hashes --disable-pip --requirement requirements-dev.txt
 
-# The locks hold for every platform and carry hashes. The last one is the image's: without an embedded PostgreSQL.
+# The locks hold for every platform and carry hashes. That with the extra fast is the image's: without an embedded PostgreSQL.
 lock:
 	uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 		--extra build --extra embedded pyproject.toml -o requirements.txt
@@ -54,6 +54,8 @@ lock:
 		--extra build --extra embedded --extra dev pyproject.toml -o requirements-dev.txt
 	uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 		--extra build --extra fast pyproject.toml -o requirements-fast.txt
+	uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+		--extra build --extra mcp pyproject.toml -o requirements-mcp.txt
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, for example: apt install python3.11"; exit 1; }

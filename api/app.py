@@ -17,11 +17,13 @@ from api.answers.dashboard import CampaignAnalytics
 from api.answers.endpoints import DASHBOARD, ENDPOINTS
 from api.answers.explain import Explain
 from api.answers.me import MeResource
+from api.answers.prospects import ProspectLookup
 from api.answers.rejections import Rejections
 from api.answers.stream import StreamResource
 from api.dependencies import Parts
 from api.errors import add_error_handlers
 from api.health import Healthz, Metrics, Probe, Readyz
+from api.hooks import HookDeliveries
 from api.http.bodies import RECEIVE
 from api.http.compression import Packed
 from api.http.headers import REQUEST_ID, SECURITY
@@ -30,7 +32,7 @@ from api.openapi.page import Documentation, OpenAPI
 from api.page import Page
 from api.telemetry import Measurements
 from api.threads import Threads
-from api.users import Users, Workspaces
+from api.users import ConnectedTools, Users, Workspaces
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 NO_ROUTE = "none"
@@ -74,6 +76,11 @@ def create_app(parts: Parts) -> App:
     add("/api/v1/events", Events(parts))
     add("/api/v1/events/rejections", Rejections(parts))
     add("/api/v1/me", MeResource(parts))
+    add("/api/v1/prospects/lookup", ProspectLookup(parts))
+    add("/api/v1/hooks/{provider}/{token}", HookDeliveries(parts))
+    tools = ConnectedTools(parts)
+    add("/api/v1/access/hooks", tools)
+    add("/api/v1/access/hooks/{hook}", tools, suffix="hook")
     add("/api/v1/access/workspaces/{workspace}", Workspaces(parts))
     users, of_user = Users(parts), "/api/v1/access/users/{user}"
     add(of_user, users)

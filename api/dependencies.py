@@ -11,12 +11,16 @@ from api.answers.waiting import Waiting
 from api.auth.authentication import Authentication
 from api.auth.gate import Gate
 from api.ingest.appending import Appending
+from api.ingest.deliveries import KNOWN
 from api.telemetry import Measurements
 from api.threads import Threads
 from domain import ledger
 from domain.access import Access
+from domain.hooks import Hooks
+from domain.keyed_campaigns import KnownKeys
 from domain.ledger import Prepared, Recorded
 from domain.recorder import Database, Pool
+from projections import access
 from projections.pipeline import Pipeline
 from projections.queries.caller import APPEND_IF_ALLOWED, Credentials, may_write
 
@@ -36,6 +40,7 @@ class Parts:
     migrations: Collection[int]  # that this version knows
     appended: Callable[[], None] = lambda: None  # told of each append
     reading_origins: tuple[str, ...] = ()  # pages from elsewhere that may read, with their users' cookies
+    secret_of: Callable[[str], str | None] = lambda _: None  # what a reference names; None where it can't be read
     embedding_origins: tuple[str, ...] = ()  # pages from elsewhere that may show the dashboard in a frame
 
     @cached_property
@@ -47,6 +52,16 @@ class Parts:
     def gate(self) -> Gate:
         """Return the gate that requests pass."""
         return Gate(self.authentication, self.threads, self.connection)
+
+    @cached_property
+    def hooks(self) -> Hooks:
+        """Return the hooks of connected tools."""
+        return Hooks(self.pool, access.project_hooks, self.clock, KNOWN)
+
+    @cached_property
+    def keys(self) -> KnownKeys:
+        """Return the keys of campaigns that are known in this process."""
+        return KnownKeys()
 
     @cached_property
     def waiting(self) -> Waiting:

@@ -27,6 +27,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _BOUNDS = (*(str(float(each)) for each in _SECONDS), "+Inf")
 
 # The keys of what is counted; the values of labels follow, each behind a tab.
+_HOOKS = "hooks"
 _REQUESTS, _DURATIONS, _EVENTS, _DISK_FULL, RESTARTS = "requests", "durations", "events", "disk_full", "restarts"
 _CONNECTIONS, PROCESS, LOOKED_AT = f"{LIVING}connections", f"{LIVING}process", f"{LIVING}looked_at"
 
@@ -44,6 +45,7 @@ class Measurements:
         self._connections = self._slot.place(_CONNECTIONS)
         self._of = cache(self._labelled)  # methods, routes and statuses are few
         self._outcomes = [self._slot.place(f"{_EVENTS}\t{outcome}") for outcome in OUTCOMES]
+        self._hook = cache(lambda provider, outcome: self._slot.place(f"{_HOOKS}\t{provider}\t{outcome}"))
         self._refused = self._slot.place(_DISK_FULL)
         self._full = Trouble(logger, "nothing can be recorded, the database's disk is full", "recording goes on")
 
@@ -78,6 +80,12 @@ class Measurements:
         """Count a request that could not be recorded, since the database's disk is full."""
         self._full.met(error)
         self._slot.add(self._refused, 1)
+
+    def hooked(self, provider: str, numbers: Mapping[str, int]) -> None:
+        """Count what a tool has posted, by what became of it."""
+        for outcome, number in numbers.items():
+            if number:
+                self._slot.add(self._hook(provider, outcome), number)
 
     def connection_lent(self, number: int) -> None:
         """Count a connection that was taken (1) or given back (-1)."""
@@ -127,6 +135,11 @@ class _Everything(Collector):
         for outcome in OUTCOMES:
             events.add_metric((outcome,), totals.get((_EVENTS, outcome), [0])[0])
         yield events
+        hooks = _counter("hook_events", "What tools have posted, by what became of it.", "provider", "outcome")
+        for (name, *labels), numbers in sorted(totals.items()):
+            if name == _HOOKS:
+                hooks.add_metric(labels, numbers[0])
+        yield hooks
         full = _counter("disk_full", "Requests that could not be recorded, since the database's disk is full.")
         full.add_metric((), totals.get((_DISK_FULL,), [0])[0])
         yield full

@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from connectors.table import Fact
+from connectors.table import INTERESTED, MEETING, NEUTRAL, NOT_INTERESTED, WAS_AUTOMATIC, Fact
+
+# What a team can say that a label of its own means.
+MEANINGS: Mapping[str, tuple[Fact, ...]] = {
+    "interested": (INTERESTED,),
+    "not_interested": (NOT_INTERESTED,),
+    "neutral": (NEUTRAL,),
+    "meeting": (MEETING, INTERESTED),
+    "automatic": (WAS_AUTOMATIC,),
+    "nothing": (),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ class Translation:
     """The events of one body or export, and how much of it became none: by the provider's name of it and the reason."""
 
     events: list[Event] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # of each event, the provider's name of what it was
     received: Counter[str] = field(default_factory=Counter)  # by the provider's name
     ignored: Counter[tuple[str, str]] = field(default_factory=Counter)
     malformed: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -71,7 +72,9 @@ def translate_payloads(
         except MalformedError as malformed:
             translation.malformed[name, str(malformed)] += 1
         else:
-            translation.events += [event for event in events if event["id"] not in names]
+            new = [event for event in events if event["id"] not in names]
+            translation.events += new
+            translation.names += [name] * len(new)
             names.update(event["id"] for event in events if event["type"] == "CampaignRenamed")
         translation.received[name] += 1
     return translation

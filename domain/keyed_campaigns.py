@@ -1,16 +1,20 @@
 """The registry of campaigns' keys: which key stands for a derived id in a workspace, for ever the first one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from psycopg.sql import SQL
 
 from domain.campaign_keys import campaign_id_of_key
+from domain.events import Event
 from domain.recorder import Database
+
+MOST_KNOWN = 100_000  # keys that one process remembers; then it asks anew
 
 _REGISTER = SQL("""
 INSERT INTO campaign_key (workspace_id, campaign_id, campaign_key)
 SELECT %(workspace_id)s, k.campaign_id, k.campaign_key
 FROM unnest(%(ids)s::bigint[], %(keys)s::text[]) AS k (campaign_id, campaign_key)
+ORDER BY k.campaign_id
 ON CONFLICT (workspace_id, campaign_id) DO NOTHING
 """)
 _KEYS = SQL("""
@@ -24,7 +28,9 @@ def register(database: Database, workspace_id: int, keys: Iterable[str]) -> dict
 
     Of two keys with the same id the one that came first stands for ever; events with the other are conflicts.
     """
-    ids = {campaign_id_of_key(key): key for key in keys}
+    ids: dict[int, str] = {}
+    for key in keys:
+        ids.setdefault(campaign_id_of_key(key), key)
     parameters = {"workspace_id": workspace_id, "ids": list(ids), "keys": list(ids.values())}
     database.execute(_REGISTER, parameters)
     return keys_of(database, workspace_id, ids)
@@ -34,3 +40,41 @@ def keys_of(database: Database, workspace_id: int, ids: Iterable[int]) -> dict[i
     """Return the keys of those of the campaigns that have one."""
     parameters = {"workspace_id": workspace_id, "ids": list(ids)}
     return dict(database.execute(_KEYS, parameters).fetchall())
+
+
+class KnownKeys:
+    """The keys that this process has registered: one that stands, stands for ever, so it is asked about once."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._standing: dict[tuple[int, int], str] = {}
+
+    def others(self, workspace_id: int, events: Iterable[Event]) -> dict[int, str] | None:
+        """Return by its place each event whose key is not the one that stands, and that one; None: not all are known.
+
+        It asks no database.
+        """
+        others: dict[int, str] = {}
+        for place, each in enumerate(events):
+            if each.campaign_key is not None:
+                standing = self._standing.get((workspace_id, each.campaign_id))
+                if standing is None:
+                    return None
+                if standing != each.campaign_key:
+                    others[place] = standing
+        return others
+
+    def register(self, database: Database, workspace_id: int, events: Sequence[Event]) -> dict[int, str]:
+        """Register the keys of events, in their order, as far as they are not known; return what `others` does."""
+        while (others := self.others(workspace_id, events)) is None:
+            known = self._standing
+            keys = dict.fromkeys(
+                each.campaign_key
+                for each in events
+                if each.campaign_key is not None and (workspace_id, each.campaign_id) not in known
+            )
+            if len(known) + len(keys) > MOST_KNOWN:
+                known.clear()
+            standing = register(database, workspace_id, keys)
+            known.update({(workspace_id, campaign_id): key for campaign_id, key in standing.items()})
+        return others

@@ -1,10 +1,13 @@
 """Who may see what, as rows: users' events change them in the transaction that appends the events."""
 
+import secrets
 from collections.abc import Iterable, Mapping
 
 from psycopg.sql import SQL
+from psycopg.types.json import Jsonb
 
 from domain.access import User
+from domain.hooks import Hook
 from domain.recorder import Database
 from domain.workspaces import Workspace
 
@@ -26,6 +29,15 @@ UPDATE api_key AS k SET last_used_at = u.at
 FROM unnest(%(prefixes)s::text[], %(instants)s::bigint[]) AS u (prefix, at)
 WHERE k.prefix = u.prefix AND (k.last_used_at IS NULL OR k.last_used_at <= u.at - %(pause)s)
 """)
+_ADD_HOOK = SQL("""
+INSERT INTO hook (hook_id, workspace_id, provider, token_sha256, prospects, own_campaign_ids, secret, labels,
+    created_at, created_by)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+""")
+_REVOKE_HOOK = SQL("DELETE FROM hook WHERE hook_id = %s")
+_FORGET_RECEIVED = SQL("DELETE FROM hook_received WHERE hook_id = %s")
+_MAKE_PROSPECT_KEY = SQL("INSERT INTO prospect_key (workspace_id, key) VALUES (%s, %s) ON CONFLICT DO NOTHING")
+_PROSPECT_KEY_BYTES = 32
 
 
 def owner_of_key(database: Database, prefix: str) -> str | None:
@@ -68,3 +80,22 @@ def project(database: Database, events: Iterable[User.Event | Workspace.Event]) 
             case User.KeyRevoked():
                 database.execute(_REVOKE, (event.prefix,))
                 database.execute(_FORGET, (event.prefix,))
+
+
+def project_hooks(database: Database, events: Iterable[Hook.Event]) -> None:
+    """Write what hooks' events change; called in the transaction that appends them."""
+    for event in events:
+        match event:
+            case Hook.Added():
+                make_prospect_key(database, event.workspace_id)
+                how = (event.prospects, event.own_campaign_ids, event.secret, Jsonb(event.labels))
+                what = (event.hook_id, event.workspace_id, event.provider, event.token_sha256)
+                database.execute(_ADD_HOOK, (*what, *how, event.at, event.by))
+            case Hook.Revoked():
+                database.execute(_REVOKE_HOOK, (event.hook_id,))
+                database.execute(_FORGET_RECEIVED, (event.hook_id,))
+
+
+def make_prospect_key(database: Database, workspace_id: int) -> None:
+    """Make the key by which a workspace's prospects are named, at random, unless there is one: it never changes."""
+    database.execute(_MAKE_PROSPECT_KEY, (workspace_id, secrets.token_bytes(_PROSPECT_KEY_BYTES)))

@@ -140,6 +140,10 @@ class Events:
         if taken.retracts:  # which has to look at the log first
             await self._parts.threads.run(self._record_part, sender, tally, part)
             return
+        others = self._parts.keys.others(sender.workspace_id, taken.facts)
+        if others is None:
+            others = await self._parts.threads.run(self._register_keys, sender, taken)
+        taken = taken.without_keys(others)
         if not taken.facts:
             await self._parts.threads.run(self._finish, sender, tally, taken, None)
             return
@@ -158,6 +162,12 @@ class Events:
         else:
             self._finish(sender, tally, taken, recorded)
 
+    def _register_keys(self, sender: "_Sender", taken: intake.Intake) -> dict[int, str]:
+        """Register campaigns' keys, in a thread, for whoever may write; return what `KnownKeys.others` does."""
+        sender.check()
+        with self._parts.connection() as database:
+            return self._parts.keys.register(database, sender.workspace_id, taken.facts)
+
     def _record_body(self, sender: "_Sender", tally: Tally, request: falcon.Request, body: bytes) -> None:
         """Record a whole body in a thread."""
         self._record_part(sender, tally, formats.part_of(request, body))
@@ -169,6 +179,8 @@ class Events:
             with self._parts.connection() as database:
                 taken = intake.check_retractions(database, sender.workspace_id, taken)
         recorded = None
+        others = self._parts.keys.others(sender.workspace_id, taken.facts)
+        taken = taken.without_keys(self._register_keys(sender, taken) if others is None else others)
         if taken.facts:
             prepared = ledger.prepare(taken.facts)
             condition = may_write([sender.credentials], self._parts.clock())

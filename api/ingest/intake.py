@@ -1,12 +1,21 @@
 """What holds of the events that were given is a fact, what does not is a rejection: the same for posts and imports."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from api.ingest.formats import Part
 from domain import ledger
-from domain.events import NO_RETRACTION, Event, EventRetracted, RejectedError, parse, readable_id, readable_source
+from domain.events import (
+    NO_RETRACTION,
+    Event,
+    EventRetracted,
+    RejectedError,
+    parse,
+    readable_id,
+    readable_source,
+    shown,
+)
 from domain.ledger import Outcome
 from domain.recorder import Database
 from projections.queries.rejections import Rejection
@@ -40,6 +49,29 @@ class Intake:
         """Return whether there are retractions among the facts, which are to be checked against the log."""
         return any(isinstance(fact, EventRetracted) for fact in self.facts)
 
+    def without(self, rejections: Mapping[int, Rejection]) -> "Intake":
+        """Return it without the facts that are refused after all, by their places among the facts."""
+        if not rejections:
+            return self
+        refused = dict(self.refused)
+        for index, rejection in rejections.items():
+            place = self.places[index]
+            refused[place] = _refused(self.part, self.first, place, rejection, (rejection.error,))
+        kept = [index for index in range(len(self.facts)) if index not in rejections]
+        facts, places = [self.facts[index] for index in kept], [self.places[index] for index in kept]
+        return replace(self, facts=facts, places=places, refused=refused)
+
+    def without_keys(self, others: Mapping[int, str]) -> "Intake":
+        """Return it without the facts whose campaign's key is not the one that stands, by their places."""
+        rejections = {}
+        for index, standing in others.items():
+            fact, error = (
+                self.facts[index],
+                f"campaign_key: has the same id as {shown(standing)}, which was there first",
+            )
+            rejections[index] = Rejection(self.now, fact.id, fact.source, "conflict", error)
+        return self.without(rejections)
+
     def with_conflicts(self, outcomes: Sequence[Outcome]) -> list[Refused]:
         """Return what was refused, also because the log holds something else; in order."""
         refused = dict(self.refused)
@@ -53,17 +85,11 @@ class Intake:
 
 def check_retractions(database: Database, workspace_id: int, taken: Intake) -> Intake:
     """Return events without the retractions of what is a retraction by the workspace's log, or by those before it."""
-    vain = set(ledger.retracting_retractions(database, workspace_id, taken.facts))
-    if not vain:
-        return taken
-    refused = dict(taken.refused)
-    for index in vain:
-        fact, place = taken.facts[index], taken.places[index]
-        rejection = Rejection(taken.now, fact.id, fact.source, "invalid_field", _OF_A_RETRACTION)
-        refused[place] = _refused(taken.part, taken.first, place, rejection, (_OF_A_RETRACTION,))
-    kept = [index for index in range(len(taken.facts)) if index not in vain]
-    facts, places = [taken.facts[index] for index in kept], [taken.places[index] for index in kept]
-    return replace(taken, facts=facts, places=places, refused=refused)
+    rejections = {}
+    for index in ledger.retracting_retractions(database, workspace_id, taken.facts):
+        fact = taken.facts[index]
+        rejections[index] = Rejection(taken.now, fact.id, fact.source, "invalid_field", _OF_A_RETRACTION)
+    return taken.without(rejections)
 
 
 def take(part: Part, first: int, now: int) -> Intake:

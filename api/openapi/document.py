@@ -6,16 +6,18 @@ from typing import Any, get_args
 
 import msgspec
 
-from api.answers import feed, me, rejections, stream
+from api.answers import feed, me, prospects, rejections, stream
 from api.answers.endpoints import ENDPOINTS
 from api.answers.question import MIN_POSITION
 from api.auth.authentication import COOKIE, HEADER
 from api.http.headers import REQUEST_ID
 from api.http.parameters import NOTHING, Query
 from api.ingest import cloudevents, formats, ndjson
+from api.ingest.deliveries import KNOWN, OUTCOMES
 from api.ingest.events import POST
 from domain.api_keys import MAX_KEY_NAME, SCOPES
 from domain.events import EVENTS, MAX_ID, Code, EventRetracted, ProspectEvent
+from domain.hooks import MAX_LABEL, MAX_LABELS, MAX_REFERENCE, PROSPECTS
 from domain.workspaces import MAX_WORKSPACE_NAME
 from projections.metrics import METRICS, Derived, Metric, Shown, reply_time_in_words
 
@@ -212,7 +214,7 @@ def _any_of(schemas: list[_Json]) -> _Json:
 def _answers() -> tuple[dict[Any, _Json], _Json]:
     """Return the schemas of the bodies of answers, by their types, and the parts that they refer to."""
     types: list[Any] = [each for endpoint in ENDPOINTS.values() for each in endpoint.answers]
-    types += [rejections.RejectionList, me.Identity]
+    types += [rejections.RejectionList, me.Identity, prospects.FoundProspect]
     schemas, parts = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     return dict(zip(types, schemas, strict=True)), parts
 
@@ -253,6 +255,12 @@ def _reading() -> _Json:
             "The latest events that were refused, newest first",
             rejections.REJECTIONS,
             answers[rejections.RejectionList],
+        ),
+        "/api/v1/prospects/lookup/": _get(
+            "How a prospect is called that tools know by an e-mail address",
+            prospects.LOOKUP,
+            answers[prospects.FoundProspect],
+            "404",
         ),
         "/api/v1/dashboard/campaign-analytics/stream/": _stream(),
     }
@@ -365,6 +373,101 @@ def _access() -> _Json:
     }
 
 
+_PROVIDER: _Json = _one_of(sorted(KNOWN.signs))
+_DELIVERY_TEXT = """\
+The URL is made by `campaign-analytics hooks add` and pasted into the tool. Once it is known, the answer is a 200 also
+where nothing was taken, since tools stop to post where they are refused. `accepted`, `duplicates` and `rejected` count
+events, `ignored` and `rejected` also what became none; `access/hooks/` tells why."""
+
+
+def _hooks() -> _Json:
+    hook = {
+        "name": "hook",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^hk_[0-9a-f]{16}$"},
+    }
+    secret = {"type": "string", "maxLength": MAX_REFERENCE, "pattern": "^(env:[A-Za-z_][A-Za-z0-9_]{0,127}|file:/.+)?$"}
+    labels = {
+        "type": "object",
+        "additionalProperties": _one_of(KNOWN.meanings),
+        "propertyNames": {"minLength": 1, "maxLength": MAX_LABEL},
+        "maxProperties": MAX_LABELS,
+    }
+    terms = {
+        "workspace_id": _ID,
+        "provider": _PROVIDER,
+        "prospects": _one_of(PROSPECTS, PROSPECTS[0]),
+        "own_campaign_ids": {"type": "boolean", "default": False},
+        "secret": {**secret, "description": "where the secret of its signatures stands, never the secret itself"},
+        "labels": {**labels, "description": "what the tool's own labels mean"},
+    }
+    received = {
+        "name": {**_TEXT, "description": "the tool's name of what came in"},
+        "outcome": _one_of(OUTCOMES),
+        "reason": _TEXT,
+        "number": _COUNT,
+        "first_at": _INSTANT,
+        "latest_at": _INSTANT,
+    }
+    shown = {
+        "id": _WORD,
+        **terms,
+        "secret": _or_null(_TEXT),
+        "created_at": _INSTANT,
+        "created_by": _TEXT,
+        "confirm_url": {**_or_null(_TEXT), "description": "to be opened once, where the tool waits for that"},
+        "received": _list(_object(received)),
+    }
+    added = _object({"id": _WORD, "path": {**_TEXT, "description": "with the token, this once"}})
+    optional = [name for name in terms if name not in ("workspace_id", "provider")]
+    delivery = _change(
+        "What a connected tool posts, as it posts it",
+        [
+            {"name": "provider", "in": "path", "required": True, "schema": _PROVIDER},
+            {"name": "token", "in": "path", "required": True, "schema": {**_WORD, "pattern": "^[^/]+$"}},
+        ],
+        {},
+        {
+            "200": {
+                "description": "what could be used is on disk",
+                "content": {
+                    "application/json": {
+                        "schema": _object(dict.fromkeys(("accepted", "duplicates", "ignored", "rejected"), _COUNT))
+                    }
+                },
+            }
+        },
+        *("404", "408", "413", "415"),
+    )
+    delivery |= {"tags": [_WRITING], "description": _DELIVERY_TEXT, "security": []}
+    path = "/api/v1/access/hooks/"
+    return {
+        "/api/v1/hooks/{provider}/{token}/": {"post": delivery},
+        path: {
+            "get": _change(
+                "The hooks of connected tools, and what has come in",
+                [],
+                None,
+                {
+                    "200": {
+                        "description": "the answer",
+                        "content": {"application/json": {"schema": _object({"hooks": _list(_object(shown))})}},
+                    }
+                },
+            ),
+            "post": _change(
+                "Connect a tool to a workspace",
+                [],
+                _object(terms, optional, additionalProperties=False),
+                {"201": {"description": "the hook", "content": {"application/json": {"schema": added}}}},
+                *("408", "413", "415"),
+            ),
+        },
+        f"{path}{{hook}}/": {"delete": _change("Revoke a hook", [hook], None, _NO_CONTENT, "404")},
+    }
+
+
 def _health() -> _Json:
     def open_to_all(text: str, content: _Json, problem: _Json | None = None) -> _Json:
         responses: _Json = {"200": {"description": text, "content": content}, **(problem or {})}
@@ -381,7 +484,7 @@ def _health() -> _Json:
 
 def document() -> _Json:
     """Return the OpenAPI document; its paths are also taken without the slash at the end."""
-    paths = _reading() | _access() | _health()
+    paths = _reading() | _access() | _hooks() | _health()
     paths["/api/v1/events/"]["post"] = _writing()
     return {
         "openapi": "3.1.0",

@@ -15,8 +15,8 @@ from domain.access import AccessError, BadFieldError
 from projections.building.generations import SupersededError
 from projections.building.replay_by_parts import NoRoomError
 from projections.journeys.explanation import EXPLAINED
-from service import database, embedded, logs, settings
-from service.commands import access, explain, read_models, transfer
+from service import database, embedded, logs, mcp, settings
+from service.commands import access, explain, hooks, read_models, tool_export, transfer
 from service.commands.terminal import (
     DONE,
     FAILED,
@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         WorkerEndedError,
         supervisor.PortInUseError,
         embedded.EmbeddedUnavailable,
+        mcp.UnusableError,
     ) as error:
         for line in str(error).splitlines() or [type(error).__name__]:  # the embedded PostgreSQL's log has several
             say(line, FAILED)
@@ -99,12 +100,24 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("file", metavar="FILE.ndjson", help="one event a line; - reads standard input")
     added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
     added.add_argument("--create", action="store_true", help="begin a log that is not known yet, nor linked to anybody")
+    added.add_argument(
+        "--from",
+        metavar="PROVIDER[/ACCOUNT]",
+        dest="provider",
+        type=tool_export.provider,
+        help="the file is what this tool's API lists, saved as it is; its events are those of the tool's hook",
+    )
+    added.add_argument("--hook", metavar="ID", help="with --from: as this hook understands the tool")
     added.add_argument("--rejects", metavar="FILE", help="where rejected events are told (FILE.ndjson.rejected.ndjson)")
     added.add_argument("--json", action="store_true", help="the counts as JSON")
     added = add("export", transfer.export, "print a workspace's log, as import takes it")
     added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
     added.add_argument("--after", metavar="POSITION", type=position, default=0, help="only what comes behind (0)")
+    add("mcp", _mcp, "offer read-only tools to assistants, on standard input and output (extra mcp)")
     access.add_commands(commands.add_parser("access", help="say who may see what", description="say who may see what"))
+    hooks.add_commands(
+        commands.add_parser("hooks", help="connect tools", description="connect the tools that teams use")
+    )
     return parser
 
 
@@ -136,6 +149,11 @@ def _run_tree(chosen: Settings, secret: dict[str, str], once_started: Callable[[
         code = tree.run(lambda stop: once_started(supervisor.url_of(listener), url, stop))
     wait_for_the_end(chosen)
     return code
+
+
+def _mcp(_: argparse.Namespace, __: Settings) -> int:
+    mcp.serve(os.environ)
+    return DONE
 
 
 def _migrate(_: argparse.Namespace, chosen: Settings) -> int:

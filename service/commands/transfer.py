@@ -1,11 +1,14 @@
-"""The commands `import` and `export`: a workspace's log in bulk, as lines of JSON, in by COPY and out in order."""
+"""The commands `import` and `export`: a workspace's log in bulk, as lines of JSON, in by COPY and out in order.
+
+With `--from` the file is what a tool's API has listed of the past, and becomes the events that its hook would post.
+"""
 
 import argparse
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import islice
@@ -16,14 +19,17 @@ import msgspec
 from tqdm import tqdm
 
 from api.ingest import formats, intake, ndjson
+from api.ingest.deliveries import IGNORED, REJECTED, Effect, part_of_events
 from domain import ledger
 from domain.events import UndecodableError, canonical, decode
+from domain.keyed_campaigns import KnownKeys
 from domain.ledger import Outcome, Prepared, Recorded
 from domain.recorder import Database, head_of
 from projections import access
 from projections.queries import rejections
 from service import database
 from service.clock import clock
+from service.commands import tool_export
 from service.commands.terminal import DONE, FAILED, MISUSED, print_json, say
 from service.connect import chosen_pool
 from service.settings import Settings
@@ -59,17 +65,30 @@ def import_(arguments: argparse.Namespace, chosen: Settings) -> int:
         workspace = arguments.workspace
         if not (arguments.create or head_of(connection, workspace) or access.is_linked(connection, workspace)):
             return say(f"--workspace: {workspace} has no log and is linked to nobody; --create begins it", MISUSED)
-        return _import(arguments, source, connection, name)
+        batches, unused = _batches(source), Effect()
+        if arguments.provider is not None:
+            try:
+                events, unused = tool_export.read(connection, arguments, source.read())
+            except tool_export.UnusableError as error:
+                return say(f"--from: {error}", MISUSED)
+            batches = _batches_of(events, source)
+        return _import(arguments, source, connection, name, batches, unused)
 
 
-def _import(arguments: argparse.Namespace, source: IO[bytes], connection: Database, name: str) -> int:
+def _import(  # noqa: PLR0913 (a file, where it goes, and what it holds)
+    arguments: argparse.Namespace,
+    source: IO[bytes],
+    connection: Database,
+    name: str,
+    batches: Iterator[_Batch],
+    unused: Effect,
+) -> int:
     with (
         _Rejects(Path(arguments.rejects or f"{name}.rejected.ndjson")) as rejects,
         _Progress(source) as progress,
         ThreadPoolExecutor(1) as reader,
     ):
-        batches = _batches(source)
-        repeated = False
+        keys, repeated = KnownKeys(), False
         position = head_of(connection, arguments.workspace)
         coming = reader.submit(next, batches, None)
         while (batch := coming.result()) is not None:
@@ -77,6 +96,10 @@ def _import(arguments: argparse.Namespace, source: IO[bytes], connection: Databa
             if batch.given.retracts:
                 given = intake.check_retractions(connection, arguments.workspace, batch.given)
                 batch = batch._replace(given=given, prepared=ledger.prepare(given.facts))
+            others = keys.register(connection, arguments.workspace, batch.given.facts)
+            if others:
+                given = batch.given.without_keys(others)
+                batch = _Batch(given, ledger.prepare(given.facts), batch.read)
             recorded = ledger.record_in_bulk(connection, arguments.workspace, batch.prepared, repeated=repeated)
             repeated = Outcome.DUPLICATE in recorded.outcomes  # then the next one will be, too
             position = recorded.position
@@ -84,11 +107,19 @@ def _import(arguments: argparse.Namespace, source: IO[bytes], connection: Databa
             rejections.keep(connection, arguments.workspace, [each.rejection for each in refused])
             rejects.write(refused)
             progress.add(recorded, len(refused), batch.read)
+        rejections.keep(connection, arguments.workspace, unused.rejections)
+        progress.counts["rejected"] += unused.number(REJECTED)
+        if arguments.provider is not None:
+            progress.counts["ignored"] = unused.number(IGNORED)
         total = {**progress.counts, "position": position}
+    for (what, outcome, reason), number in sorted(unused.counts.items()):
+        say(f"{number} {outcome}: {what}: {reason}", DONE)
     say(", ".join(f"{number} {what}" for what, number in progress.counts.items()), DONE)
     if arguments.json:
         print_json({"workspace_id": arguments.workspace, **total})
-    return say(f"what was rejected, and why, stands in {rejects.path}", FAILED) if rejects.written else DONE
+    if rejects.written:
+        say(f"what was rejected, and why, stands in {rejects.path}", FAILED)
+    return FAILED if progress.counts["rejected"] else DONE
 
 
 def export(arguments: argparse.Namespace, chosen: Settings) -> int:
@@ -117,6 +148,13 @@ def _batches(file: IO[bytes]) -> Iterator[_Batch]:
     while given := list(_at_once(lines)):
         taken = intake.take(formats.part_of_lines(given), first, clock())
         first += len(given)
+        yield _Batch(taken, ledger.prepare(taken.facts), file.tell() if file.seekable() else 0)
+
+
+def _batches_of(events: Sequence[object], file: IO[bytes]) -> Iterator[_Batch]:
+    """Yield events that were translated from a file, checked and ready to be written."""
+    for first in range(0, len(events), EVENTS_AT_ONCE):
+        taken = intake.take(part_of_events(events[first : first + EVENTS_AT_ONCE]), first, clock())
         yield _Batch(taken, ledger.prepare(taken.facts), file.tell() if file.seekable() else 0)
 
 

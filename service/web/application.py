@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from api.app import App, create_app
@@ -17,7 +18,7 @@ from domain.access import Access
 from domain.recorder import Pool
 from projections import access
 from projections.building.wakeup import Hints
-from service import database, logs, settings
+from service import database, logs, references, settings
 from service.clock import clock
 
 
@@ -78,5 +79,6 @@ def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, 
         measurements=measurements,
         migrations=database.known(),
         reading_origins=chosen.reading_origins,
+        secret_of=partial(references.secret_of, environment=environment),
         embedding_origins=chosen.embedding_origins,
     )

@@ -84,7 +84,9 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 (asyncio's)
         """Begin to wait for a head; where there are too many connections, the one that is idle longest makes room."""
-        self.until: float | None = time.monotonic() + HEAD_SECONDS  # when the connection is given up
+        seconds = HEAD_SECONDS if self.worker.alive else LINGER_SECONDS
+        self.until: float | None = time.monotonic() + seconds  # when the connection is given up
+        self.fresh = True  # no request has come yet
         self.at_work = self.half_closed = self.broken = self.head_begun = False
         self._closed: bool
         super().connection_made(transport)
@@ -127,7 +129,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             receiver.signal_disconnect()
 
     async def _serve_http_request(self, request: Any, sockname: Any, peername: Any) -> bool:  # noqa: ANN401
-        self.until, self.at_work, self.head_begun = None, True, False
+        self.until, self.at_work, self.head_begun, self.fresh = None, True, False, False
         try:
             return bool(await super()._serve_http_request(request, sockname, peername))
         finally:
@@ -227,10 +229,13 @@ class Worker(ASGIWorker):  # type: ignore[misc]
             await asyncio.sleep(SWEEP_SECONDS)
         for listener in self.sockets:
             self.loop.remove_reader(listener.sock.fileno())
-        await asyncio.sleep(0)  # what has come by now is answered
+        await asyncio.gather(*self._connecting, asyncio.sleep(0), return_exceptions=True)
         self.asgi.drain()
         for idle in [each for each in self.protocols if not each.at_work and each._current_request is None]:  # noqa: SLF001
-            idle._close_transport()  # noqa: SLF001
+            if idle.fresh:  # its client could not know, and has sent its request, or is about to
+                idle.until = time.monotonic() + LINGER_SECONDS
+            else:
+                idle._close_transport()  # noqa: SLF001
         sweeping = asyncio.ensure_future(self._sweep_until_the_end())
         await self._shutdown()
         sweeping.cancel()

@@ -30,7 +30,11 @@ BASE = "/api/v1/dashboard/campaign-analytics/"
 ZONES = ("UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe")
 # About both changes of summer time in Berlin, and both in Lord Howe.
 CHANGES = ("2026-03-28T18:00:00Z", "2026-10-24T18:00:00Z", "2026-04-04T06:00:00Z", "2026-10-03T06:00:00Z")
-KINDS = (*(event.__name__ for event in EVENTS if issubclass(event, ProspectEvent)), "ReplyReceived")
+KINDS = (
+    *(event.__name__ for event in EVENTS if issubclass(event, ProspectEvent)),
+    *["ReplyReceived"] * 3,
+    "ReplyWasAutomatic",
+)
 QUARTER = timedelta(minutes=15)
 
 
@@ -80,8 +84,8 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
     event = st.fixed_dictionaries(
         {
             "type": st.sampled_from(KINDS),
-            "campaign_id": st.sampled_from([1, 2]),
-            "prospect_id": st.sampled_from(["a", "b", "é"]),
+            "campaign_id": st.sampled_from([1, 1, 2]),
+            "prospect_id": st.sampled_from(["a", "a", "b", "é"]),
             "occurred_at": offset.map(lambda o: format_instant(ms(base) + o[0] * 900_000 + o[1])),
         },
         optional={
@@ -90,7 +94,7 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
             "variant": st.sampled_from(["A", "B"]),
         },
     )
-    found = draw(st.lists(event, max_size=30))
+    found = draw(st.lists(event, min_size=draw(st.sampled_from([0, 8, 16])), max_size=30))  # else most are short
     for number, each in enumerate(found):
         each["id"] = f"e-{number}"
         if each["type"] == "ReplyReceived":

@@ -37,6 +37,8 @@ COMMANDS = (
     "import",
     "export",
     "access",
+    "hooks",
+    "mcp",
 )
 ACCESS_COMMANDS = ("link", "unlink", "select", "show", "history", "issue-key", "keys", "revoke-key")
 

@@ -32,8 +32,8 @@ def _number(drawn: list[dict[str, Any]]) -> list[dict[str, Any]]:
 _prospect_event = st.fixed_dictionaries(
     {
         "type": st.sampled_from(_PROSPECT_EVENTS),
-        "campaign_id": st.sampled_from([1, 2]),
-        "prospect_id": st.sampled_from(["a", "b", "é"]),
+        "campaign_id": st.sampled_from([1, 1, 2]),
+        "prospect_id": st.sampled_from(["a", "a", "b", "é"]),
         "occurred_at": st.sampled_from(_INSTANTS),
     },
     optional={
@@ -55,7 +55,14 @@ _campaign_event = st.one_of(
         {"campaign_id": st.sampled_from([1, 2, 3]), "occurred_at": st.sampled_from(_INSTANTS)}
     ).map(lambda about: {**event, **about})
 )
-_events = st.lists(st.one_of(_prospect_event, _prospect_event, _automatic_reply, _campaign_event), max_size=40)
+_reply = st.builds(
+    lambda event, kind: {**event, "type": kind},
+    _prospect_event,
+    st.sampled_from(["ReplyReceived", "ReplyWasAutomatic"]),
+)
+_event = st.one_of(_prospect_event, _prospect_event, _automatic_reply, _reply, _campaign_event)
+# Hypothesis makes short lists, of five on the average, unless it has to make longer ones.
+_events = st.sampled_from([0, 8, 20]).flatmap(lambda least: st.lists(_event, min_size=least, max_size=40))
 
 
 @st.composite

@@ -126,10 +126,12 @@ def order(event: Event) -> tuple[Any, ...]:
 def as_found_out(journey: list[Event]) -> list[Event]:
     """A journey, which is in order, with the replies automatic that were found out to be."""
     journey = list(journey)
+    latest_reply = None
     for place, event in enumerate(journey):
-        replies = [before for before in range(place) if journey[before]["type"] == "ReplyReceived"]
-        if event["type"] == "ReplyWasAutomatic" and replies:
-            journey[replies[-1]] = {**journey[replies[-1]], "automatic": True}
+        if event["type"] == "ReplyReceived":
+            latest_reply = place
+        if event["type"] == "ReplyWasAutomatic" and latest_reply is not None:
+            journey[latest_reply] = {**journey[latest_reply], "automatic": True}
     return journey
 
 

@@ -1,0 +1,172 @@
+"""`POST /api/v1/hooks/{provider}/{token}`: what a connected tool posts, as it posts it, becomes events.
+
+A tool stops to post where it is refused, so whatever comes with a token that counts is answered with 200 once it is
+stored, ignored or kept among the rejections. The token stands in no log, metric or error: of a request these name the
+route, and the hook by its id.
+"""
+
+import logging
+from collections.abc import Mapping
+
+import falcon
+
+from api.dependencies import Parts
+from api.errors import NotFoundError, UnauthenticatedError, UnavailableError
+from api.http import bodies
+from api.http.parameters import no_parameters
+from api.ingest import intake
+from api.ingest.deliveries import ACCEPTED, DUPLICATE, OUTCOMES, REJECTED, Effect, connection_of, part_of_events
+from api.ingest.deliveries import rehearsed as rehearse
+from api.ingest.formats import MAX_BODY_BYTES, MAX_EVENTS
+from connectors.providers import PROVIDERS
+from connectors.signatures import Delivery, SignatureError, certificate_url, confirmation_url, verify
+from connectors.table import Provider
+from connectors.translation import UNNAMED, Translation, translate
+from domain import ledger
+from domain.api_keys import secret_sha256
+from domain.recorder import ConditionError, Database
+from projections.queries import hooks, rejections
+from projections.queries.hooks import KnownHook
+
+TEST = "X-Hook-Test"  # a header of deliveries that are understood and answered, but neither stored nor counted
+_TOO_LARGE = f"Expected at most {MAX_BODY_BYTES} bytes"
+MOST_CONFIRMATION = 1_024
+MOST_URL = 256  # characters of one that is kept
+_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
+
+logger = logging.getLogger(__name__)
+
+
+def hook_url(base: str, provider: str, token: str) -> str:
+    """Return the URL of a hook, where the service is reached at a base without a slash at its end."""
+    return f"{base}/api/v1/hooks/{provider}/{token}"
+
+
+class HookDeliveries:
+    """Takes what tools post."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Take the parts."""
+        self._parts = parts
+
+    async def on_post(self, request: falcon.Request, response: falcon.Response, provider: str, token: str) -> None:
+        """Store what a delivery says, whatever its Content-Type."""
+        run = self._parts.threads.run
+        table = PROVIDERS.get(provider)
+        if table is None:
+            raise NotFoundError("There is no such tool")
+        hook = await run(self._hook, table, token)
+        request.context.key, request.context.workspace = hook.hook_id, hook.workspace_id
+        no_parameters(request)
+        packed = bodies.is_packed(request)
+        body = await bodies.whole(request, MAX_BODY_BYTES, _TOO_LARGE)
+        if packed:
+            body = await run(bodies.unpacked, body, MAX_BODY_BYTES, _TOO_LARGE)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if TEST.lower() in headers:
+            effect = await run(rehearse, table, hook, body, headers, self._parts.clock())
+        else:
+            effect = await run(self._take, table, hook, body, headers)
+        response.media = effect.answer()
+
+    def _hook(self, table: Provider, token: str) -> KnownHook:
+        with self._parts.connection() as database:
+            hook = hooks.by_token(database, secret_sha256(token), table.name)
+        if hook is None:
+            raise _unknown()
+        return hook
+
+    def _take(self, table: Provider, hook: KnownHook, body: bytes, headers: Mapping[str, str]) -> Effect:
+        """Store what a delivery says, in a thread."""
+        now, effect = self._parts.clock(), Effect()
+        self._require_signature(table, hook, Delivery(body=body, headers=headers, now=now))
+        translation = translate(table, body, connection_of(hook), now, headers)
+        effect.add_unused(translation, table.name, now)
+        for first in range(0, len(translation.events), MAX_EVENTS):
+            self._append(hook, translation, slice(first, first + MAX_EVENTS), effect, now)
+        with self._parts.connection() as database:
+            rejections.keep(database, hook.workspace_id, effect.rejections)
+            hooks.count(database, hook.hook_id, now, effect.counts)
+            if table.signature == "sns" and "SubscriptionConfirmation" in translation.received:
+                self._keep_confirmation(database, hook, body)
+        numbers = {outcome: effect.number(outcome) for outcome in OUTCOMES}
+        self._parts.measurements.recorded(numbers[ACCEPTED], numbers[DUPLICATE], numbers[REJECTED])
+        self._parts.measurements.hooked(table.name, numbers)
+        return effect
+
+    def _keep_confirmation(self, database: Database, hook: KnownHook, body: bytes) -> None:
+        """Keep what a person has to open once, if AWS serves it: nothing is fetched here."""
+        try:
+            url = confirmation_url(body)
+        except SignatureError as error:
+            logger.warning("hook %s: what is to be confirmed can't be shown: %s", hook.hook_id, error)
+            return
+        if len(url) <= MOST_CONFIRMATION:
+            hooks.keep_confirmation(database, hook.hook_id, url)
+
+    def _append(self, hook: KnownHook, translation: Translation, stretch: slice, effect: Effect, now: int) -> None:
+        """Append a stretch of a delivery's events, where the hook was not revoked meanwhile."""
+        taken = intake.take(part_of_events(translation.events[stretch]), stretch.start, now)
+        try:
+            with self._parts.connection() as database:
+                taken = taken.without_keys(self._parts.keys.register(database, hook.workspace_id, taken.facts))
+                recorded = ledger.record_prepared(
+                    database, hook.workspace_id, ledger.prepare(taken.facts), hooks.still_there(hook)
+                )
+        except ConditionError as error:
+            raise _unknown() from error
+        if taken.facts:
+            self._parts.appended()
+        effect.add(taken, translation.names[stretch], recorded.outcomes)
+
+    def _require_signature(self, table: Provider, hook: KnownHook, delivery: Delivery) -> None:
+        """Raise UnauthenticatedError where a delivery is not signed as it should be, if the hook has a secret.
+
+        UnavailableError where the secret itself is at fault: the tool tries again, and an operator mends it meanwhile.
+        """
+        if not hook.secret:
+            return
+        secret = self._parts.secret_of(hook.secret)
+        try:
+            if secret is None:
+                raise ValueError("it can't be read")  # noqa: TRY301 (one way to tell what is wrong with it)
+            _verify(table, delivery, secret)
+        except ValueError as error:
+            logger.warning("hook %s: its secret %s is at fault: %s", hook.hook_id, hook.secret, error)
+            raise UnavailableError("The signature can't be checked, please try again") from error
+        except SignatureError as error:
+            reason = f"signature: {error}"
+            with self._parts.connection() as database:
+                hooks.count(database, hook.hook_id, delivery.now, {(UNNAMED, REJECTED, reason): 1})
+            self._parts.measurements.hooked(table.name, {REJECTED: 1})
+            raise UnauthenticatedError("Invalid signature", "hook_signature") from error
+
+
+def _verify(table: Provider, delivery: Delivery, secret: str) -> None:
+    """Check a signature; for SNS the secret is the topic's ARN and, on the lines below it, its certificates as PEM.
+
+    They are not fetched: a request must not wait for another service. There are several where SNS changes its own. The
+    error names the one that the delivery asks for, so that an operator can fetch it.
+    """
+    if table.signature != "sns":
+        verify(table, delivery, secret)
+        return
+    topic, *certificates = secret.split(_CERTIFICATE)
+    if not certificates:
+        raise ValueError("it has no certificate below the topic's ARN")
+    last: SignatureError | None = None
+    for each in certificates:
+        pem = (_CERTIFICATE + each).encode()
+        signed = Delivery(body=delivery.body, headers=delivery.headers, now=delivery.now, certificate=pem)
+        try:
+            verify(table, signed, topic.strip())
+        except SignatureError as error:
+            last = error
+        else:
+            return
+    url = certificate_url(delivery.body)
+    raise SignatureError(f"{last}, the certificate is {url}" if len(url) <= MOST_URL else str(last))
+
+
+def _unknown() -> UnauthenticatedError:
+    return UnauthenticatedError("Invalid hook", "invalid_hook")

@@ -1,0 +1,81 @@
+"""What a tool's delivery becomes: events of its hook, counts of what came in, and what of it was refused."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from api.ingest import intake
+from api.ingest.formats import Part
+from connectors.connection import MEANINGS, Connection
+from connectors.providers import PROVIDERS
+from connectors.table import Provider
+from connectors.translation import Translation, translate
+from domain.hooks import PROSPECTS, Known
+from domain.ledger import Outcome
+from projections.queries.hooks import KnownHook
+from projections.queries.rejections import KEPT, Rejection
+
+KNOWN = Known({name: table.signature is not None for name, table in PROVIDERS.items()}, tuple(MEANINGS))
+ACCEPTED, DUPLICATE, IGNORED, REJECTED = OUTCOMES = ("accepted", "duplicate", "ignored", "rejected")
+_ANSWERED_AS = {"accepted": ACCEPTED, "duplicates": DUPLICATE, "ignored": IGNORED, "rejected": REJECTED}
+
+
+@dataclass
+class Effect:
+    """What a delivery has become: counts by the tool's name of it, outcome and reason, and what was refused."""
+
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    rejections: list[Rejection] = field(default_factory=list)
+
+    def number(self, outcome: str) -> int:
+        """Return how much has this outcome: events, and of what became none, deliveries."""
+        return sum(number for (_, other, _), number in self.counts.items() if other == outcome)
+
+    def answer(self) -> dict[str, int]:
+        """Return the counts as the tool is answered."""
+        return {name: self.number(outcome) for name, outcome in _ANSWERED_AS.items()}
+
+    def add_unused(self, translation: Translation, source: str, now: int) -> None:
+        """Add what became no event at all."""
+        for (name, reason), number in translation.ignored.items():
+            self.counts[name, IGNORED, reason] += number
+        for (name, reason), number in translation.malformed.items():
+            self.counts[name, REJECTED, reason] += number
+            error = f"{name}: {reason}" if name else reason
+            self.rejections += [Rejection(now, None, source, "malformed", error)] * min(number, KEPT)
+
+    def add(self, taken: intake.Intake, names: Sequence[str], outcomes: Sequence[Outcome]) -> None:
+        """Add events, of which the tool's names are these, and what became of those that are facts."""
+        for place, outcome in zip(taken.places, outcomes, strict=True):
+            if outcome is not Outcome.CONFLICT:
+                self.counts[names[place], outcome.value, ""] += 1
+        for refused in taken.with_conflicts(outcomes):
+            why = refused.rejection
+            reason = f"{why.code}: {why.error.partition(':')[0]}"  # the field, and nothing of what it held
+            self.counts[names[refused.place - taken.first], REJECTED, reason] += 1
+            self.rejections.append(why)
+
+
+def connection_of(hook: KnownHook) -> Connection:
+    """Return a hook's decisions as the translation takes them."""
+    return Connection(
+        prospect_key=hook.prospect_key,
+        plain_prospects=hook.prospects != PROSPECTS[0],
+        own_campaign_ids=hook.own_campaign_ids,
+        categories={label: MEANINGS[meaning] for label, meaning in hook.labels.items() if meaning in MEANINGS},
+    )
+
+
+def part_of_events(events: Sequence[object]) -> Part:
+    """Return translated events as what they are: JSON's own objects."""
+    return Part(events, lambda event: event)
+
+
+def rehearsed(table: Provider, hook: KnownHook, body: bytes, headers: Mapping[str, str], now: int) -> Effect:
+    """Return what a delivery would become in an empty log, at this time (ms, UTC); nothing is stored or counted."""
+    translation = translate(table, body, connection_of(hook), now, headers)
+    taken = intake.take(part_of_events(translation.events), 0, now)
+    effect = Effect()
+    effect.add_unused(translation, table.name, now)
+    effect.add(taken, translation.names, [Outcome.ACCEPTED] * len(taken.facts))
+    return effect
