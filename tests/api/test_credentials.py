@@ -219,7 +219,7 @@ def test_a_request_id_is_made_where_none_fits(client: testing.TestClient, given:
 @pytest.mark.parametrize(
     ("method", "path", "status", "error"),
     [
-        ("GET", "/", 404, "Not Found"),
+        ("GET", "/nowhere", 404, "Not Found"),
         ("GET", "/api/v1/nowhere/", 404, "Not Found"),
         ("GET", PATH + "123/", 404, "Not Found"),
         ("POST", PATH, 405, "Method Not Allowed"),

@@ -242,7 +242,7 @@ def test_reply_times_are_those_of_all_turns(  # noqa: PLR0913 (a world and a que
         return
     rows: dict[Any, list[int]] = {}
     for part in turns:
-        row = part.campaign_id if by == "campaign" else part.belongs[{"sender": "sender_id"}.get(by, by)]
+        row = part.campaign_id if by == "campaign" else part.belongs[by]
         rows.setdefault(row, []).append(part.value)
     ordered = sorted(rows, key=lambda row: (row is None, row or 0))
     assert answer == {"by": by, "rows": [{by: row, **distribution(rows[row])} for row in ordered]}
