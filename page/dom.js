@@ -33,7 +33,7 @@ export function versionOf(object) {
 
 /** Return an element whose children are made only where what is shown is of another version. */
 export function lazy(name, attributes, version, children) {
-  const made = el(name, { ...attributes, "data-version": version });
+  const made = /** @type {any} */ (el(name, { ...attributes, "data-version": version }));
   made.fill = () => made.append(...children());
   return made;
 }

@@ -13,7 +13,9 @@ export class Live {
    * `ended` when the service says that access is gone.
    */
   constructor({ moved, said, ended }) {
-    Object.assign(this, { moved, said, ended });
+    this.moved = moved;
+    this.said = said;
+    this.ended = ended;
     this.state = "connecting"; // connecting, live or polling
     this.positions = new Map();
     this.since = Date.now(); // of the state

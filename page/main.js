@@ -17,7 +17,7 @@ import { more, why } from "/page/why.js";
 
 key.takeFromAddress();
 
-const root = document.getElementById("page"), dialog = document.getElementById("why"), spoken = document.getElementById("spoken");
+const root = document.getElementById("page"), dialog = /** @type {HTMLDialogElement} */ (document.getElementById("why")), spoken = document.getElementById("spoken");
 const tip = document.body.appendChild(el("div", { class: "tip", hidden: true }));
 const answers = new Answers(() => schedule());
 const live = new Live({ moved: (first) => void renew(first), said: () => schedule(), ended: (error) => end(error) });
@@ -242,7 +242,7 @@ const DO = {
   csv: async ({ path, query, name }) => {
     try {
       const response = await ask(address(path, { ...JSON.parse(query), format: "csv", bom: can(path.split("/").at(-2) + "/", "bom") ? "1" : "" }));
-      const link = el("a", { href: URL.createObjectURL(await response.blob()), download: `${name}.csv` });
+      const link = /** @type {HTMLAnchorElement} */ (el("a", { href: URL.createObjectURL(await response.blob()), download: `${name}.csv` }));
       link.click();
       URL.revokeObjectURL(link.href);
       spoken.textContent = "Saved.";
@@ -253,25 +253,27 @@ const DO = {
 };
 
 document.addEventListener("click", (event) => {
-  const at = event.target.closest?.("[data-do]");
+  const target = /** @type {Element} */ (event.target);
+  const at = /** @type {HTMLElement | null} */ (target.closest?.("[data-do]"));
   if (at) void DO[at.dataset.do]?.({ ...at.dataset });
-  for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+  for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(target)) menu.removeAttribute("open");
 });
 document.addEventListener("change", (event) => {
-  const { target } = event;
+  const target = /** @type {HTMLInputElement} */ (event.target);
   if (target.dataset.set) set({ [target.dataset.set]: target.value, ...(target.dataset.set === "workspace" ? { campaign: "" } : {}) });
   if (target.dataset.column) {
-    const chosen = [...document.querySelectorAll("[data-column]:checked")].map((each) => each.dataset.column).join(",");
+    const chosen = [...document.querySelectorAll("[data-column]:checked")].map((each) => each.getAttribute("data-column")).join(",");
     set({ rows: chosen === COLUMNS.join(",") ? "" : chosen });
   }
 });
 document.addEventListener("input", (event) => {
-  if (event.target.dataset.typed) set({ [event.target.dataset.typed]: event.target.value }, false);
+  const { dataset, value } = /** @type {HTMLInputElement} */ (event.target);
+  if (dataset.typed) set({ [dataset.typed]: value }, false);
 });
 document.addEventListener("submit", (event) => {
   event.preventDefault();
-  const given = new FormData(event.target).get("key").trim();
-  event.target.reset();
+  const form = /** @type {HTMLFormElement} */ (event.target), given = String(new FormData(form).get("key")).trim();
+  form.reset();
   key.keep(given);
   void begin();
 });

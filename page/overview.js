@@ -113,7 +113,7 @@ export function chosen(campaigns, view) {
   const compare = new Intl.Collator("en").compare;
   return found.sort((one, other) => {
     const [a, b] = [value(one), value(other)];
-    if (a === null || b === null) return (a === null) - (b === null) || one.workspace_id - other.workspace_id || one.id - other.id;
+    if (a === null || b === null) return Number(a === null) - Number(b === null) || one.workspace_id - other.workspace_id || one.id - other.id;
     const order = typeof a === "string" ? compare(a, b) : a - b;
     return way * order || one.workspace_id - other.workspace_id || one.id - other.id;
   });

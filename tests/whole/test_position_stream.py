@@ -152,18 +152,19 @@ def test_a_stream_ends_with_the_access_to_what_it_tells(service: Service, url: s
 
 
 @pytest.mark.parametrize(
-    ("headers", "query", "status"),
+    ("who", "query", "status"),
     [
-        ({}, "", 401),
-        ({"X-API-Key": "ca_x.y"}, "?workspace_id=11", 401),
-        (session("nobody"), "?workspace_id=11", 403),
-        (session("nobody"), "?workspace_id=0", 400),
-        (session("nobody"), "?min_position=1", 400),
+        ("", "", 401),
+        ("unknown key", "?workspace_id=11", 401),
+        ("nobody", "?workspace_id=11", 403),
+        ("nobody", "?workspace_id=0", 400),
+        ("nobody", "?min_position=1", 400),
     ],
 )
-def test_who_may_not_see_gets_no_stream(service: Service, headers: dict[str, str], query: str, status: int) -> None:
+def test_who_may_not_see_gets_no_stream(service: Service, who: str, query: str, status: int) -> None:
     """The same errors as everywhere."""
-    assert service.request("GET", f"{STREAM}{query}", headers).status == status
+    headers: dict[str, dict[str, str]] = {"": {}, "unknown key": {"X-API-Key": "ca_x.y"}, "nobody": session("nobody")}
+    assert service.request("GET", f"{STREAM}{query}", headers[who]).status == status
 
 
 def test_a_head_of_it_has_no_body(service: Service, url: str) -> None:

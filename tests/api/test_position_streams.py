@@ -1,0 +1,94 @@
+"""Shows that a stream whose reader has gone is forgotten, and that a process holds so many and no more."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from api.answers import streams
+from api.app import create_app
+from api.dependencies import Parts
+from domain.recorder import Pool
+from service import settings
+from service.web.application import make_parts
+from tests.support.examples import JWT_SECRET, api_key
+
+PATH = "/api/v1/dashboard/campaign-analytics/stream/"
+
+
+@pytest.fixture
+def parts(pool: Pool) -> Parts:
+    """Give the parts of an application around a database."""
+    environment = {"JWT_SECRET": JWT_SECRET, "DATABASE_URL": "postgresql://unused"}
+    return make_parts(pool, settings.from_environment(environment), {})
+
+
+class Call:
+    """A call of the application as a server makes it, whose messages are kept."""
+
+    def __init__(self, parts: Parts, headers: dict[str, str]) -> None:
+        """Begin it, on the event loop."""
+        self._sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": PATH,
+            "query_string": b"workspace_id=ALL",
+            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+            "server": ("127.0.0.1", 80),
+            "client": ("127.0.0.1", 1),
+        }
+        self.task = asyncio.ensure_future(create_app(parts)(scope, self._receive, self._sent.put))
+
+    async def _receive(self) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    async def message(self) -> dict[str, Any]:
+        """Wait for the next message of the application."""
+        async with asyncio.timeout(10):
+            return await self._sent.get()
+
+
+def test_a_stream_is_forgotten_when_its_reader_goes(parts: Parts) -> None:
+    """The server then ends the call."""
+    key = api_key(parts.users, 1, 2)
+
+    async def look() -> None:
+        call = Call(parts, key)
+        assert (await call.message())["status"] == 200
+        assert (await call.message())["body"].count(b"event: position") == 2
+        assert len(parts.streams) == 1
+        call.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call.task
+        assert len(parts.streams) == 0
+        parts.close()
+
+    asyncio.run(look())
+
+
+def test_one_stream_more_than_a_process_holds_is_refused(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a 503; and so is each one once the process is about to end, which ends those that are open."""
+    monkeypatch.setattr(streams, "MOST_STREAMS", 1)
+    key = api_key(parts.users, 1)
+
+    async def look() -> None:
+        first, second = Call(parts, key), None
+        await first.message()
+        await first.message()
+        second = Call(parts, key)
+        assert (await second.message())["status"] == 503
+        parts.streams.close()
+        assert await first.message() == {"type": "http.response.body"}
+        await first.task
+        assert len(parts.streams) == 0
+        third = Call(parts, key)
+        assert (await third.message())["status"] == 503
+        await asyncio.gather(second.task, third.task)
+        parts.close()
+
+    asyncio.run(look())
