@@ -33,7 +33,7 @@ from api.openapi.page import Documentation, OpenAPI
 from api.page import Page
 from api.telemetry import Measurements
 from api.threads import Threads
-from api.users import ConnectedTools, Users, Workspaces
+from api.users import ConnectedTools, Prospects, Users, Workspaces
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 NO_ROUTE = "none"
@@ -79,6 +79,7 @@ def create_app(parts: Parts) -> App:
     add("/api/v1/events/rejections", Rejections(parts))
     add("/api/v1/me", MeResource(parts))
     add("/api/v1/prospects/lookup", ProspectLookup(parts))
+    add("/api/v1/prospects/{prospect}", Prospects(parts))
     add("/api/v1/hooks/{provider}/{token}", HookDeliveries(parts))
     tools = ConnectedTools(parts)
     add("/api/v1/access/hooks", tools)

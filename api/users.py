@@ -1,5 +1,6 @@
 """Who may see what, said and shown over HTTP: for the platform that owns the users, with a key of scope `admin`."""
 
+from dataclasses import replace
 from typing import Any
 
 import falcon
@@ -8,13 +9,14 @@ from api.dependencies import Parts
 from api.errors import BadRequestError, ConflictError, NotFoundError
 from api.hooks import hook_url
 from api.http.bodies import json_object
-from api.http.parameters import in_path, no_parameters
+from api.http.parameters import ONE_WORKSPACE, Query, in_path, no_parameters
 from domain import instants
-from domain.access import BadFieldError, NotLinkedError, UnknownKeyError, User, check_user
+from domain.access import BadFieldError, DeletedWorkspaceError, NotLinkedError, UnknownKeyError, User, check_user
 from domain.api_keys import SCOPES, Key, Scope
 from domain.events import MAX_ID
 from domain.hooks import PROSPECTS, Terms, UnknownHookError
 from projections import access
+from projections.building import forgetting
 from projections.queries import hooks
 from projections.queries.caller import who
 from projections.queries.hooks import ListedHook
@@ -49,7 +51,10 @@ class Users:
     def on_put_workspace(self, request: falcon.Request, response: falcon.Response, user: str, workspace: str) -> None:
         """Link a workspace."""
         by = _admit(self._parts, request, response, user, workspace)
-        self._users.link(user, int(workspace), by)
+        try:
+            self._users.link(user, int(workspace), by)
+        except DeletedWorkspaceError as error:
+            raise ConflictError(f"workspace: {workspace} was deleted") from error
         response.status = falcon.HTTP_NO_CONTENT
 
     def on_delete_workspace(
@@ -118,8 +123,45 @@ class Workspaces:
         name = body.get("name")
         if not isinstance(name, str):
             raise BadRequestError(("name", "expected a string"))
-        self._parts.users.rename_workspace(int(workspace), name, by)
+        try:
+            self._parts.users.rename_workspace(int(workspace), name, by)
+        except DeletedWorkspaceError as error:
+            raise ConflictError(f"workspace: {workspace} was deleted") from error
         response.status = falcon.HTTP_NO_CONTENT
+
+
+_OF_WORKSPACE = replace(ONE_WORKSPACE, text="the workspace, which must be named", required=True)
+FORGET = Query(_OF_WORKSPACE)
+_MAX_PROSPECT = 128
+
+
+class Prospects:
+    """`/api/v1/prospects/{prospect}/`."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Take the parts."""
+        self._parts = parts
+
+    def on_delete(self, request: falcon.Request, response: falcon.Response, prospect: str) -> None:
+        """Forget a prospect: a random token takes the place of the id in all that is stored."""
+
+        def check(request: falcon.Request) -> int:
+            workspace_id = FORGET.read(request.query_string)[_OF_WORKSPACE].workspace_id
+            assert workspace_id is not None  # it is required
+            if not 1 <= len(prospect) <= _MAX_PROSPECT or "\0" in prospect:
+                raise BadRequestError(("prospect_id", f"expected 1–{_MAX_PROSPECT} characters without NUL"))
+            if "\N{REPLACEMENT CHARACTER}" in prospect:  # what Falcon makes of bytes that are no UTF-8
+                raise BadRequestError(("prospect_id", "expected UTF-8"))
+            return workspace_id
+
+        workspace_id, _ = self._parts.gate.enter(
+            request, response, check, lambda database, credentials, _: who(database, credentials), "admin"
+        )
+        request.context.workspace = workspace_id
+        by = f"key:{request.context.key}"
+        with self._parts.connection() as database:
+            forgotten = forgetting.forget(database, self._parts.users, workspace_id, prospect, by)
+        response.media = forgotten._asdict()
 
 
 class ConnectedTools:
@@ -139,7 +181,10 @@ class ConnectedTools:
         """Add a hook, and show the path with its token this once."""
         by = _admit(self._parts, request, response)
         terms = terms_of(json_object(request, self._parts.threads.loop, MAX_BODY_BYTES, _TERMS))
-        hook_id, token = self._parts.hooks.add(terms, by)
+        try:
+            hook_id, token = self._parts.hooks.add(terms, by)
+        except DeletedWorkspaceError as error:
+            raise ConflictError(f"workspace_id: {terms.workspace_id} was deleted") from error
         response.status = falcon.HTTP_CREATED
         response.media = {"id": hook_id, "path": hook_url("", terms.provider, token)}
 

@@ -17,7 +17,7 @@ from eventsourcing.utils import Environment, EnvType
 
 from domain.api_keys import MAX_KEY_NAME, SCOPES, IssuedKey, Key, new_prefix_and_secret, secret_sha256
 from domain.events import MAX_ID
-from domain.recorder import Database, Pool, WorkspaceRecorder
+from domain.recorder import Database, Pool, WorkspaceRecorder, append, rows_of
 from domain.workspaces import MAX_WORKSPACE_NAME, Workspace
 
 ACCESS_LOG = 0  # the log of the users' own events; workspaces begin at 1
@@ -48,6 +48,10 @@ class NotLinkedError(AccessError):
 
 class UnknownKeyError(AccessError):
     """The user never had such an API key."""
+
+
+class DeletedWorkspaceError(AccessError):
+    """The workspace was deleted: nobody can be linked to it, and no tool connected."""
 
 
 class BusyError(AccessError):
@@ -246,12 +250,41 @@ class Access(Application[UUID]):
 
     def _rename(self, workspace_id: int, name: str, by: str) -> None:
         at = self._clock()
+        workspace = self._workspace(workspace_id, at, by)
+        if workspace.is_deleted:
+            raise DeletedWorkspaceError(f"workspace {workspace_id} was deleted")
+        workspace.rename(name, at, by)
+        self.save(workspace)
+
+    def delete_workspace(self, workspace_id: int, by: str) -> None:
+        """Delete a workspace, or leave it deleted; it can't be linked any more from then on."""
+        _check_workspace(workspace_id)
+
+        def delete() -> None:
+            at = self._clock()
+            workspace = self._workspace(workspace_id, at, by)
+            workspace.delete(at, by)
+            self.save(workspace)
+
+        self._retry(delete)
+
+    def note_forgotten(self, database: Database, workspace_id: int, token: str, events: int, by: str) -> None:
+        """Append that a prospect was forgotten, in the transaction that changes their events.
+
+        Raises psycopg's UniqueViolation where the workspace was changed by somebody else meanwhile.
+        """
+        at = self._clock()
+        workspace = self._workspace(workspace_id, at, by)
+        workspace.forget(token, events, at, by)
+        stored = [self.mapper.to_stored_event(each) for each in workspace.collect_events()]
+        append(database, ACCESS_LOG, rows_of(stored))
+
+    def _workspace(self, workspace_id: int, at: int, by: str) -> Workspace:
         try:
             workspace: Workspace = self.repository.get(Workspace.create_id(workspace_id))
         except AggregateNotFoundError:
             workspace = Workspace(workspace_id, at, by)
-        workspace.rename(name, at, by)
-        self.save(workspace)
+        return workspace
 
     def user(self, user_id: str) -> User | None:
         """Return the user as they are now, None where nothing was ever said of them."""

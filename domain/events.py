@@ -28,8 +28,10 @@ _MAX_PROSPECT = 10**128  # an integer with more digits than a prospect id may ha
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # what PostgreSQL and UTF-8 can't hold: NUL and lone surrogates
 
 Status = Literal["DRAFT", "ACTIVE", "PAUSED", "COMPLETED", "ARCHIVED"]
-EventId = Annotated[str, Meta(min_length=1, max_length=128)]
-Source = Annotated[str, Meta(max_length=256)]
+MAX_EVENT_ID = 128
+MAX_SOURCE = 256
+EventId = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_ID)]
+Source = Annotated[str, Meta(max_length=MAX_SOURCE)]
 ProspectId = Annotated[str, Meta(min_length=1, max_length=128)]
 Step = Annotated[int, Meta(ge=0, le=10_000)]
 SenderId = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -150,10 +152,11 @@ class ReplyWasAutomatic(ProspectEvent, frozen=True):
 
 
 class Retracted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The names of the event that a retraction takes back."""
+    """The names of the event that a retraction takes back; where they were changed since, also its key."""
 
     id: EventId
     source: Source = ""
+    key: Annotated[bytes, Meta(min_length=16, max_length=16)] | None = None  # never a worker's
 
 
 class EventRetracted(Event, frozen=True):
@@ -194,7 +197,7 @@ _BY_NAME = {event.__name__: event for event in EVENTS}
 _FIELDS = {event: frozenset(event.__struct_fields__) for event in EVENTS}
 _ANY_FIELDS = frozenset[str]().union(*_FIELDS.values())
 _COMMON = _FIELDS[CampaignRenamed] - {"name"}
-_RETRACTED = msgspec.structs.fields(Retracted)
+_RETRACTED = [field for field in msgspec.structs.fields(Retracted) if field.name != "key"]
 _DEFAULTS = {
     event: {field.name: field.default for field in msgspec.structs.fields(event) if not field.required}
     for event in EVENTS
@@ -284,7 +287,7 @@ def canonical(fact: Event) -> dict[str, object]:
     if fact.campaign_key is not None:
         del said["campaign_id"]  # it is derived from the key; a worker gives one of the two
     if isinstance(fact, EventRetracted):
-        said["retracts"] = msgspec.to_builtins(fact.retracts)
+        said["retracts"] = msgspec.to_builtins(msgspec.structs.replace(fact.retracts, key=None))
     defaults = _DEFAULTS[type(fact)]
     return {name: value for name, value in said.items() if name not in defaults or value != defaults[name]}
 
@@ -308,6 +311,8 @@ def parse(fields: object, now: int) -> Event:  # noqa: C901 (the hot path, a che
     if isinstance(retracts, dict):
         known["retracts"] = retracts = {name: value for name, value in retracts.items() if value is not None}
         texts += [value for value in retracts.values() if type(value) is str]
+        if "key" in retracts:
+            raise _refusal(fields, now)
     if _NOT_TEXT.search("\n".join(texts)):
         raise _refusal(fields, now)
     prospect = known.get("prospect_id")

@@ -10,6 +10,7 @@ from psycopg.errors import UniqueViolation
 from psycopg.sql import SQL
 
 from domain.events import TOPICS, Event, EventRetracted, Retracted, UndecodableError, decode, encode
+from domain.forgotten import is_token
 from domain.recorder import ALWAYS, Condition, Database, Rows, append, append_new, copy, head_of
 
 # Storage format: every stored fact's key is made with it.
@@ -76,6 +77,11 @@ def fact_id(event: Event | Retracted) -> bytes:
     """
     digest = sha1(_NAMESPACE + f"{event.source}\0{event.id}".encode(), usedforsecurity=False).digest()
     return b"%b%c%c%c%b" % (digest[:6], digest[6] & 0x0F | 0x50, digest[7], digest[8] & 0x3F | 0x80, digest[9:16])
+
+
+def retracted_id(retracted: Retracted) -> bytes:
+    """Return the key of the fact that a retraction takes back."""
+    return retracted.key or fact_id(retracted)
 
 
 def prepare(facts: Iterable[Event]) -> Prepared:
@@ -207,8 +213,18 @@ def _outcomes(
             accepted.discard(key)
             outcomes.append(Outcome.ACCEPTED)
         else:
-            outcomes.append(Outcome.DUPLICATE if fact == standing[key] else Outcome.CONFLICT)
+            outcomes.append(Outcome.DUPLICATE if _is_repeat(fact, standing[key]) else Outcome.CONFLICT)
     return Recorded(outcomes, position)
+
+
+def _is_repeat(fact: Event, standing: Event | None) -> bool:
+    """Return whether a fact is the one that is stored under its key.
+
+    One of a forgotten prospect, sent again with the id that is gone, can't be compared and counts as a repeat: a
+    conflict would be kept as a rejection, and bring the id back.
+    """
+    prospect_id = getattr(standing, "prospect_id", None)
+    return fact == standing or (is_token(prospect_id) and getattr(fact, "prospect_id", None) != prospect_id)
 
 
 def rows(distinct: Prepared) -> Rows:

@@ -225,7 +225,7 @@ class WorkspaceRecorder(ApplicationRecorder):
             return []
         try:
             with self._pool.connection() as database, database.transaction():
-                head = append(database, self._workspace_id, _rows(stored_events))
+                head = append(database, self._workspace_id, rows_of(stored_events))
                 if self._also:
                     self._also(database, stored_events)
         except UniqueViolation as error:
@@ -284,7 +284,8 @@ class WorkspaceRecorder(ApplicationRecorder):
             return database.execute(query, {"workspace_id": self._workspace_id, **parameters}, binary=True).fetchall()
 
 
-def _rows(events: Sequence[StoredEvent]) -> Rows:
+def rows_of(events: Sequence[StoredEvent]) -> Rows:
+    """Return events of the library as they are stored."""
     return Rows(
         [UUID(str(event.originator_id)).bytes for event in events],
         [event.originator_version for event in events],

@@ -1,4 +1,4 @@
-"""A workspace as an aggregate: what it is called. Class and field names are storage format, in log 0 like users'."""
+"""A workspace as an aggregate: its name, who was forgotten, its end; in log 0. Its names are storage format."""
 
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -27,12 +27,25 @@ class Workspace(Aggregate):
         workspace_id: int
         name: str
 
+    class ProspectForgotten(Event):
+        """A prospect's id is this token from now on, in so many events; the id itself is nowhere."""
+
+        workspace_id: int
+        token: str
+        events: int
+
+    class Deleted(Event):
+        """The workspace is gone, and no other one has its number again."""
+
+        workspace_id: int
+
     @event(Registered)
     def __init__(self, workspace_id: int, at: int, by: str) -> None:
         """Begin without a name."""
         del at, by
         self.workspace_id = workspace_id
         self.name: str | None = None
+        self.is_deleted = False
 
     @staticmethod
     def create_id(workspace_id: int) -> UUID:
@@ -48,3 +61,21 @@ class Workspace(Aggregate):
     def _renamed(self, workspace_id: int, name: str, at: int, by: str) -> None:
         del workspace_id, at, by
         self.name = name
+
+    def forget(self, token: str, events: int, at: int, by: str) -> None:
+        """Note that a prospect was forgotten."""
+        self._forgotten(self.workspace_id, token, events, at=at, by=by)
+
+    def delete(self, at: int, by: str) -> None:
+        """End the workspace, or leave it ended."""
+        if not self.is_deleted:
+            self._deleted(self.workspace_id, at=at, by=by)
+
+    @event(ProspectForgotten)
+    def _forgotten(self, workspace_id: int, token: str, events: int, at: int, by: str) -> None:
+        del workspace_id, token, events, at, by
+
+    @event(Deleted)
+    def _deleted(self, workspace_id: int, at: int, by: str) -> None:
+        del workspace_id, at, by
+        self.is_deleted = True

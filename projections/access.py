@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
-from domain.access import User
+from domain.access import DeletedWorkspaceError, User
 from domain.hooks import Hook
 from domain.recorder import Database
 from domain.workspaces import Workspace
@@ -21,6 +21,9 @@ _RENAME = SQL("""
 INSERT INTO workspace (workspace_id, name) VALUES (%s, %s)
 ON CONFLICT (workspace_id) DO UPDATE SET name = excluded.name
 """)
+_BURY = SQL("INSERT INTO deleted_workspace (workspace_id, deleted_at) VALUES (%s, %s) ON CONFLICT DO NOTHING")
+_UNNAME = SQL("DELETE FROM workspace WHERE workspace_id = %s")
+_IS_DELETED = SQL("SELECT EXISTS (SELECT FROM deleted_workspace WHERE workspace_id = %s)")
 _OWNER = SQL("SELECT user_id FROM api_key WHERE prefix = %s")
 _LINKED = SQL("SELECT EXISTS (SELECT FROM workspace_link WHERE workspace_id = %s)")
 _LAST_USED = SQL("SELECT prefix, last_used_at FROM api_key WHERE user_id = %s")
@@ -51,6 +54,12 @@ def is_linked(database: Database, workspace_id: int) -> bool:
     return database.execute(_LINKED, (workspace_id,)).fetchone() == (True,)
 
 
+def require_alive(database: Database, workspace_id: int) -> None:
+    """Raise DeletedWorkspaceError where the workspace was deleted."""
+    if database.execute(_IS_DELETED, (workspace_id,)).fetchone() == (True,):
+        raise DeletedWorkspaceError(f"workspace {workspace_id} was deleted")
+
+
 def last_used(database: Database, user_id: str) -> dict[str, int | None]:
     """Return by prefix when each of the user's API keys was used last (ms, UTC; None: never)."""
     return dict(database.execute(_LAST_USED, (user_id,)).fetchall())
@@ -67,6 +76,7 @@ def project(database: Database, events: Iterable[User.Event | Workspace.Event]) 
     for event in events:
         match event:
             case User.WorkspaceLinked():
+                require_alive(database, event.workspace_id)  # whoever deletes it has the log locked until the commit
                 database.execute(_LINK, (event.user_id, event.workspace_id, event.current))
             case User.WorkspaceUnlinked():
                 database.execute(_UNLINK, (event.user_id, event.workspace_id))
@@ -77,6 +87,9 @@ def project(database: Database, events: Iterable[User.Event | Workspace.Event]) 
                 database.execute(_ISSUE, key)
             case Workspace.Renamed():
                 database.execute(_RENAME, (event.workspace_id, event.name))
+            case Workspace.Deleted():
+                database.execute(_BURY, (event.workspace_id, event.at))
+                database.execute(_UNNAME, (event.workspace_id,))
             case User.KeyRevoked():
                 database.execute(_REVOKE, (event.prefix,))
                 database.execute(_FORGET, (event.prefix,))
@@ -87,6 +100,7 @@ def project_hooks(database: Database, events: Iterable[Hook.Event]) -> None:
     for event in events:
         match event:
             case Hook.Added():
+                require_alive(database, event.workspace_id)
                 make_prospect_key(database, event.workspace_id)
                 how = (event.prospects, event.own_campaign_ids, event.secret, Jsonb(event.labels))
                 what = (event.hook_id, event.workspace_id, event.provider, event.token_sha256)

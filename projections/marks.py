@@ -42,7 +42,12 @@ def mark_at(workspace_id: Composable, position: Composable) -> Composed:
     ).format(mark=MARK, workspace_id=workspace_id, position=position)
 
 
-_AT = SQL("SELECT {mark}").format(mark=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")))
+# How often something of the events was changed after all, because a prospect was forgotten; see `forgotten_in`.
+_FORGOTTEN = SQL("coalesce((SELECT forgotten FROM projection WHERE workspace_id = %(workspace_id)s), 0)")
+_COUNT_FORGOTTEN = SQL("SELECT {}").format(_FORGOTTEN)
+_SEEN_AT = SQL("SELECT {mark} # {forgotten}").format(
+    mark=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")), forgotten=_FORGOTTEN
+)
 _REACH = SQL("""
 SELECT {before}, e.position, {mark} FROM (VALUES (1)) AS one (row)
 LEFT JOIN LATERAL (
@@ -52,9 +57,15 @@ LEFT JOIN LATERAL (
 """).format(before=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")), mark=MARK)
 
 
+def forgotten_in(database: Database, workspace_id: int) -> int:
+    """Return how many prospects were forgotten: what was read of the log before it rose must not be used."""
+    [(forgotten,)] = database.execute(_COUNT_FORGOTTEN, {"workspace_id": workspace_id}).fetchall()
+    return int(forgotten)
+
+
 def at(database: Database, workspace_id: int, position: int) -> int:
-    """Return the mark at a position of a log."""
-    [(mark,)] = database.execute(_AT, {"workspace_id": workspace_id, "position": position}).fetchall()
+    """Return what tells apart what readers may be shown of a log up to a position: the mark, and who was forgotten."""
+    [(mark,)] = database.execute(_SEEN_AT, {"workspace_id": workspace_id, "position": position}).fetchall()
     return int(mark)
 
 

@@ -15,6 +15,7 @@ from api.http.parameters import NOTHING, Query
 from api.ingest import cloudevents, formats, ndjson
 from api.ingest.deliveries import KNOWN, OUTCOMES
 from api.ingest.events import POST
+from api.users import FORGET
 from domain.api_keys import MAX_KEY_NAME, SCOPES
 from domain.events import EVENTS, MAX_ID, Code, EventRetracted, ProspectEvent
 from domain.hooks import MAX_LABEL, MAX_LABELS, MAX_REFERENCE, PROSPECTS
@@ -142,6 +143,7 @@ def _schemas() -> _Json:
         schema["oneOf"] = [{"required": ["campaign_id"]}, {"required": ["campaign_key"]}]
         if issubclass(event, ProspectEvent | EventRetracted):
             schema["properties"]["prospect_id"] = {"anyOf": [schema["properties"]["prospect_id"], {"type": "integer"}]}
+    del events["Retracted"]["properties"]["key"]  # storage, no worker's field
     shown = {metric.name: _metric(metric) for metric in METRICS if metric.shown != Shown.NEVER}
     extended = [metric.name for metric in METRICS if metric.shown == Shown.EXTENDED]
     return {
@@ -338,6 +340,9 @@ def _access() -> _Json:
         return {"get": _change(text, [user], None, {"200": {"description": "the answer", "content": content}})}
 
     name = {**_WORD, "maxLength": MAX_WORKSPACE_NAME, "pattern": _NO_CONTROL}
+    prospect_id = {**_WORD, "maxLength": 128, "pattern": "^[^/\\x00]+$"}
+    prospect = {"name": "prospect", "in": "path", "required": True, "schema": prospect_id}
+    forgotten = _object({"token": _or_null(_WORD), "events": _COUNT})
     return {
         "/api/v1/access/workspaces/{workspace}/": {
             "put": _change(
@@ -345,12 +350,20 @@ def _access() -> _Json:
                 [workspace],
                 _object({"name": name}, additionalProperties=False),
                 _NO_CONTENT,
-                *("408", "413", "415"),
+                *("408", "409", "413", "415"),
+            )
+        },
+        "/api/v1/prospects/{prospect}/": {
+            "delete": _change(
+                "Forget a prospect: a random token takes the place of the id in all that is stored; null: nothing was",
+                [prospect, *(parameter.described() for parameter in FORGET.parameters)],
+                None,
+                {"200": {"description": "it is done", "content": {"application/json": {"schema": forgotten}}}},
             )
         },
         path: shown("Who a user is", _object({**known, "keys": _list(_ref("Key"))})),
         f"{path}workspaces/{{workspace}}/": {
-            "put": _change("Link a workspace", [user, workspace], None, _NO_CONTENT),
+            "put": _change("Link a workspace", [user, workspace], None, _NO_CONTENT, "409"),
             "delete": _change("Unlink a workspace", [user, workspace], None, _NO_CONTENT),
         },
         f"{path}current-workspace/": {
@@ -466,7 +479,7 @@ def _hooks() -> _Json:
                 [],
                 _object(terms, optional, additionalProperties=False),
                 {"201": {"description": "the hook", "content": {"application/json": {"schema": added}}}},
-                *("408", "413", "415"),
+                *("408", "409", "413", "415"),
             ),
         },
         f"{path}{{hook}}/": {"delete": _change("Revoke a hook", [hook], None, _NO_CONTENT, "404")},

@@ -47,7 +47,7 @@ WHERE h.workspace_id > 0 AND h.head > coalesce(p.position, 0) AND coalesce(p.fol
 ORDER BY p.projected_at NULLS FIRST
 """).format(version=Literal(FOLD_VERSION), retry=Literal(STUCK_RETRY_SECONDS))
 _LOCK = SQL("""
-SELECT generation, position, stuck_position, mark_position, mark FROM projection
+SELECT generation, position, stuck_position, forgotten, mark_position, mark FROM projection
 WHERE workspace_id = %s AND fold_version = {version} AND lost_at IS NULL FOR UPDATE SKIP LOCKED
 """).format(version=Literal(FOLD_VERSION))
 # Only where the log still has what was read, and what it was read behind.
@@ -69,7 +69,7 @@ RETURNING mark, projected_at
 class _Prefetched(NamedTuple):
     """A batch that was read and sorted while PostgreSQL was busy with the one before."""
 
-    key: tuple[int, int, frozenset[int]]  # the workspace, the position before it, what is set aside
+    key: tuple[int, int, int, frozenset[int]]  # workspace, position before it, how many are forgotten, set aside
     end: Mark
     log: list[PlainRow]
     batch: Batch[EventsByJourney]
@@ -154,7 +154,7 @@ class Projector:
             self._moved(workspace_id)
         return moved
 
-    def _take_prefetched(self, key: tuple[int, int, frozenset[int]]) -> _Prefetched | None:
+    def _take_prefetched(self, key: tuple[int, int, int, frozenset[int]]) -> _Prefetched | None:
         """Return the prefetched batch where it has this key, and forget it."""
         prefetched, self._prefetched = self._prefetched, None
         return prefetched if prefetched is not None and prefetched.key == key else None
@@ -181,7 +181,7 @@ class Projector:
             locked = database.execute(_LOCK, (workspace_id,)).fetchone()
             if locked is None:
                 return False
-            _, position, was_stuck_at, *marked = locked
+            _, position, was_stuck_at, _, *marked = locked
             before = Mark(*marked)
             (row,) = ledger.read(database, workspace_id, after=position, upto=END_OF_LOG, limit=1)
             if row.position != was_stuck_at:
@@ -213,13 +213,13 @@ class Projector:
             locked = database.execute(_LOCK, (workspace_id,)).fetchone()
             if locked is None:
                 return False
-            generation, position, was_stuck_at, *marked = locked
+            generation, position, was_stuck_at, forgotten, *marked = locked
             before = Mark(*marked)
             rows = ReadRows(workspace_id, generation)
             aside = set_aside.positions(database, workspace_id)
             if was_stuck_at is not None:
                 size = 1
-            taken = self._take_prefetched((workspace_id, position, aside))
+            taken = self._take_prefetched((workspace_id, position, forgotten, aside))
             try:
                 end, log = (taken.end, taken.log) if taken else _read(database, workspace_id, before, position, size)
             except WentBackError:
@@ -231,7 +231,7 @@ class Projector:
             def sort_following() -> None:
                 if following:
                     with suppress(FoldError):  # it is raised again in its turn
-                        key = workspace_id, end.position, aside
+                        key = workspace_id, end.position, forgotten, aside
                         self._prefetched = _Prefetched(key, following_end, following, sort(following, aside))
 
             last, stuck = _fold_what_can_be(database, rows, log, aside, taken and taken.batch, sort_following)

@@ -135,12 +135,15 @@ def replay(
         if head_of(database, workspace_id) <= NEARLY_THERE:
             return _replay_at_once(database, workspace_id, progress, taken_back)
         aside = set_aside.positions(database, workspace_id)
+        forgotten = marks.forgotten_in(database, workspace_id)
         with generations.spare_rows(database, workspace_id) as rows:
             build = Build(database, rows, aside - {taken_back}, progress)
             reached = _build(workers or Workers(pool.connection), build)
             with database.transaction():
                 old_generation = _locked(database, workspace_id)
                 if set_aside.positions(database, workspace_id) != aside:
+                    raise SupersededError
+                if marks.forgotten_in(database, workspace_id) != forgotten:
                     raise SupersededError
                 reached = _catch_up(build, reached, head_of(database, workspace_id))
                 generations.switch(database, rows, old_generation, reached)
@@ -205,6 +208,7 @@ def rebuilt(pool: Pool, workspace_id: int, progress: Progress, workers: Workers 
     """
     with pool.connection() as database, generations.spare_rows(database, workspace_id) as rows:
         _, upto, _ = _live(database, workspace_id)
+        forgotten = marks.forgotten_in(database, workspace_id)
         aside = set_aside.positions(database, workspace_id)
         build = Build(database, rows, aside, progress)
         reached = _build(workers or Workers(pool.connection), build, upto)
@@ -213,6 +217,8 @@ def rebuilt(pool: Pool, workspace_id: int, progress: Progress, workers: Workers 
         with one_snapshot(database):
             live, upto, version = _live(database, workspace_id)
             if set_aside.positions(database, workspace_id) != aside:
+                raise SupersededError
+            if marks.forgotten_in(database, workspace_id) != forgotten:
                 raise SupersededError
             _catch_up(build, reached, upto)
             sides = {"workspace_id": workspace_id, "live": live, "rebuilt": rows.generation}

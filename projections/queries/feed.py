@@ -12,11 +12,12 @@ from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed,
 # One snapshot: positions are given out under a lock that is held until the commit, so what it shows has no gap.
 _PAGE = SQL("""
 {seen}
-SELECT {caller}, s.workspace_id, coalesce(h.head, 0), h.epoch, coalesce(m.mark, 0),
+SELECT {caller}, s.workspace_id, coalesce(h.head, 0), h.epoch, coalesce(m.mark, 0) # coalesce(p.forgotten, 0),
     e.position, e.topic, e.state, floor(extract(epoch FROM e.recorded_at) * 1000)::bigint
 FROM caller AS c
 LEFT JOIN seen AS s ON true
 LEFT JOIN log_head AS h ON h.workspace_id = s.workspace_id
+LEFT JOIN projection AS p ON p.workspace_id = s.workspace_id
 LEFT JOIN LATERAL (
     SELECT {mark} AS mark FROM stored_events AS e
     WHERE e.workspace_id = s.workspace_id AND e.position = h.head LIMIT 1
@@ -32,7 +33,8 @@ ORDER BY e.position
 class Page(NamedTuple):
     """A stretch of a workspace's log, with the times of recording (ms, UTC), and the log's head.
 
-    There is no epoch before the first event. The mark is that of the event at the head.
+    There is no epoch before the first event. The mark is that of the event at the head, another one after a
+    prospect was forgotten.
     """
 
     workspace_id: int

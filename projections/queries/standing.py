@@ -13,7 +13,8 @@ from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed,
 STANDS = SQL("""
     s.workspace_id, coalesce(h.head, 0) AS head, coalesce(p.generation, 0) AS generation,
     coalesce(p.position, 0) AS position, p.stuck_position IS NOT NULL AS stuck,
-    coalesce(p.fold_version, {version}) AS fold_version, coalesce(h.epoch, 0) AS epoch, coalesce(p.mark, 0) AS mark,
+    coalesce(p.fold_version, {version}) AS fold_version, coalesce(h.epoch, 0) AS epoch,
+    coalesce(p.mark # p.forgotten, 0) AS mark,
     p.lost_at IS NOT NULL OR coalesce(p.position > coalesce(h.head, 0), false) AS lost
 """).format(version=Literal(FOLD_VERSION))
 JOINED = SQL("""
@@ -39,7 +40,8 @@ _LOOK = SQL("{asked} SELECT {columns} FROM caller AS c LEFT JOIN asked AS a ON t
 class State(NamedTuple):
     """What decides what the read models of a workspace are: alike are those of the same state.
 
-    The mark is that of the event at the position, so that two pasts of a log share no state.
+    The mark is that of the event at the position, so that two pasts of a log share no state; it is another one after
+    a prospect was forgotten.
     """
 
     workspace_id: int

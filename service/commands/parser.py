@@ -16,7 +16,7 @@ from projections.building.generations import SupersededError
 from projections.building.replay_by_parts import NoRoomError
 from projections.journeys.explanation import EXPLAINED
 from service import database, embedded, logs, mcp, settings
-from service.commands import access, explain, hooks, read_models, tool_export, transfer
+from service.commands import access, explain, hooks, read_models, tool_export, transfer, workspaces
 from service.commands.terminal import (
     DONE,
     FAILED,
@@ -113,8 +113,14 @@ def _parser() -> argparse.ArgumentParser:
     added = add("export", transfer.export, "print a workspace's log, as import takes it")
     added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
     added.add_argument("--after", metavar="POSITION", type=position, default=0, help="only what comes behind (0)")
+    workspaces.add_forget(add)
     add("mcp", _mcp, "offer read-only tools to assistants, on standard input and output (extra mcp)")
     access.add_commands(commands.add_parser("access", help="say who may see what", description="say who may see what"))
+    workspaces.add_commands(
+        commands.add_parser(
+            "workspace", help="list, name, delete workspaces", description="list, name, delete workspaces"
+        )
+    )
     hooks.add_commands(
         commands.add_parser("hooks", help="connect tools", description="connect the tools that teams use")
     )

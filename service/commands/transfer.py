@@ -63,6 +63,7 @@ def import_(arguments: argparse.Namespace, chosen: Settings) -> int:
     name = "import" if arguments.file == "-" else arguments.file
     with file as source, chosen_pool(chosen, database.BATCH_TIMEOUT) as pool, pool.connection() as connection:
         workspace = arguments.workspace
+        access.require_alive(connection, workspace)
         if not (arguments.create or head_of(connection, workspace) or access.is_linked(connection, workspace)):
             return say(f"--workspace: {workspace} has no log and is linked to nobody; --create begins it", MISUSED)
         batches, unused = _batches(source), Effect()

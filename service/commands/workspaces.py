@@ -1,0 +1,129 @@
+"""The commands `forget` and `workspace …`: a person and a tenant, as the operator of the service deals with them."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from psycopg.sql import SQL
+from tqdm import tqdm
+
+from api.ingest.deliveries import KNOWN
+from domain import instants
+from domain.access import Access
+from domain.hooks import Hooks
+from domain.recorder import Pool
+from projections import access
+from projections.building import ending, forgetting, generations
+from service import database
+from service.clock import clock
+from service.commands.terminal import (
+    DONE,
+    FAILED,
+    MISUSED,
+    Command,
+    by_operator,
+    print_json,
+    print_table,
+    say,
+    words,
+    workspace,
+)
+from service.connect import chosen_pool
+from service.settings import Settings
+
+_LIST = SQL("""
+SELECT workspace_id, w.name, coalesce(h.head, 0), coalesce(l.users, 0), d.deleted_at
+FROM (SELECT workspace_id, head FROM log_head WHERE workspace_id > 0) AS h
+FULL JOIN workspace AS w USING (workspace_id)
+FULL JOIN (SELECT workspace_id, count(*) AS users FROM workspace_link GROUP BY workspace_id) AS l USING (workspace_id)
+FULL JOIN deleted_workspace AS d USING (workspace_id)
+ORDER BY workspace_id
+""")
+_COLUMNS = ("workspace_id", "name", "head", "users", "deleted_at")
+
+
+def add_forget(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+    """Teach the parser `forget`."""
+    added = add("forget", _forget, "put a random token in the place of a prospect's id, in all that is stored")
+    added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose prospect")
+    added.add_argument("--prospect", metavar="ID", type=words, required=True, help="who is forgotten; - reads the id")
+    added.add_argument("--json", action="store_true", help="as JSON")
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Teach the parser of `workspace` its commands."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(command=command)
+        return added
+
+    add("list", _list, "show all workspaces, deleted ones too").add_argument(
+        "--json", action="store_true", help="as JSON"
+    )
+    added = add("rename", _rename, "give a workspace a name")
+    added.add_argument("ID", type=workspace)
+    added.add_argument("NAME", type=words)
+    added = add("delete", _delete, "delete a workspace and all that is stored of it, for good")
+    added.add_argument("ID", type=workspace)
+    added.add_argument("--yes", metavar="ID", type=workspace, help="the id again, in place of a question")
+
+
+def _forget(arguments: argparse.Namespace, chosen: Settings) -> int:
+    prospect_id = arguments.prospect
+    if prospect_id == "-":  # an argument is seen in the list of processes, and kept by shells
+        prospect_id = sys.stdin.readline().rstrip("\n")
+    if not prospect_id:
+        return say("--prospect: is empty", MISUSED)
+    with _users(chosen) as (users, pool):
+        with pool.connection() as connection:
+            token, events = forgetting.forget(connection, users, arguments.workspace, prospect_id, by_operator())
+        generations.sweep(pool)  # what a replay under way has written already
+    if token is None:
+        say("nothing is stored of this prospect", DONE)
+    else:
+        say(f"the prospect is {token} now, in {events} events", DONE)
+    return print_json({"token": token, "events": events}) if arguments.json else DONE
+
+
+def _list(arguments: argparse.Namespace, chosen: Settings) -> int:
+    with chosen_pool(chosen) as pool, pool.connection() as connection:
+        rows = [
+            (*row, None if deleted_at is None else instants.format_instant(deleted_at))
+            for *row, deleted_at in connection.execute(_LIST)
+        ]
+    if arguments.json:
+        return print_json({"workspaces": [dict(zip(_COLUMNS, row, strict=True)) for row in rows]})
+    return print_table(("workspace", "name", "head", "users", "deleted"), rows)
+
+
+def _rename(arguments: argparse.Namespace, chosen: Settings) -> int:
+    with _users(chosen) as (users, _):
+        users.rename_workspace(arguments.ID, arguments.NAME, by_operator())
+    return say(f"workspace {arguments.ID} is called {arguments.NAME}", DONE)
+
+
+def _delete(arguments: argparse.Namespace, chosen: Settings) -> int:
+    again = arguments.yes
+    if again is None:
+        say(f"everything in workspace {arguments.ID} is lost for good; its id again:", DONE)
+        answer = sys.stdin.readline().strip()
+        again = int(answer) if answer.isascii() and answer.isdecimal() else None
+    if again != arguments.ID:
+        return say("nothing was deleted: that is another id", FAILED)
+    with (
+        _users(chosen) as (users, pool),
+        pool.connection() as connection,
+        tqdm(unit=" rows", unit_scale=True, disable=None) as bar,
+    ):
+        hooks = Hooks(pool, access.project_hooks, clock, KNOWN)
+        ending.delete(connection, users, hooks, arguments.ID, by_operator(), bar.update)
+    return say(f"workspace {arguments.ID} is deleted", DONE)
+
+
+@contextmanager
+def _users(chosen: Settings) -> Iterator[tuple[Access, Pool]]:
+    with chosen_pool(chosen, database.BATCH_TIMEOUT) as pool:
+        yield Access(pool, access.project, clock), pool
