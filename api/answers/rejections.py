@@ -44,7 +44,7 @@ class Rejections:
             request, response, lambda request: REJECTIONS.read(request.query_string)[WORKSPACE], rejections.latest
         )
         request.context.workspace = workspace_id
-        made_of = (workspace_id, latest[:1])  # each is newer than those before it
+        made_of = (workspace_id, latest)  # all of them, since a prospect may have been forgotten in any
         if unchanged(request, response, tag(request, made_of)):
             return
         rows = [RejectionRow(**{**each._asdict(), "at": format_instant(each.at)}) for each in latest]

@@ -190,9 +190,16 @@ def test_names_that_would_be_too_long_become_the_key(world: World) -> None:
 def test_what_readers_hold_counts_no_more(world: World) -> None:
     """Tags of answers and of the feed move, and a page of an explanation can't be continued."""
     world.post(*(of_jane(number) for number in range(1, 4)), email_sent(9))
+    world.post(of_jane(8, occurred_at="1960-01-01T00:00:00Z"))
+    world.post(email_sent(8, occurred_at="1960-01-01T00:00:00Z"))
     project_all(world.pool)
     explain = f"{BASE}123/explain/"
-    paths = {explain: "&metric=amount_of_emails_sent&limit=1", "/api/v1/events/": "", BASE: ""}
+    paths = {
+        explain: "&metric=amount_of_emails_sent&limit=1",
+        "/api/v1/events/": "",
+        "/api/v1/events/rejections/": "",
+        BASE: "",
+    }
     tags = {path: world.get(path, query).headers["etag"] for path, query in paths.items()}
     as_of = f"{paths[explain]}&as_of=3"
     old = world.get(explain, as_of)

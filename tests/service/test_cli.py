@@ -38,6 +38,8 @@ COMMANDS = (
     "export",
     "access",
     "hooks",
+    "forget",
+    "workspace",
     "mcp",
 )
 ACCESS_COMMANDS = ("link", "unlink", "select", "show", "history", "issue-key", "keys", "revoke-key")
