@@ -17,6 +17,8 @@ from schemathesis.python.asgi import shutdown_lifespans
 from api.app import create_app
 from api.openapi.document import document
 from domain import ledger
+from domain.access import Access
+from domain.events import EVENTS
 from service import database, settings
 from service.web.application import make_parts
 from tests.support.databases import Databases
@@ -148,3 +150,17 @@ def test_the_page_shows_the_document_by_files_of_its_own(client: testing.TestCli
     assert '"/openapi.json"' in client.simulate_get("/docs/start.js").text
     assert client.simulate_get("/docs/other.js").status_code == 404
     assert client.simulate_get("/openapi.json").json["openapi"] == "3.1.0"
+
+
+def test_an_example_of_each_type_of_event_can_be_posted(client: testing.TestClient, users: Access) -> None:
+    """As the page shows it; operations have names of their own, by which generated clients call them."""
+    content = document()["paths"]["/api/v1/events/"]["post"]["requestBody"]["content"]
+    examples = [each["value"] for each in content["application/json"]["examples"].values()]
+    assert [each["type"] for each in examples] == [event.__name__ for event in EVENTS]
+    answer = client.simulate_post(
+        "/api/v1/events/", headers=api_key(users, 340, scopes=("write",)), params={"workspace_id": "340"}, json=examples
+    )
+    assert (answer.status_code, answer.json["accepted"]) == (200, len(EVENTS))
+    names = [operation["operationId"] for path in document()["paths"].values() for operation in path.values()]
+    assert len(set(names)) == len(names)
+    assert {"getCampaignAnalytics", "getCampaignAnalyticsSummary", "postEvents", "getMe"} <= set(names)
