@@ -29,7 +29,7 @@ _COUNT: _Json = {"type": "integer", "minimum": 0}
 _TEXT: _Json = {"type": "string"}
 _WORD: _Json = {"type": "string", "minLength": 1}
 _INSTANT: _Json = {"type": "string", "format": "date-time"}
-_USER: _Json = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^/\u0000-\u001f\u007f]+$"}
+_USER: _Json = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^/\u0000-\u001f\u007f-\u009f]+$"}
 _NO_CONTROL = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _READING, _WRITING, _ACCESS = "Reading", "Writing", "Access"
 
