@@ -56,7 +56,7 @@ def test_every_path_that_is_named_exists(document: Path) -> None:
 @pytest.mark.parametrize("decision", DECISIONS, ids=name)
 def test_a_decision_has_its_four_parts_in_order(decision: Path) -> None:
     """Status, context, decision and consequences, each of which begins a paragraph."""
-    begun = re.findall(r"^\*\*(\w+)\.\*\*", decision.read_text(encoding="utf-8"), re.MULTILINE)
+    begun = re.findall(r"^\*\*(\w+)[.:]\*\*", decision.read_text(encoding="utf-8"), re.MULTILINE)
     assert [part for part in begun if part in PARTS] == list(PARTS)
 
 
