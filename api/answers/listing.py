@@ -35,7 +35,7 @@ class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 class Row(NamedTuple):
-    """What a row is found and sorted by; `key` is what `SORT` names, None where it has no value."""
+    """What a row is searched and sorted by; `key` is what `SORT` names, None where it has no value."""
 
     workspace_id: int
     campaign_id: int
