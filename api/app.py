@@ -125,8 +125,8 @@ class _Around:
         self._measurements = measurements
 
     async def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
-        given = request.get_header(REQUEST_ID) or ""
-        request_id = given if given and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+        proposed = request.get_header(REQUEST_ID) or ""
+        request_id = proposed if proposed and _REQUEST_ID.fullmatch(proposed) else str(uuid.uuid4())
         request.context.request_id = request_id
         request.context.started = time.perf_counter()
         request.context.measurements = self._measurements

@@ -17,7 +17,7 @@ from projections.schema import Schema
 
 LAG_SECONDS = 60.0  # a projection that is further behind is told of
 ANSWER_SECONDS = 2.0  # a probe waits no longer for the database
-KEPT_SECONDS = 1.0  # the database is asked no more often
+CACHE_SECONDS = 1.0  # the database is asked no more often
 
 _AWAY = (psycopg.Error, TooManySentError, TimeoutError, UnavailableError)
 
@@ -36,7 +36,7 @@ class Probe:
     async def look(self) -> tuple[Schema, Lag | None] | None:
         """Return the schema, and the lag where the schema can be read, as of a second ago at most; None: it is away."""
         async with self._lock:  # those who wait for this look are not to look one after another
-            if time.monotonic() - self._looked_at >= KEPT_SECONDS:
+            if time.monotonic() - self._looked_at >= CACHE_SECONDS:
                 self._answer = await self._look()
                 self._looked_at = time.monotonic()
             return self._answer

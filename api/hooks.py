@@ -109,13 +109,13 @@ class HookDeliveries:
         taken = intake.take(part_of_events(translation.events[stretch]), stretch.start, now)
         try:
             with self._parts.connection() as database:
-                taken = taken.without_keys(self._parts.keys.register(database, hook.workspace_id, taken.facts))
+                taken = taken.without_keys(self._parts.keys.register(database, hook.workspace_id, taken.events))
                 recorded = ledger.record_prepared(
-                    database, hook.workspace_id, ledger.prepare(taken.facts), hooks.still_there(hook)
+                    database, hook.workspace_id, ledger.prepare(taken.events), hooks.still_there(hook)
                 )
         except ConditionError as error:
             raise _unknown() from error
-        if taken.facts:
+        if taken.events:
             self._parts.appended()
         effect.add(taken, translation.names[stretch], recorded.outcomes)
 

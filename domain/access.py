@@ -1,4 +1,4 @@
-"""Users as the facts about them: which workspaces they are linked to, which one is current, and their API keys.
+"""Users as aggregates of events: the workspaces they are linked to, the current one, and their API keys.
 
 The events lie in log 0, which no workspace has. The rows that say who may see what change in the same transaction
 (`projections/access.py`), so that no request is ever answered by an older state. Class and field names are storage
@@ -33,7 +33,7 @@ class AccessError(Exception):
 
 
 class BadFieldError(AccessError):
-    """Something that was said can't be: `field` names it, `expected` says what could."""
+    """A field has an invalid value: `field` names it, `expected` says which values are valid."""
 
     def __init__(self, field: str, expected: str) -> None:
         """Take both."""
@@ -64,7 +64,7 @@ class User(Aggregate):
         by: str
 
     class Registered(Event, Aggregate.Created):
-        """Something was said of this user for the first time."""
+        """The first event of a user."""
 
         user_id: str
 
@@ -115,7 +115,7 @@ class User(Aggregate):
 
     @staticmethod
     def create_id(user_id: str) -> UUID:
-        """Return the stream of a user, the same for the same user whoever asks."""
+        """Return the stream of a user, the same for each call with the same user."""
         return uuid5(NAMESPACE_URL, f"/users/{user_id}")
 
     def link(self, workspace_id: int, at: int, by: str) -> None:
@@ -254,14 +254,14 @@ class Access(Application[UUID]):
         self.save(workspace)
 
     def user(self, user_id: str) -> User | None:
-        """Return the user as they are now, None where nothing was ever said of them."""
+        """Return the user as they are now, None where the user has no event."""
         try:
             return self.repository.get(User.create_id(check_user(user_id)))
         except AggregateNotFoundError:
             return None
 
     def history(self, user_id: str) -> list[User.Event]:
-        """Return all that was ever said of the user, in order."""
+        """Return all events of the user, in order."""
         events = self.events.get(User.create_id(check_user(user_id)))
         return [each for each in events if isinstance(each, User.Event)]
 

@@ -52,15 +52,15 @@ class Statement:
         """Take the name, which no other statement has, and the statement."""
         self.name = name.encode()
         self.behind = behind
-        marked = {found[1].decode(): found[2] == b"b" for found in _PARAMETER.finditer(statement)}
+        marked = {match[1].decode(): match[2] == b"b" for match in _PARAMETER.finditer(statement)}
         self._parameters = list(marked)
         self.formats = [_BINARY if binary else _TEXT for binary in marked.values()]
         places = {each.encode(): b"$%d" % place for place, each in enumerate(marked, 1)}
-        self.text = _PARAMETER.sub(lambda found: places[found[1]], statement)
+        self.text = _PARAMETER.sub(lambda match: places[match[1]], statement)
 
-    def values(self, given: Mapping[str, object]) -> list[bytes | None]:
+    def values(self, parameters: Mapping[str, object]) -> list[bytes | None]:
         """Return the parameters as PostgreSQL reads them; raise DataError for text that it can't hold."""
-        return [_value(given[name]) for name in self._parameters]
+        return [_value(parameters[name]) for name in self._parameters]
 
 
 class _Sent(NamedTuple):
@@ -107,7 +107,7 @@ class Pipeline:
         """Return how many statements wait for their answers."""
         return self._waiting
 
-    async def rows(self, statement: Statement, given: Mapping[str, object]) -> list[TupleRow]:
+    async def rows(self, statement: Statement, parameters: Mapping[str, object]) -> list[TupleRow]:
         """Send a statement and return its rows.
 
         Raises psycopg's errors, the statement's own ones or OperationalError where the connection is lost, and
@@ -115,7 +115,7 @@ class Pipeline:
         """
         if self._waiting >= MOST_SENT:
             raise TooManySentError
-        values = statement.values(given)
+        values = statement.values(parameters)
         self._waiting += 1
         try:
             if self._database is None:
@@ -124,8 +124,12 @@ class Pipeline:
             answer: asyncio.Future[PGresult] = loop.create_future()
             if not self._queued:
                 loop.call_soon(self._send_queued)
-            ahead = statement.behind
-            first = None if ahead is None else _Sent(ahead, ahead.values(given), None, answer)
+            first_statement = statement.behind
+            first = (
+                None
+                if first_statement is None
+                else _Sent(first_statement, first_statement.values(parameters), None, answer)
+            )
             self._queued.append(_Sent(statement, values, answer, first=first))
             result = await answer
         finally:
@@ -175,9 +179,9 @@ class Pipeline:
     def _send_queued(self) -> None:
         """Send what has been queued in this tick, without those whose callers have given up."""
         queued, self._queued = self._queued, []
-        wanted = [each for each in queued if each.answer is not None and not each.answer.done()]
-        if wanted:
-            self._send(wanted)
+        waiting = [each for each in queued if each.answer is not None and not each.answer.done()]
+        if waiting:
+            self._send(waiting)
 
     def _send(self, statements: list[_Sent]) -> None:
         self.sendings += 1

@@ -20,7 +20,7 @@ from api.errors import UnavailableError
 FRESH_SECONDS = 300.0  # keys that are older are fetched anew
 PAUSE_SECONDS = 10.0  # from the beginning of one fetch to the next, whatever became of it
 FETCH_SECONDS = 2.0  # the one request that begins a fetch waits for it no longer
-KEPT_SECONDS = 24 * 3_600.0  # so long, known keys go on counting while the platform is away
+STALE_SECONDS = 24 * 3_600.0  # so long, known keys go on counting while the platform is away
 
 _MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # what nonsense makes of PyJWT
 _PUBLIC = ("RS256", "ES256", "EdDSA")
@@ -63,18 +63,18 @@ class PublishedKeys:
         where this one may be among those that are just being fetched.
         """
         known = self._known
-        found = _lookup(known, key_id)
-        if found is not None and self._clock() - known.fetched_at <= FRESH_SECONDS:
-            return found
+        key = _lookup(known, key_id)
+        if key is not None and self._clock() - known.fetched_at <= FRESH_SECONDS:
+            return key
         began = self._begin()
         if began is not None:
             began.join(FETCH_SECONDS)
         fetching = self._fetch
         known = self._known  # another request's fetch may have ended meanwhile, too
-        found = _lookup(known, key_id)
-        if self._clock() - known.fetched_at > KEPT_SECONDS or (found is None and fetching and fetching.is_alive()):
+        key = _lookup(known, key_id)
+        if self._clock() - known.fetched_at > STALE_SECONDS or (key is None and fetching and fetching.is_alive()):
             raise UnavailableError("The keys for sessions are not to be had, please try again")
-        return found
+        return key
 
     @property
     def is_fresh(self) -> bool:

@@ -70,13 +70,13 @@ async def whole(request: falcon.Request, limit: int, too_large: str) -> bytes:
     """Return the body; raise TooLargeError with this text where it has more bytes than `limit`, else as `pieces`."""
     if (request.content_length or 0) > limit:
         raise TooLargeError(too_large)
-    found, size = [], 0
+    received, size = [], 0
     async for piece in pieces(request):
         size += len(piece)
         if size > limit:
             raise TooLargeError(too_large)
-        found.append(piece)
-    return found[0] if len(found) == 1 else b"".join(found)
+        received.append(piece)
+    return received[0] if len(received) == 1 else b"".join(received)
 
 
 class Unpacker:

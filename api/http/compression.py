@@ -40,6 +40,6 @@ def _pack(body: bytes) -> bytes:
 
 def takes_gzip(accepted: str) -> bool:
     """Return whether a caller that accepts these encodings takes gzip; what is said of gzip itself stands over `*`."""
-    found = filter(None, map(_TAKEN.fullmatch, accepted.split(",")))
-    liked = {each[1].lower(): float(each[2] or 1) for each in found}
+    encodings = filter(None, map(_TAKEN.fullmatch, accepted.split(",")))
+    liked = {each[1].lower(): float(each[2] or 1) for each in encodings}
     return liked.get("gzip", liked.get("x-gzip", liked.get("*", 0))) > 0

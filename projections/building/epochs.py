@@ -179,10 +179,10 @@ def _known(database: Database, query: SQL | Composed) -> Identity | None:
 
 def _identity(database: Database) -> Identity:
     [(oid,)] = database.execute(_DATABASE).fetchall()
-    return Identity(_told(database, _SYSTEM), _told(database, _TIMELINE), oid)
+    return Identity(_one_value(database, _SYSTEM), _one_value(database, _TIMELINE), oid)
 
 
-def _told(database: Database, query: SQL | Composed) -> Any:  # noqa: ANN401 (a column)
+def _one_value(database: Database, query: SQL | Composed) -> Any:  # noqa: ANN401 (a column)
     """Return what the server says of itself; None where it does not say that to us."""
     try:
         with database.transaction():
