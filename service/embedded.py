@@ -115,13 +115,13 @@ def attach(home: Path, *, durable: bool = True) -> Attachment:
 
 def running(home: Path) -> bool:
     """Return whether `home` has a share, a server or a keeper at work; raises OSError where it cannot be written."""
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as locks:
         # The first of them keeps everybody from attaching, and from taking this look for a keeper.
         for name in ("start.lock", "keeper.lock", "users.lock", "server.lock"):
             lock = _try_lock(home / name)
             if lock is None:
                 return True
-            held.enter_context(lock)
+            locks.enter_context(lock)
     return False
 
 
@@ -271,8 +271,8 @@ def _account(home: Path) -> Account:
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())
     with contextlib.suppress(FileNotFoundError):
-        found = (home / "postgresql" / "data").stat()
-        return Account(found.st_uid, found.st_gid)
+        status = (home / "postgresql" / "data").stat()
+        return Account(status.st_uid, status.st_gid)
     first = int.from_bytes(hashlib.sha256(os.fsencode(home)).digest()[:8]) % len(_NUMBERS)
     for number in (*_NUMBERS[first:], *_NUMBERS[:first]):
         try:
@@ -348,9 +348,9 @@ def _programs(home: Path, package: Path, account: Account) -> Path:
 def _make_private(path: Path, account: Account, *, maker: Account | None = None) -> None:
     """Make a directory for the server's account alone, which trust authentication rests on, or refuse what is there."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = path.lstat()
+    status = path.lstat()
     owners = (account.uid, os.geteuid(), *([maker.uid] if maker else ()))  # one whose initdb was killed is the maker's
-    if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077 or found.st_uid not in owners:
+    if not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o077 or status.st_uid not in owners:
         raise EmbeddedUnavailable(f"{path} must be a directory of mode 0700 and belong to user {account.uid}")
     os.chown(path, *account, follow_symlinks=False)
 

@@ -140,8 +140,8 @@ def fetch_with(base: str, key: str, error: type[Exception]) -> Fetch:
     opener = urllib.request.build_opener(_NoRedirect)
 
     def fetch(path: str, query: Mapping[str, object]) -> dict[str, Any]:
-        given = urlencode({name: value for name, value in query.items() if value is not None}, doseq=True)
-        request = urllib.request.Request(f"{base}{path}?{given}", headers={"X-API-Key": key})  # noqa: S310 (the operator has named it)
+        encoded = urlencode({name: value for name, value in query.items() if value is not None}, doseq=True)
+        request = urllib.request.Request(f"{base}{path}?{encoded}", headers={"X-API-Key": key})  # noqa: S310 (the operator has named it)
         try:
             with opener.open(request, timeout=SECONDS) as answer:
                 return _read(answer)

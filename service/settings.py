@@ -115,13 +115,13 @@ def _is_conninfo(text: str) -> bool:
 
 def _sessions(environment: Mapping[str, str]) -> Sessions | None:
     """Return what tells whose a session cookie is; None where no key is configured."""
-    given = [name for name in ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL") if environment.get(name)]
-    if not given:
+    names = [name for name in ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL") if environment.get(name)]
+    if not names:
         return None
-    if len(given) > 1:
-        msg = f"{given[1]}: expected only one of JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS_URL"
+    if len(names) > 1:
+        msg = f"{names[1]}: expected only one of JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS_URL"
         raise BadSettingError(msg)
-    (name,) = given
+    (name,) = names
     try:
         keys = _keys(name, environment[name], environment.get("JWT_ALGORITHM") or None)
     except BadKeyError as error:

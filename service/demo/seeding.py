@@ -79,9 +79,13 @@ def _key(pool: Pool, url: str, file: Path) -> str:
     for workspace in WORKSPACES:
         users.link(USER, workspace, BY)
     with suppress(FileNotFoundError):
-        kept = file.read_text(encoding="ascii", errors="replace").strip()
-        if kept.isascii() and kept.isprintable() and _get(url, _WITH_KEY, {"X-API-Key": kept})[0] == http.client.OK:
-            return kept
+        stored_key = file.read_text(encoding="ascii", errors="replace").strip()
+        if (
+            stored_key.isascii()
+            and stored_key.isprintable()
+            and _get(url, _WITH_KEY, {"X-API-Key": stored_key})[0] == http.client.OK
+        ):
+            return stored_key
     user = users.user(USER)
     for key in list(user.keys.values()) if user else []:  # nobody knows their secrets any more
         users.revoke_key(USER, key.prefix, BY)

@@ -28,7 +28,7 @@ class WorkerEndedError(Exception):
 
 
 @contextmanager
-def hands(conninfo: str, workers: int) -> Iterator[Workers]:
+def replay_workers(conninfo: str, workers: int) -> Iterator[Workers]:
     """Lend so many processes that work with connections of their own; of one, this one.
 
     Called in the main thread. Raises WorkerEndedError where one of them is ended from outside.

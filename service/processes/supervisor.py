@@ -58,7 +58,7 @@ class Supervisor:
         self._failed = False
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
-        self._lifeline, self._held = os.pipe()
+        self._lifeline, self._write_end = os.pipe()
         self._counts = Counts.made()
         self._slot = self._counts.slot(counts.SUPERVISOR)
         self._slot.set(self._slot.place(telemetry.PROCESS), os.getpid())
@@ -94,7 +94,7 @@ class Supervisor:
             self._listener.close()  # a request that nobody will answer any more fails, also one of `once_started`
             for number, handler in before.items():
                 signal.signal(number, handler)
-            os.close(self._held)
+            os.close(self._write_end)
             os.close(self._lifeline)
             os.close(self._counts.descriptor)
         beside.join()
