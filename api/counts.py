@@ -58,7 +58,7 @@ class Counts:
         return Slot(self._memory[begin : begin + SLOT_BYTES])
 
     def fold(self, number: int) -> None:
-        """Keep what a worker that has ended has counted, and clear its slot; one process of a tree does that."""
+        """Add the counts of an ended worker to the total, and clear its slot; one process of a tree does that."""
         self._version[0] |= 1
         worker, ended = self.slot(number), self.slot(ENDED)
         for key, numbers in worker.read():
@@ -99,7 +99,7 @@ class Slot:
     """Numbers under keys: first the key, then its numbers, one entry behind the other."""
 
     def __init__(self, memory: memoryview) -> None:
-        """Take the memory, of which the first bytes tell how much is in use."""
+        """Take the memory, whose first bytes are the size in use."""
         self._memory = memory
         self._used = memory[:8].cast("Q")
         self._numbers = memory.cast("d")
@@ -150,13 +150,13 @@ class Slot:
         at = _HEADER_BYTES + self._used[0]
         first = at + _ENTRY.size + _padded(len(name))
         end = first + number * _NUMBER
-        if end > len(self._memory) - number * _NUMBER:  # the rest is nobody's
+        if end > len(self._memory) - number * _NUMBER:  # the rest is unused
             return len(self._memory) // _NUMBER - number
         _ENTRY.pack_into(self._memory, at, len(name), number)
         self._memory[at + _ENTRY.size : at + _ENTRY.size + len(name)] = name
         for place in range(first // _NUMBER, end // _NUMBER):
             self._numbers[place] = 0.0
-        self._used[0] = end - _HEADER_BYTES  # in the end: who reads meanwhile sees whole entries
+        self._used[0] = end - _HEADER_BYTES  # last, so that concurrent readers see whole entries
         return first // _NUMBER
 
 

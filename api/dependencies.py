@@ -38,7 +38,7 @@ class Parts:
     clock: Callable[[], int]
     measurements: Measurements
     migrations: Collection[int]  # that this version knows
-    appended: Callable[[], None] = lambda: None  # told of each append
+    appended: Callable[[], None] = lambda: None  # called after each append
     reading_origins: tuple[str, ...] = ()  # pages from elsewhere that may read, with their users' cookies
     secret_of: Callable[[str], str | None] = lambda _: None  # what a reference names; None where it can't be read
     embedding_origins: tuple[str, ...] = ()  # pages from elsewhere that may show the dashboard in a frame

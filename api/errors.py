@@ -1,4 +1,4 @@
-"""One table from what can go wrong to what the caller is told; never a stack trace, SQL or an address."""
+"""One table from exceptions to answers; an answer never contains a stack trace, SQL or an address."""
 
 import logging
 from http import HTTPStatus
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class UnauthenticatedError(Exception):
-    """Nobody is known to be calling; the text is the answer, the reason is a word for the log alone."""
+    """The caller is not authenticated; the text is the answer, the reason is a word for the log alone."""
 
     def __init__(self, text: str, reason: str) -> None:
         """Take both."""
@@ -210,7 +210,7 @@ async def _database_away(request: falcon.Request, response: falcon.Response, err
         request.context.measurements.disk_full(error)
         _set(response, HTTPStatus.SERVICE_UNAVAILABLE, _FULL)
         return
-    # Only what the database itself has said: that it is away is logged once, where connections are made.
+    # Only the server's own errors: that the database is down is logged once, where connections are made.
     level = logging.DEBUG if getattr(error, "sqlstate", None) is None else logging.WARNING
     logger.log(level, "the database refused: %s", error, extra={"request_id": request.context.request_id})
     _set(response, HTTPStatus.SERVICE_UNAVAILABLE, {"error": "The database does not answer, please try again"})

@@ -1,4 +1,4 @@
-"""The dashboard's files under `/` and `/page/…`; they hold no data, the page asks the API for that as its reader."""
+"""The dashboard's files under `/` and `/page/…`; they contain no data, which the page gets from the API."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -36,7 +36,7 @@ class Page:
         self._tags = {name: sha256(body).hexdigest()[:32] for name, body in self._files.items()}
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer with the page; its address may hold a view, which is the page's own business."""
+        """Answer with the page; the query of its address names a view, which only the page reads."""
         self._answer(request, response, _INDEX)
 
     async def on_get_file(self, request: falcon.Request, response: falcon.Response, name: str) -> None:

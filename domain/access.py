@@ -22,7 +22,7 @@ from domain.workspaces import MAX_WORKSPACE_NAME, Workspace
 
 ACCESS_LOG = 0  # the log of the users' own events; workspaces begin at 1
 MAX_USER_ID = 255
-_ATTEMPTS = 50  # each conflict means that somebody else got on, so this many in a row do not happen
+_ATTEMPTS = 50  # each conflict means that another change succeeded, so this many in a row do not happen
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and what UTF-8 can't say
 
 T = TypeVar("T")
@@ -278,7 +278,7 @@ class Access(Application[UUID]):
         self._project(database, (each for each in events if isinstance(each, User.Event | Workspace.Event)))
 
     def _change(self, user_id: str, by: str, change: Callable[[User, int], T]) -> T:
-        """Load, change and save the user; begin again where somebody else changed them meanwhile."""
+        """Load, change and save the user; retry after a concurrent change."""
         check_user(user_id)
 
         def save() -> T:

@@ -172,7 +172,7 @@ class Hooks(Application[UUID]):
         try:
             self.save(hook)
         except IntegrityError:
-            self.revoke(hook_id, by)  # somebody else has revoked it meanwhile
+            self.revoke(hook_id, by)  # a concurrent call may have revoked it
 
     def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
         """Leave the process's environment out: everything is handed in."""

@@ -122,7 +122,7 @@ class Known(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """What must hold for an append: `APPEND` formatted with it, a question for it alone, and its own parameters."""
+    """A condition of an append: `APPEND` formatted with it, a question for it alone, and its own parameters."""
 
     append: Composed
     holds: Composed
@@ -139,7 +139,7 @@ class ConditionError(Exception):
 def append(database: Database, workspace_id: int, rows: Rows, condition: Condition = ALWAYS) -> int:
     """Append events to the workspace's log and return its new head; all of them or none, on disk at the commit.
 
-    Raises ConditionError where the condition does not hold once nobody else appends, and psycopg's UniqueViolation
+    Raises ConditionError where the condition does not hold under the lock of the head, and psycopg's UniqueViolation
     where one of the events, by originator and version, is stored already or occurs twice.
     """
     values = {**parameters(workspace_id, rows), **condition.parameters}
@@ -214,7 +214,7 @@ class WorkspaceRecorder(ApplicationRecorder):
         workspace_id: int,
         also: Callable[[Database, Sequence[StoredEvent]], None] | None = None,
     ) -> None:
-        """Take the pool to borrow connections from, the workspace, and what is to happen in an append's transaction."""
+        """Take the pool to borrow connections from, the workspace, and what else to do in an append's transaction."""
         self._pool = pool
         self._workspace_id = workspace_id
         self._also = also
@@ -276,7 +276,7 @@ class WorkspaceRecorder(ApplicationRecorder):
             return head_of(database, self._workspace_id) or None
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
-        """Raise NotImplementedError: readers of a log keep their position and poll, see `projections/projector.py`."""
+        """Raise NotImplementedError: readers of a log keep their position and poll, see `projections.building`."""
         raise NotImplementedError
 
     def _select(self, query: Composed, **parameters: object) -> list[TupleRow]:

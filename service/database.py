@@ -45,7 +45,7 @@ class Migration(NamedTuple):
 
 
 def conninfo(url: str, statement_timeout: int) -> str:
-    """Return the URL with time-outs and keepalives: no caller hangs, and no frozen peer holds a head for ever."""
+    """Return the URL with time-outs and keepalives: no caller hangs, and no frozen peer locks a head for ever."""
     parameters = conninfo_to_dict(url)
     options = (
         f"{parameters.get('options') or ''} -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
@@ -125,8 +125,8 @@ def known() -> frozenset[int]:
 def migrate(url: str) -> list[str]:
     """Apply the migrations that the database lacks, each once, in one transaction; return their names.
 
-    Whoever comes second, from wherever, waits for the first and finds nothing left to do. What a newer version has
-    applied stays. Raises EncodingError.
+    Concurrent calls, on any machine, wait for the first one and then have nothing to apply. Migrations of a newer
+    version stay. Raises EncodingError.
     """
     with connect(url) as database:
         database.execute("SET lock_timeout = '60s'")

@@ -199,7 +199,7 @@ def check_past(standings: Iterable[Standing]) -> None:
 def say_how_fresh(
     response: falcon.Response, standings: Sequence[Standing], question: Question, upto: int | None = None
 ) -> None:
-    """Say how many events the answer does not include, and up to which position it goes; as of a position, that one."""
+    """Set `X-Lag`, the events that the answer does not include, and `X-Position`, the last one that it does."""
     goes_to = [standing.position if upto is None else upto for standing in standings]
     lag = sum(standing.head - position for standing, position in zip(standings, goes_to, strict=True))
     response.set_header("X-Lag", str(lag))

@@ -38,9 +38,9 @@ class Authentication:
         return cookies is not None and self.sessions.may_wait(cookies[0], self.clock())
 
     def credentials(self, request: falcon.Request) -> Credentials:
-        """Return who the request says it comes from; an API key stands over a cookie, however bad it is.
+        """Return the credentials of a request; an API key has precedence over a cookie, even if the key is invalid.
 
-        Raises UnauthenticatedError where there is nothing, or nothing that could hold.
+        Raises UnauthenticatedError where there are none, or only malformed ones.
         """
         key = request.get_header(HEADER)
         if key is not None:
@@ -71,7 +71,7 @@ class Authentication:
         return caller
 
     def note(self, request: falcon.Request, response: falcon.Response, credentials: Credentials) -> None:
-        """Note that a request came from somebody who is known: the use of a key, which counts against its limit.
+        """Count a request of an authenticated caller: the use of a key, which counts against its limit.
 
         Raises RateLimitedError.
         """

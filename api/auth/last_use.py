@@ -44,7 +44,7 @@ class LastUse:
         self._something.set()
 
     def close(self) -> None:
-        """Write what is left to be written, and end."""
+        """Write the uses that are not written yet, and end."""
         with self._lock:
             self._closed.set()
         self._something.set()

@@ -1,4 +1,4 @@
-"""What the service answers, as OpenAPI 3.1 says it; events and metrics are taken from where they are declared."""
+"""The OpenAPI 3.1 document; events and metrics are taken from where they are declared."""
 
 from collections.abc import Sequence
 from importlib.metadata import version

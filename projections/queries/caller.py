@@ -47,7 +47,7 @@ APPEND_IF_ALLOWED = Statement("append", _APPEND.as_bytes(), behind=Statement("lo
 
 
 class Credentials(NamedTuple):
-    """Who somebody says they are: the user of a verified session, or an API key yet to be compared."""
+    """A caller's credentials: the user of a verified session, or an API key yet to be compared."""
 
     session_user: str | None = None
     prefix: str | None = None
@@ -82,7 +82,7 @@ def parameters(credentials: Credentials, asked: Asked) -> dict[str, object]:
 
 
 class Sealed(Generic[T]):
-    """What a statement has read for a caller who is not proven yet; None where they may not see what is asked."""
+    """The result of a statement for a caller who is not authenticated yet; None where they may not see it."""
 
     def __init__(self, row: Sequence[Any] | None, content: T | None) -> None:
         """Take a row that begins with the columns of `CALLER`, None where no such caller is known, and the content."""
@@ -90,7 +90,7 @@ class Sealed(Generic[T]):
         self._content = content
 
     def open(self, prove: Callable[[Caller | None], object]) -> T | None:
-        """Return the content once `prove`, which raises where the caller is not who they say, has returned."""
+        """Return the content once `prove`, which raises where the credentials are invalid, has returned."""
         prove(self._caller)
         return self._content
 

@@ -1,7 +1,7 @@
-"""What a dashboard asks for beyond the main answer: one statement, so one snapshot, whatever the question needs.
+"""Reads of campaigns beyond the main answer: one statement, so one snapshot, whatever the question needs.
 
-It says who is calling, what they may see, how far that is projected, and gives the matching campaigns with the rows of
-their activity or their journeys.
+It returns the caller, the workspaces that they may see with their positions, and the matching campaigns with the rows
+of their activity or their journeys.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What the dashboard reads: the campaigns of the workspaces that a caller may see, with their numbers."""
+"""The main answer's read: the campaigns of the workspaces that a caller may see, with their numbers."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from projections.pipeline import Pipeline, Statement
 from projections.queries.caller import Asked, Credentials, Sealed, parameters
 from projections.queries.standing import ASKED, COLUMNS, OWN, Standing, State, standing_of
 
-# One statement, so one snapshot: who is calling, what they may see, how far it is projected, and the rows.
+# One statement, so one snapshot: the caller, the workspaces they may see, their positions, and the rows.
 _ANSWER = SQL("""
 {asked}
 SELECT {columns}, r.ids, r.names, r.statuses, r.totals

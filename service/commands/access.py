@@ -1,4 +1,4 @@
-"""The commands `campaign-analytics access …`: who may see what, said and shown by an operator."""
+"""The commands `campaign-analytics access …`: an operator changes and shows who may see what."""
 
 import argparse
 import re

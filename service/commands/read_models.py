@@ -160,7 +160,7 @@ def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
     return FAILED if unknown or failures or differences else DONE
 
 
-def _verify(  # noqa: PLR0913 (what is compared, by whom, and where that is told)
+def _verify(  # noqa: PLR0913 (what is compared, by which workers, and the results)
     pool: Pool,
     workspaces: Sequence[tuple[int, int]],
     bar: "tqdm[Any]",

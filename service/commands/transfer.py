@@ -46,7 +46,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Batch(NamedTuple):
-    """Events that share a transaction, ready to be written, and how many bytes have been read by now."""
+    """Events that share a transaction, ready to be appended, and the bytes read so far."""
 
     taken: intake.Intake
     prepared: Prepared
@@ -75,7 +75,7 @@ def import_(arguments: argparse.Namespace, chosen: Settings) -> int:
         return _import(arguments, source, connection, name, batches, unused)
 
 
-def _import(  # noqa: PLR0913 (a file, where it goes, and what it holds)
+def _import(  # noqa: PLR0913 (a file, its target, and its events)
     arguments: argparse.Namespace,
     source: IO[bytes],
     connection: Database,
@@ -142,7 +142,7 @@ def export(arguments: argparse.Namespace, chosen: Settings) -> int:
 
 
 def _batches(file: IO[bytes]) -> Iterator[_Batch]:
-    """Yield what a file holds, checked and ready to be written."""
+    """Yield the events of a file in batches, checked and ready to be appended."""
     lines = ndjson.lines(iter(lambda: file.read(_PIECE), b""))
     first = 0
     while batch := list(_at_once(lines)):
@@ -152,7 +152,7 @@ def _batches(file: IO[bytes]) -> Iterator[_Batch]:
 
 
 def _batches_of(events: Sequence[object], file: IO[bytes]) -> Iterator[_Batch]:
-    """Yield events that were translated from a file, checked and ready to be written."""
+    """Yield events that were translated from a file in batches, checked and ready to be appended."""
     for first in range(0, len(events), EVENTS_AT_ONCE):
         taken = intake.take(part_of_events(events[first : first + EVENTS_AT_ONCE]), first, clock())
         yield _Batch(taken, ledger.prepare(taken.events), file.tell() if file.seekable() else 0)
@@ -196,7 +196,7 @@ class _Progress:
 
 
 class _Rejects:
-    """The file that says which events were refused and why; there is none where none was."""
+    """The file of rejected events and the reasons; it is created with the first one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -215,7 +215,7 @@ class _Rejects:
         return self._file is not None
 
     def write(self, refused: list[intake.Refused]) -> None:
-        """Write what was refused of a batch, each with its line and its index among all events."""
+        """Write the rejected events of a batch, each with its line and its index among all events."""
         if refused and self._file is None:
             self._file = self.path.open("wb")
         for each in refused:

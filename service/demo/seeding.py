@@ -87,7 +87,7 @@ def _key(pool: Pool, url: str, file: Path) -> str:
         ):
             return stored_key
     user = users.user(USER)
-    for key in list(user.keys.values()) if user else []:  # nobody knows their secrets any more
+    for key in list(user.keys.values()) if user else []:  # their secrets are lost
         users.revoke_key(USER, key.prefix, BY)
     made = users.issue_key(USER, scopes=("read", "write"), name=KEY_NAME, expires_at=None, by=BY).key
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def _caught_up(pool: Pool) -> bool:
 
 
 def _until(stop: Event, holds: Any, otherwise: str) -> None:  # noqa: ANN401 (a function without arguments)
-    """Wait until something holds or all is to stop; raise DemoError where it takes too long."""
+    """Wait until a condition is true or the demo is to stop; raise DemoError where it takes too long."""
     until = time.monotonic() + READY_SECONDS
     while not stop.is_set() and not holds():
         if time.monotonic() > until:
