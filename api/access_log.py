@@ -1,4 +1,4 @@
-"""One line for each request: who, which workspace, what, with what result, how long; never a secret or a query."""
+"""One log line a request: caller, workspace, method, path, status and duration; never a secret or a query."""
 
 import logging
 

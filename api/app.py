@@ -106,7 +106,7 @@ def create_app(parts: Parts) -> App:
 
 
 def _add(app: App, threads: Threads, path: str, resource: object, suffix: str | None = None) -> None:
-    """Add a route. A responder that is no coroutine works in a thread; what can be got can be asked for its head."""
+    """Add a route. A responder that is no coroutine runs in a thread; a resource with GET has HEAD too."""
     ending, routed = f"_{suffix}" if suffix else "", _Routed()
     for method in ("get", "post", "put", "delete"):
         responder = getattr(resource, f"on_{method}{ending}", None)
@@ -142,7 +142,7 @@ class _Around:
 
 
 class _ReadingFromElsewhere(falcon.CORSMiddleware[Any, Any]):
-    """Lets pages of some other origins read, with their users' cookies; never write."""
+    """Allows pages of some other origins to read with their users' cookies, never to write."""
 
     def __init__(self, origins: tuple[str, ...]) -> None:
         super().__init__(allow_origins=origins, allow_credentials=origins, expose_headers=_EXPOSED)

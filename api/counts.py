@@ -1,7 +1,7 @@
-"""What the processes of one tree count, in memory that they share: no file, and so no full disk, has a part in it.
+"""The counters of the processes of one tree, in shared memory: no file, so a full disk does not matter.
 
-Each process writes to a slot of its own, without a lock between processes. What a worker that has ended has counted is
-folded into a slot for all of them, by the process that has started it.
+Each process writes to a slot of its own, without a lock between processes. The counts of an ended worker are
+added to a common slot by the process that started it.
 """
 
 import mmap
@@ -75,7 +75,7 @@ class Counts:
             yield number, self.slot(number)
 
     def totals(self) -> dict[str, list[float]]:
-        """Return what all processes have counted together, by key."""
+        """Return the sums over all processes, by key."""
         for _ in range(_TRIES):
             version = self._version[0]
             totals = self._totals()
@@ -96,7 +96,7 @@ class Counts:
 
 
 class Slot:
-    """Numbers under keys: first the key, then its numbers, one entry behind the other."""
+    """Numbers under keys: first the key, then its numbers, one entry after the other."""
 
     def __init__(self, memory: memoryview) -> None:
         """Take the memory, whose first bytes are the size in use."""
@@ -107,7 +107,7 @@ class Slot:
         self._lock = Lock()
 
     def place(self, key: str, number: int = 1) -> int:
-        """Return where the numbers of a key begin; they are 0 at first. Where the slot is full they are nobody's."""
+        """Return where the numbers of a key begin, at first 0. Where the slot is full, the numbers are not reported."""
         with self._lock:
             if self._places is None:
                 self._places = {key: place for key, place, _ in self._entries()}
@@ -131,7 +131,7 @@ class Slot:
             yield key, [float(each) for each in self._numbers[place : place + number]]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Clear all entries."""
         self._used[0] = 0
         self._places = {}
 

@@ -29,7 +29,7 @@ APPENDS = 8  # connections for appends in one process; commits of several worksp
 
 @dataclass(frozen=True)
 class Parts:
-    """The pool, who is who, the clock (ms, UTC), the measurements, and the schema's migrations."""
+    """The pool, the authentication, the clock (ms, UTC), the measurements, and the schema's migrations."""
 
     pool: Pool
     threads: Threads
@@ -65,7 +65,7 @@ class Parts:
 
     @cached_property
     def waiting(self) -> Waiting:
-        """Return the readers that wait for the projection."""
+        """Return the requests that wait for the projection."""
         return Waiting(self.reads, self.projected)
 
     @cached_property

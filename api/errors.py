@@ -50,14 +50,14 @@ class NotFoundError(Exception):
 
 
 class ConflictError(Exception):
-    """As things are, that can't be; the text is the answer."""
+    """The request conflicts with the present state; the text is the answer."""
 
 
 class RequestTimeoutError(Exception):
-    """The request does not come."""
+    """The request's body does not arrive in time."""
 
     def __init__(self) -> None:
-        """Say so."""
+        """Take nothing; the text is always the same."""
         super().__init__("The body does not come")
 
 
@@ -71,7 +71,7 @@ class RateLimitedError(Exception):
 
 
 class UnavailableError(Exception):
-    """Not now, but soon; the text is the answer."""
+    """The request can't be served now, a retry helps; the text is the answer."""
 
 
 class TooLargeError(Exception):
@@ -109,7 +109,7 @@ class InterruptedBodyError(Exception):
 
 
 def add_error_handlers(app: falcon.asgi.App[Any, Any]) -> None:
-    """Teach the application the table."""
+    """Add the table's error handlers to the application."""
     for exception, status in _STATUS.items():
         app.add_error_handler(exception, _answer_with(status))
     app.add_error_handler(UnauthenticatedError, _unauthenticated)

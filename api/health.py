@@ -34,7 +34,7 @@ class Probe:
         self.lag: Lag | None = None  # the latest that is known
 
     async def look(self) -> tuple[Schema, Lag | None] | None:
-        """Return the schema, and the lag where the schema can be read, as of a second ago at most; None: it is away."""
+        """Return the schema, and the lag where that can be read, at most a second old; None: the database is down."""
         async with self._lock:  # concurrent probes share one query
             if time.monotonic() - self._looked_at >= CACHE_SECONDS:
                 self._answer = await self._look()
@@ -67,7 +67,7 @@ class Readyz:
     """`GET /readyz`: the database answers, this version can work with its schema, and how the projection is."""
 
     def __init__(self, probe: Probe) -> None:
-        """Take what looks at the database."""
+        """Take the probe of the database."""
         self._probe = probe
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:

@@ -29,7 +29,7 @@ class Page:
     """`GET /` and `GET /page/{name}`."""
 
     def __init__(self, embedding_origins: Sequence[str] = (), folder: Path = FOLDER) -> None:
-        """Take whose pages may show this one in a frame, and read the files."""
+        """Take the origins whose pages may show this one in a frame, and read the files."""
         self._embedded = bool(embedding_origins)
         self._policy = _POLICY.format(ancestors=" ".join(embedding_origins) or "'none'")
         self._files = {each.name: each.read_bytes() for each in folder.iterdir() if each.suffix in _TYPES}

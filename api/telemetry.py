@@ -82,7 +82,7 @@ class Measurements:
         self._slot.add(self._refused, 1)
 
     def hooked(self, provider: str, numbers: Mapping[str, int]) -> None:
-        """Count what a tool has posted, by what became of it."""
+        """Count the events of a tool's delivery, by outcome."""
         for outcome, number in numbers.items():
             if number:
                 self._slot.add(self._hook(provider, outcome), number)

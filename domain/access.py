@@ -1,6 +1,6 @@
 """Users as aggregates of events: the workspaces they are linked to, the current one, and their API keys.
 
-The events lie in log 0, which no workspace has. The rows that say who may see what change in the same transaction
+The events are in log 0, which no workspace has. The rows that say who may see what change in the same transaction
 (`projections/access.py`), so that no request is ever answered by an older state. Class and field names are storage
 format.
 """
@@ -36,7 +36,7 @@ class BadFieldError(AccessError):
     """A field has an invalid value: `field` names it, `expected` says which values are valid."""
 
     def __init__(self, field: str, expected: str) -> None:
-        """Take both."""
+        """Take the field's name and the text of what is expected."""
         super().__init__(f"{field}: {expected}")
         self.field = field
         self.expected = expected
@@ -51,7 +51,7 @@ class UnknownKeyError(AccessError):
 
 
 class BusyError(AccessError):
-    """Others change the user all the time; trying again helps."""
+    """Too many concurrent changes of the user; a retry helps."""
 
 
 class User(Aggregate):
@@ -173,7 +173,7 @@ class User(Aggregate):
         at: int,
         by: str,
     ) -> None:
-        """Take on a new key."""
+        """Add an issued key."""
         del user_id, secret_sha256, by
         self.keys[prefix] = Key(prefix, name, tuple(scopes), at, expires_at)
 

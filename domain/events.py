@@ -331,12 +331,12 @@ def parse(fields: object, now: int) -> Event:  # noqa: C901 (the hot path, a che
 
 
 def readable_id(fields: object) -> str | None:
-    """Return the id that a refused event gives, None where it is no valid id itself."""
+    """Return the id of a refused event, None where the id is invalid."""
     return _readable(fields, "id", EventId)
 
 
 def readable_source(fields: object) -> str | None:
-    """Return the source that a refused event gives, `""` where it gives none, None where it is not valid itself."""
+    """Return the source of a refused event, `""` where it has none, None where the source is invalid."""
     if isinstance(fields, dict) and fields.get("source") is None:
         return ""
     return _readable(fields, "source", Source)
@@ -359,7 +359,7 @@ def shown(text: str) -> str:
 
 
 class _FaultError(Exception):
-    """A field is wrong, and why."""
+    """A field is invalid; the text says why."""
 
     def __init__(self, code: Code, why: str) -> None:
         super().__init__(why)
@@ -388,7 +388,7 @@ _EXPECTED_INSTANT = "expected RFC 3339 with an offset, such as 2026-11-01T10:00:
 
 
 def _refusal(fields: dict[Any, Any], now: int) -> RejectedError:
-    """Name all that is wrong with an event; only called where something is."""
+    """Return the rejection of an invalid event, with all its faults."""
     faults: list[_Fault] = []
     kind = fields.get("type")
     event = _BY_NAME.get(kind) if isinstance(kind, str) else None
@@ -430,7 +430,7 @@ def _field_faults(field: msgspec.structs.FieldInfo, value: object, now: int, wit
 
 
 def _retraction_faults(fields: dict[Any, Any]) -> list[_Fault]:
-    """Return what is wrong with a retraction of which each field is right by itself."""
+    """Return the faults of a retraction whose fields are each valid by themselves."""
     faults: list[_Fault] = []
     retracts = fields["retracts"]
     if (retracts["id"], retracts.get("source") or "") == (fields["id"], fields.get("source") or ""):

@@ -1,6 +1,6 @@
 """Hooks as aggregates of events: a tool may post to a workspace by a URL of its own, until it is revoked.
 
-The events lie in log 0, as those of users do, and the rows change in the same transaction. Of the token in the URL
+The events are in log 0, as those of users do, and the rows change in the same transaction. Of the token in the URL
 only a hash is stored. Class and field names are storage format.
 """
 

@@ -120,7 +120,7 @@ def record_carefully(
 
 
 def record_in_bulk(database: Database, workspace_id: int, prepared: Prepared, *, repeated: bool) -> Recorded:
-    """Append thousands of events as `record_prepared` does, by COPY; if `repeated`, duplicates are likely."""
+    """Append thousands of events as `record_prepared` does, by COPY; not by COPY if many are `repeated`."""
     if not prepared.events:
         return Recorded([], head_of(database, workspace_id))
     if not repeated:

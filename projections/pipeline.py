@@ -276,7 +276,7 @@ class Pipeline:
             failed[sent.before or sent.statement.name] = result
 
     def _look(self) -> None:
-        """Give up a connection whose oldest statement is overdue: the server is frozen, or the way to it is cut."""
+        """Close a connection whose oldest statement is overdue: the server is frozen, or the way to it is cut."""
         self._watch = None
         if not self._sent:
             return

@@ -40,7 +40,7 @@ class Waiting:
         self._number = 0
 
     async def until(self, workspace_id: int, min_position: int) -> None:
-        """Wait until the projection of a workspace has come so far.
+        """Wait until the projection of a workspace has reached a position.
 
         Raises UnavailableError where that takes too long, the projection is stuck or too many requests wait, and
         psycopg's errors.
@@ -72,7 +72,7 @@ class Waiting:
                 watch.moved.set()
 
     async def _follow(self, workspace_id: int, watch: _Watch) -> None:
-        """Look until no reader waits for the workspace any more."""
+        """Poll until no request waits for the workspace any more."""
         try:
             await self._projected.listen()
             while watch.readers:

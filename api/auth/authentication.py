@@ -1,4 +1,4 @@
-"""Who is calling: a session cookie of the platform or an API key, and what happens once that is known."""
+"""Authentication of a caller by a session cookie of the platform or an API key, and the counting of its use."""
 
 import hmac
 import re
@@ -23,7 +23,7 @@ _INVALID_KEY, _REQUIRED = "Invalid API key", "Authentication required"
 
 @dataclass(frozen=True)
 class Authentication:
-    """Reads a request's credentials, and compares them with what the database knows."""
+    """Reads a request's credentials, and compares them with the database's row of the key."""
 
     sessions: Sessions | None  # None: no session holds
     clock: Callable[[], int]  # ms, UTC

@@ -66,7 +66,7 @@ class Values:
         return Values({**self._values, parameter.name: value})
 
     def normal(self, *, without: Sequence[Parameter[Any]] = ()) -> str:
-        """Return the query in its one normal form: alike are queries that ask the same, however they are written."""
+        """Return the query in its one normal form: queries with the same meaning have the same one."""
         left_out = {parameter.name for parameter in without}
         return "&".join(f"{name}={self._values[name]!r}" for name in sorted(self._values) if name not in left_out)
 

@@ -1,7 +1,7 @@
 """Strict JSON: as msgspec reads it, but with each name once in an object; msgspec silently takes the last.
 
 RFC 8259, section 4, leaves open what a repeated name means, so that two programs may see two events in one text.
-Telling costs little, since msgspec writes what it has read as fast as it reads: a name that was lost is missing from
+The check costs little, since msgspec writes what it has read as fast as it reads: a name that was lost is missing from
 that, and with it two quotation marks. Measured on 5,000 events in one text: 1 ms beside the 2.5 ms of reading them.
 """
 

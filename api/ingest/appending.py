@@ -26,7 +26,7 @@ MOST_WAITING = 10_000  # posts in one process; the next one is refused at once
 
 
 class QueueTimeoutError(Exception):
-    """Other posts were in the way for too long; sending again helps, and does no harm."""
+    """The post waited too long for other posts; sending it again is safe and helps."""
 
 
 @dataclass(eq=False)
@@ -51,7 +51,7 @@ class Appending:
         carefully: Callable[[int, Prepared, Collection[Credentials]], Awaitable[Recorded]],
         appended: Callable[[], None],
     ) -> None:
-        """Take what to append with.
+        """Take the connections and statements to append with.
 
         `statement` is the append with a condition on the writers, whose parameters `condition` returns; `carefully`
         records events of which some are known already, on the same condition; `appended` is called after each commit.
@@ -103,7 +103,7 @@ class Appending:
             commit.add_done_callback(self._commits.discard)
 
     async def _commit_next(self, pipeline: Pipeline, workspace_id: int) -> None:
-        """Commit one group of a workspace; the next one is left to whichever connection is free then."""
+        """Commit one group of a workspace; the next group takes any free connection."""
         try:
             group = self._next_group(workspace_id)
             if group:

@@ -50,7 +50,7 @@ class Stream:
         self._size = self._events = 0
 
     def feed(self, piece: bytes) -> Iterator[Part | None]:
-        """Yield the parts that are full with this piece, and None between two looks for one: a place to pause.
+        """Yield the parts that are full with this piece, and None in between, where the caller may pause.
 
         Raises what `bodies.Unpacker` raises, and TooLargeError where there are too many blank lines.
         """
@@ -139,7 +139,7 @@ def _as_it_is(event: Any) -> Any:  # noqa: ANN401 (any JSON value)
 
 
 def _line(text: bytes | None) -> Any:  # noqa: ANN401 (whatever JSON can say)
-    """Return what a line says; raise RejectedError where it is too long or no JSON."""
+    """Return the JSON value of a line; raise RejectedError where it is too long or no JSON."""
     if text is None:
         raise RejectedError("too_large", f"line: expected at most {ndjson.MAX_LINE_BYTES} bytes")
     try:

@@ -1,4 +1,4 @@
-"""Who is calling, and which of the asked workspaces they may see: every statement of a request begins with this."""
+"""The caller and the asked workspaces that they may see: every statement of a request begins with this."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -55,7 +55,7 @@ class Credentials(NamedTuple):
 
 
 class Caller(NamedTuple):
-    """Who is calling, as the database knows them. A session has no secret, scopes or expiry."""
+    """The caller, as the database has them. A session has no secret, scopes or expiry."""
 
     user_id: str
     secret_sha256: str | None
@@ -102,7 +102,7 @@ class Sealed(Generic[T]):
 
 
 def who(database: Database, credentials: Credentials) -> Sealed[bool]:
-    """Return who is calling, whatever they may see."""
+    """Return the caller, whatever they may see."""
     row = database.execute(_CHECK, parameters(credentials, Asked())).fetchone()
     return Sealed(row, content=True)
 
@@ -113,7 +113,7 @@ def check(database: Database, credentials: Credentials, asked: Asked) -> Sealed[
 
 
 def checked(rows: Sequence[Sequence[Any]]) -> Sealed[list[int]]:
-    """Return the same of the rows of `CHECK`, where the event loop has asked."""
+    """Return the same from the rows of `CHECK`, as queried on the event loop."""
     return Sealed(rows[0] if rows else None, [row[4] for row in rows if row[4] is not None] or None)
 
 

@@ -23,7 +23,7 @@ class WorkerEndedError(Exception):
     """A process of ours was ended from outside; each workspace is old or new, and it can be begun again."""
 
     def __init__(self) -> None:
-        """Say so."""
+        """Take nothing; the docstring is the text."""
         super().__init__(self.__doc__)
 
 
