@@ -6,7 +6,6 @@ left out, so the contributions add up to the value however many events arrive me
 
 import base64
 import binascii
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -133,17 +132,15 @@ def _body(matched: Matched) -> Explanation:
     prospect_ids = [each.prospect_id for each in campaign.journeys]
     events = campaign.unpacked(position)
     everything = explain(prospect_ids, events, metric, *in_ms(question), at_first_touch=question.at_first_touch)
-    first = 0
-    if cursor is not None:
-        first = bisect_right(everything, (cursor.at, cursor.prospect_id, cursor.last), key=lambda each: each[:3])
-    page = everything[first : first + question.values[LIMIT]]
+    first = 0 if cursor is None else everything.place_behind(cursor.at, cursor.prospect_id, cursor.last)
+    page = everything.part(first, first + question.values[LIMIT])
     following = None
     if first + len(page) < len(everything):
         last = page[-1]
         following = _Cursor(asked, position, mark, last.at, last.prospect_id, last.position)
     return Explanation(
         metric,
-        sum(each.value for each in everything),
+        everything.total,
         _rows(matched.database, standing.workspace_id, page),
         None if following is None else base64.urlsafe_b64encode(_encode(following)).rstrip(b"=").decode(),
     )

@@ -38,7 +38,7 @@ class Position(msgspec.Struct, frozen=True):
     """How far a workspace's log and its read models go."""
 
     workspace_id: int
-    epoch: int
+    epoch: str | None  # as the feed has it: a reader of JSON may take numbers for floats
     generation: int
     position: int
     head: int
@@ -113,7 +113,9 @@ class Stream:
         parts = [] if self._begun else [_FIRST]
         self._begun = True
         for each in self._standings:
-            position = Position(each.workspace_id, each.epoch, each.generation, each.position, each.head)
+            position = Position(
+                each.workspace_id, str(each.epoch) if each.epoch else None, each.generation, each.position, each.head
+            )
             if self._sent.get(each.workspace_id) != position:
                 self._sent[each.workspace_id] = position
                 parts.append(b"event: position\ndata: %b\n\n" % _encode(position))

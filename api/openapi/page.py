@@ -25,7 +25,12 @@ _PAGE = """<!doctype html>
 <body><div id="page"></div><script src="/docs/swagger-ui.js"></script><script src="/docs/start.js"></script></body>
 </html>
 """
-_SCRIPT = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#page", validatorUrl: null});
+# A page can't set the session's cookie, so it is not offered; where the browser has one, it is sent anyway.
+_SCRIPT = """fetch("/openapi.json").then((answer) => answer.json()).then((spec) => {
+  delete spec.components.securitySchemes.session;
+  spec.security = spec.security.filter((each) => !("session" in each));
+  SwaggerUIBundle({spec, dom_id: "#page", validatorUrl: null});
+});
 """
 
 

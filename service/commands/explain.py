@@ -59,10 +59,12 @@ def run(arguments: argparse.Namespace, chosen: Settings) -> int:
     parts = []
     for metric in [arguments.metric] if arguments.metric else EXPLAINED:
         contributions = explain(log.prospect_ids, log.columns, metric, -_EVER, _EVER, at_first_touch=False)
-        value = sum(each.value for each in contributions)
+        value = contributions.total
         if version == FOLD_VERSION and totals is not None and totals[EXPLAINED[metric]] != value:
             differing.append(f"{metric}: the read model says {totals[EXPLAINED[metric]]}, the log {value}")
-        mine = [each for each in contributions if arguments.prospect in (None, each.prospect_id)]
+        mine = [
+            each for each in contributions.part(0, len(contributions)) if arguments.prospect in (None, each.prospect_id)
+        ]
         parts.append({"metric": metric, "value": value, "contributions": [as_json(each, log.events) for each in mine]})
     if arguments.json:
         print_json({"position": position, "metrics": parts, "retracted": log.retracted})

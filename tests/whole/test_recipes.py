@@ -14,7 +14,7 @@ import pytest
 from projections.metrics import FOLD_VERSION
 
 HOUSE = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
-COPIED = ("domain", "projections", "api", "service", "tests", "examples", "docs")
+COPIED = ("domain", "projections", "api", "service", "connectors", "page", "client", "tests", "examples", "docs")
 
 
 class Edit(NamedTuple):
