@@ -1,4 +1,4 @@
-"""What the service answers, as OpenAPI 3.1 says it; events and metrics are taken from where they are declared."""
+"""The OpenAPI 3.1 document; events and metrics are taken from where they are declared."""
 
 import re
 from collections.abc import Sequence
@@ -329,7 +329,7 @@ def _access() -> _Json:
     prefix = {"name": "prefix", "in": "path", "required": True, "schema": {**_WORD, "pattern": "^[^/]+$"}}
     scopes = _list(_one_of([scope for scope in SCOPES if scope != "admin"]), minItems=1)
     key_name = {**_TEXT, "maxLength": MAX_KEY_NAME, "pattern": _NO_CONTROL}
-    wanted = {"name": key_name, "scopes": scopes, "expires_at": _or_null(_INSTANT)}
+    new_key = {"name": key_name, "scopes": scopes, "expires_at": _or_null(_INSTANT)}
     known = {"user": _USER, "linked_workspaces": _list(_ID), "current_workspace": _or_null(_ID)}
     issued = {"allOf": [_ref("Key"), _object({"key": _WORD})]}
     path = "/api/v1/access/users/{user}/"
@@ -367,7 +367,7 @@ def _access() -> _Json:
             "post": _change(
                 "Issue an API key, which is shown this once",
                 [user],
-                _object(wanted, list(wanted), additionalProperties=False),
+                _object(new_key, list(new_key), additionalProperties=False),
                 {"201": {"description": "the key", "content": {"application/json": {"schema": issued}}}},
                 *("408", "413", "415"),
             )

@@ -54,9 +54,9 @@ class Documentation:
 
     def __init__(self) -> None:
         """Find the files."""
-        found = distribution(_PACKAGE)
+        package = distribution(_PACKAGE)
         self._read = lru_cache(self._read_file)
-        self._files = {name: Path(str(found.locate_file(f"{_PACKAGE}/{file}"))) for name, file in _FILES.items()}
+        self._files = {name: Path(str(package.locate_file(f"{_PACKAGE}/{file}"))) for name, file in _FILES.items()}
 
     async def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Answer with the page."""
