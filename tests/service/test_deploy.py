@@ -189,7 +189,7 @@ def test_each_alert_has_its_part_of_the_runbook() -> None:
         assert f"`{rule['alert']}`" in anchors[anchor]
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert rule["annotations"]["summary"]
-    named = set(re.findall(r"\*\*Alert\*\*: (.+)", runbook))
+    named = re.findall(r"\*\*Alert\*\*: ([^.]+)", runbook)
     assert set(re.findall(r"`(\w+)`", " ".join(named))) == {rule["alert"] for rule in rules()}
 
 
@@ -345,7 +345,7 @@ def test_pods_and_their_budgets_are_of_one_kind() -> None:
 
 
 def test_containers_may_do_nothing_but_their_work(compose: dict[str, Any]) -> None:
-    """A numeric account that the image has, a root file system that nobody writes to, and room for what is temporary."""
+    """A numeric account, a root file system that nobody writes to, and room for what is temporary."""
     image = (ROOT / "Dockerfile").read_text()
     assert re.findall(r"^USER (.*)$", image, re.MULTILINE) == ["10001:10001"]
     assert re.findall(r"^VOLUME (.*)$", image, re.MULTILINE) == ["/scratch"]
