@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from service import database, embedded
 from tests.support.databases import new_database
 from tests.support.examples import WORKED_EXAMPLE, WORKED_EXAMPLE_ANALYTICS, api_key, email_sent, worked_example
 from tests.support.running import ROOT, Service, environment, serving, users_of
+from tests.support.servers import temporary_home, temporary_server
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -116,3 +120,50 @@ def test_read_models_that_were_thrown_away_for_their_room_come_back(database_url
     with serving(database_url) as service:
         assert numbers(service, key) == before
     ours("replay --verify", database_url)
+
+
+def prepare_recovery(home: Path, base: Path, wal: Path, owner: int) -> None:
+    """Put a base backup where an embedded server looks for its data, to be recovered up to the restore point."""
+    archive, place = home / "archive", home / "postgresql"
+    shutil.copytree(wal, archive, ignore=shutil.ignore_patterns("archive_status", "summaries"))
+    place.mkdir(mode=0o700)
+    data = shutil.copytree(base, place / "data")
+    (data / "recovery.signal").touch()
+    with (data / "postgresql.auto.conf").open("a") as file:
+        file.write(f'restore_command = \'cp "{archive}/%f" "%p"\'\n')
+        file.write("recovery_target_name = 'before the mistake'\nrecovery_target_action = 'promote'\n")
+    data.chmod(0o700)
+    archive.chmod(0o755)
+    if os.geteuid() == 0:
+        for path in (place, *place.rglob("*"), archive, *archive.iterdir()):
+            os.chown(path, owner, owner, follow_symlinks=False)
+
+
+def test_a_recovery_to_a_point_in_time_has_every_number_up_to_it(tmp_path: Path) -> None:
+    """From a base backup and the WAL behind it; readers are told by a new epoch, read models come along."""
+    with temporary_home() as home:
+        with temporary_server(durable=False) as url:
+            database.migrate(url)
+            with users_of(url) as users:
+                key = api_key(users, 340, 341)
+            with serving(url) as service, psycopg.connect(url, autocommit=True) as connection:
+                service.post(340, key, *worked_example(123))
+                run('pg_basebackup --checkpoint=fast --pgdata=base --dbname="$DATABASE_URL"', tmp_path, url)
+                service.post(341, key, *worked_example(124))
+                before = numbers(service, key)
+                epoch = feed(service, key).json["epoch"]
+                connection.execute("SELECT pg_create_restore_point('before the mistake')")
+                assert service.post(340, key, email_sent(99)).json["accepted"] == 1
+                connection.execute("SELECT pg_switch_wal()")
+                [(directory,)] = connection.execute("SHOW data_directory").fetchall()
+            data = Path(directory)
+            prepare_recovery(home, tmp_path / "base", data / "pg_wal", data.stat().st_uid)
+        with embedded.attach(home, durable=False) as attachment:
+            with psycopg.connect(attachment.url, autocommit=True) as connection:
+                wait_for(lambda: connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,))
+            with serving(attachment.url) as service:
+                assert numbers(service, key) == before
+                assert feed(service, key).json["epoch"] != epoch
+                assert feed(service, key, f"&epoch={epoch}").status == 409
+                assert service.post(340, key, email_sent(99)).json["accepted"] == 1
+            ours("replay --verify", attachment.url)
