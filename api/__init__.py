@@ -1,1 +1,1 @@
-"""The edge: HTTP in, HTTP out, and nothing decided here but who is asking."""
+"""The HTTP interface: it parses requests, authenticates callers and renders answers."""

@@ -1,4 +1,4 @@
-"""One line for each request: who, which workspace, what, with what result, how long; never a secret or a query."""
+"""One log line a request: caller, workspace, method, path, status and duration; never a secret or a query."""
 
 import logging
 
@@ -23,7 +23,7 @@ def log(request: falcon.Request, response: falcon.Response, route: str, method: 
         "ms": round(seconds * 1_000, 1),
         "request_id": context.request_id,
     }
-    # Only who is known is named: what somebody else sends as a prefix may be anything, a secret too.
+    # Only an authenticated caller is named: an unknown prefix may be any text, a secret too.
     for name in ("user", "key", "workspace", "reason"):
         value = getattr(context, name, None)
         if value is not None:

@@ -107,7 +107,7 @@ def create_app(parts: Parts) -> App:
 
 
 def _add(app: App, threads: Threads, path: str, resource: object, suffix: str | None = None) -> None:
-    """Add a route. A responder that is no coroutine works in a thread; what can be got can be asked for its head."""
+    """Add a route. A responder that is no coroutine runs in a thread; a resource with GET has HEAD too."""
     ending, routed = f"_{suffix}" if suffix else "", _Routed()
     for method in ("get", "post", "put", "delete"):
         responder = getattr(resource, f"on_{method}{ending}", None)
@@ -126,8 +126,8 @@ class _Around:
         self._measurements = measurements
 
     async def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
-        given = request.get_header(REQUEST_ID) or ""
-        request_id = given if given and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+        proposed = request.get_header(REQUEST_ID) or ""
+        request_id = proposed if proposed and _REQUEST_ID.fullmatch(proposed) else str(uuid.uuid4())
         request.context.request_id = request_id
         request.context.started = time.perf_counter()
         request.context.measurements = self._measurements
@@ -143,7 +143,7 @@ class _Around:
 
 
 class _ReadingFromElsewhere(falcon.CORSMiddleware[Any, Any]):
-    """Lets pages of some other origins read, with their users' cookies; never write."""
+    """Allows pages of some other origins to read with their users' cookies, never to write."""
 
     def __init__(self, origins: tuple[str, ...]) -> None:
         super().__init__(allow_origins=origins, allow_credentials=origins, expose_headers=_EXPOSED)

@@ -1,7 +1,7 @@
-"""What the processes of one tree count, in memory that they share: no file, and so no full disk, has a part in it.
+"""The counters of the processes of one tree, in shared memory: no file, so a full disk does not matter.
 
-Each process writes to a slot of its own, without a lock between processes. What a worker that has ended has counted is
-folded into a slot for all of them, by the process that has started it.
+Each process writes to a slot of its own, without a lock between processes. The counts of an ended worker are
+added to a common slot by the process that started it.
 """
 
 import mmap
@@ -58,7 +58,7 @@ class Counts:
         return Slot(self._memory[begin : begin + SLOT_BYTES])
 
     def fold(self, number: int) -> None:
-        """Keep what a worker that has ended has counted, and clear its slot; one process of a tree does that."""
+        """Add the counts of an ended worker to the total, and clear its slot; one process of a tree does that."""
         self._version[0] |= 1
         worker, ended = self.slot(number), self.slot(ENDED)
         for key, numbers in worker.read():
@@ -75,7 +75,7 @@ class Counts:
             yield number, self.slot(number)
 
     def totals(self) -> dict[str, list[float]]:
-        """Return what all processes have counted together, by key."""
+        """Return the sums over all processes, by key."""
         for _ in range(_TRIES):
             version = self._version[0]
             totals = self._totals()
@@ -96,10 +96,10 @@ class Counts:
 
 
 class Slot:
-    """Numbers under keys: first the key, then its numbers, one entry behind the other."""
+    """Numbers under keys: first the key, then its numbers, one entry after the other."""
 
     def __init__(self, memory: memoryview) -> None:
-        """Take the memory, of which the first bytes tell how much is in use."""
+        """Take the memory, whose first bytes are the size in use."""
         self._memory = memory
         self._used = memory[:8].cast("Q")
         self._numbers = memory.cast("d")
@@ -107,7 +107,7 @@ class Slot:
         self._lock = Lock()
 
     def place(self, key: str, number: int = 1) -> int:
-        """Return where the numbers of a key begin; they are 0 at first. Where the slot is full they are nobody's."""
+        """Return where the numbers of a key begin, at first 0. Where the slot is full, the numbers are not reported."""
         with self._lock:
             if self._places is None:
                 self._places = {key: place for key, place, _ in self._entries()}
@@ -131,7 +131,7 @@ class Slot:
             yield key, [float(each) for each in self._numbers[place : place + number]]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Clear all entries."""
         self._used[0] = 0
         self._places = {}
 
@@ -150,13 +150,13 @@ class Slot:
         at = _HEADER_BYTES + self._used[0]
         first = at + _ENTRY.size + _padded(len(name))
         end = first + number * _NUMBER
-        if end > len(self._memory) - number * _NUMBER:  # the rest is nobody's
+        if end > len(self._memory) - number * _NUMBER:  # the rest is unused
             return len(self._memory) // _NUMBER - number
         _ENTRY.pack_into(self._memory, at, len(name), number)
         self._memory[at + _ENTRY.size : at + _ENTRY.size + len(name)] = name
         for place in range(first // _NUMBER, end // _NUMBER):
             self._numbers[place] = 0.0
-        self._used[0] = end - _HEADER_BYTES  # in the end: who reads meanwhile sees whole entries
+        self._used[0] = end - _HEADER_BYTES  # last, so that concurrent readers see whole entries
         return first // _NUMBER
 
 

@@ -29,7 +29,7 @@ APPENDS = 8  # connections for appends in one process; commits of several worksp
 
 @dataclass(frozen=True)
 class Parts:
-    """The pool, who is who, the clock (ms, UTC), the measurements, and the schema's migrations."""
+    """The pool, the authentication, the clock (ms, UTC), the measurements, and the schema's migrations."""
 
     pool: Pool
     threads: Threads
@@ -38,7 +38,7 @@ class Parts:
     clock: Callable[[], int]
     measurements: Measurements
     migrations: Collection[int]  # that this version knows
-    appended: Callable[[], None] = lambda: None  # told of each append
+    appended: Callable[[], None] = lambda: None  # called after each append
     reading_origins: tuple[str, ...] = ()  # pages from elsewhere that may read, with their users' cookies
     secret_of: Callable[[str], str | None] = lambda _: None  # what a reference names; None where it can't be read
     embedding_origins: tuple[str, ...] = ()  # pages from elsewhere that may show the dashboard in a frame
@@ -65,7 +65,7 @@ class Parts:
 
     @cached_property
     def waiting(self) -> Waiting:
-        """Return the readers that wait for the projection."""
+        """Return the requests that wait for the projection."""
         return Waiting(self.reads, self.projected)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""One table from what can go wrong to what the caller is told; never a stack trace, SQL or an address."""
+"""One table from exceptions to answers; an answer never contains a stack trace, SQL or an address."""
 
 import logging
 from http import HTTPStatus
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class UnauthenticatedError(Exception):
-    """Nobody is known to be calling; the text is the answer, the reason is a word for the log alone."""
+    """The caller is not authenticated; the text is the answer, the reason is a word for the log alone."""
 
     def __init__(self, text: str, reason: str) -> None:
         """Take both."""
@@ -50,14 +50,14 @@ class NotFoundError(Exception):
 
 
 class ConflictError(Exception):
-    """As things are, that can't be; the text is the answer."""
+    """The request conflicts with the present state; the text is the answer."""
 
 
 class RequestTimeoutError(Exception):
-    """The request does not come."""
+    """The request's body does not arrive in time."""
 
     def __init__(self) -> None:
-        """Say so."""
+        """Take nothing; the text is always the same."""
         super().__init__("The body does not come")
 
 
@@ -71,7 +71,7 @@ class RateLimitedError(Exception):
 
 
 class UnavailableError(Exception):
-    """Not now, but soon; the text is the answer."""
+    """The request can't be served now, a retry helps; the text is the answer."""
 
 
 class TooLargeError(Exception):
@@ -109,7 +109,7 @@ class InterruptedBodyError(Exception):
 
 
 def add_error_handlers(app: falcon.asgi.App[Any, Any]) -> None:
-    """Teach the application the table."""
+    """Add the table's error handlers to the application."""
     for exception, status in _STATUS.items():
         app.add_error_handler(exception, _answer_with(status))
     app.add_error_handler(UnauthenticatedError, _unauthenticated)
@@ -210,7 +210,7 @@ async def _database_away(request: falcon.Request, response: falcon.Response, err
         request.context.measurements.disk_full(error)
         _set(response, HTTPStatus.SERVICE_UNAVAILABLE, _FULL)
         return
-    # Only what the database itself has said: that it is away is logged once, where connections are made.
+    # Only the server's own errors: that the database is down is logged once, where connections are made.
     level = logging.DEBUG if getattr(error, "sqlstate", None) is None else logging.WARNING
     logger.log(level, "the database refused: %s", error, extra={"request_id": request.context.request_id})
     _set(response, HTTPStatus.SERVICE_UNAVAILABLE, {"error": "The database does not answer, please try again"})

@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it can serve, and what it measures; no id of anybody is told to a stranger."""
+"""Liveness, readiness and metrics of the process; none of them contains the id of a user or workspace."""
 
 import asyncio
 import time
@@ -15,15 +15,15 @@ from projections.building.status import LAG, Lag
 from projections.pipeline import TooManySentError
 from projections.schema import Schema
 
-LAG_SECONDS = 60.0  # a projection that is further behind is told of
+LAG_SECONDS = 60.0  # a projection that is further behind is reported
 ANSWER_SECONDS = 2.0  # a probe waits no longer for the database
-KEPT_SECONDS = 1.0  # the database is asked no more often
+CACHE_SECONDS = 1.0  # the database is asked no more often
 
 _AWAY = (psycopg.Error, TooManySentError, TimeoutError, UnavailableError)
 
 
 class Probe:
-    """What the database answers to probes, by the event loop's connection, so that busy threads hold nobody up."""
+    """A probe's answer from the database, on the event loop's connection, so that busy threads do not delay it."""
 
     def __init__(self, parts: Parts) -> None:
         """Take the parts."""
@@ -34,9 +34,9 @@ class Probe:
         self.lag: Lag | None = None  # the latest that is known
 
     async def look(self) -> tuple[Schema, Lag | None] | None:
-        """Return the schema, and the lag where the schema can be read, as of a second ago at most; None: it is away."""
-        async with self._lock:  # those who wait for this look are not to look one after another
-            if time.monotonic() - self._looked_at >= KEPT_SECONDS:
+        """Return the schema, and the lag where that can be read, at most a second old; None: the database is down."""
+        async with self._lock:  # concurrent probes share one query
+            if time.monotonic() - self._looked_at >= CACHE_SECONDS:
                 self._answer = await self._look()
                 self._looked_at = time.monotonic()
             return self._answer
@@ -55,7 +55,7 @@ class Probe:
 
 
 class Healthz:
-    """`GET /healthz`: the process lives; it takes no thread and asks nobody."""
+    """`GET /healthz`: the process lives; it takes no thread and queries nothing."""
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer."""
@@ -67,7 +67,7 @@ class Readyz:
     """`GET /readyz`: the database answers, this version can work with its schema, and how the projection is."""
 
     def __init__(self, probe: Probe) -> None:
-        """Take what looks at the database."""
+        """Take the probe of the database."""
         self._probe = probe
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -96,7 +96,7 @@ class Metrics:
         self._probe = probe
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer, also while the database is away: what is known of it is then as it was."""
+        """Answer, also while the database is down: its last known figures are shown then."""
         no_parameters(request)
         is_up = await self._probe.look() is not None
         response.content_type = CONTENT_TYPE

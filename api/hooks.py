@@ -1,8 +1,8 @@
-"""`POST /api/v1/hooks/{provider}/{token}`: what a connected tool posts, as it posts it, becomes events.
+"""`POST /api/v1/hooks/{provider}/{token}`: a connected tool's deliveries, in the tool's own format, become events.
 
-A tool stops to post where it is refused, so whatever comes with a token that counts is answered with 200 once it is
-stored, ignored or kept among the rejections. The token stands in no log, metric or error: of a request these name the
-route, and the hook by its id.
+A tool that is refused stops posting, so each delivery with a valid token is answered with 200 once it is stored,
+ignored or written to the rejections. The token is in no log, metric or error: these name a request's route, and the
+hook by its id.
 """
 
 import logging
@@ -31,7 +31,7 @@ from projections.queries.hooks import KnownHook
 TEST = "X-Hook-Test"  # a header of deliveries that are understood and answered, but neither stored nor counted
 _TOO_LARGE = f"Expected at most {MAX_BODY_BYTES} bytes"
 MOST_CONFIRMATION = 1_024
-MOST_URL = 256  # characters of one that is kept
+MOST_URL = 256  # characters of a stored URL
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
 logger = logging.getLogger(__name__)
@@ -43,14 +43,14 @@ def hook_url(base: str, provider: str, token: str) -> str:
 
 
 class HookDeliveries:
-    """Takes what tools post."""
+    """Takes the deliveries of tools."""
 
     def __init__(self, parts: Parts) -> None:
         """Take the parts."""
         self._parts = parts
 
     async def on_post(self, request: falcon.Request, response: falcon.Response, provider: str, token: str) -> None:
-        """Store what a delivery says, whatever its Content-Type."""
+        """Store a delivery's events, whatever its Content-Type."""
         run = self._parts.threads.run
         table = PROVIDERS.get(provider)
         if table is None:
@@ -77,7 +77,7 @@ class HookDeliveries:
         return hook
 
     def _take(self, table: Provider, hook: KnownHook, body: bytes, headers: Mapping[str, str]) -> Effect:
-        """Store what a delivery says, in a thread."""
+        """Store a delivery's events, in a thread."""
         now, effect = self._parts.clock(), Effect()
         self._require_signature(table, hook, Delivery(body=body, headers=headers, now=now))
         translation = translate(table, body, connection_of(hook), now, headers)
@@ -95,7 +95,7 @@ class HookDeliveries:
         return effect
 
     def _keep_confirmation(self, database: Database, hook: KnownHook, body: bytes) -> None:
-        """Keep what a person has to open once, if AWS serves it: nothing is fetched here."""
+        """Store the URL that an operator has to open once, if it is one of AWS: nothing is fetched here."""
         try:
             url = confirmation_url(body)
         except SignatureError as error:
@@ -109,13 +109,13 @@ class HookDeliveries:
         taken = intake.take(part_of_events(translation.events[stretch]), stretch.start, now)
         try:
             with self._parts.connection() as database:
-                taken = taken.without_keys(self._parts.keys.register(database, hook.workspace_id, taken.facts))
+                taken = taken.without_keys(self._parts.keys.register(database, hook.workspace_id, taken.events))
                 recorded = ledger.record_prepared(
-                    database, hook.workspace_id, ledger.prepare(taken.facts), hooks.still_there(hook)
+                    database, hook.workspace_id, ledger.prepare(taken.events), hooks.still_there(hook)
                 )
         except ConditionError as error:
             raise _unknown() from error
-        if taken.facts:
+        if taken.events:
             self._parts.appended()
         effect.add(taken, translation.names[stretch], recorded.outcomes)
 

@@ -1,4 +1,4 @@
-"""The dashboard's files under `/` and `/page/…`; they hold no data, the page asks the API for that as its reader."""
+"""The dashboard's files under `/` and `/page/…`; they contain no data, which the page gets from the API."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -29,14 +29,14 @@ class Page:
     """`GET /` and `GET /page/{name}`."""
 
     def __init__(self, embedding_origins: Sequence[str] = (), folder: Path = FOLDER) -> None:
-        """Take whose pages may show this one in a frame, and read the files."""
+        """Take the origins whose pages may show this one in a frame, and read the files."""
         self._embedded = bool(embedding_origins)
         self._policy = _POLICY.format(ancestors=" ".join(embedding_origins) or "'none'")
         self._files = {each.name: each.read_bytes() for each in folder.iterdir() if each.suffix in _TYPES}
         self._tags = {name: sha256(body).hexdigest()[:32] for name, body in self._files.items()}
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer with the page; its address may hold a view, which is the page's own business."""
+        """Answer with the page; the query of its address names a view, which only the page reads."""
         self._answer(request, response, _INDEX)
 
     async def on_get_file(self, request: falcon.Request, response: falcon.Response, name: str) -> None:

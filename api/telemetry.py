@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class Measurements:
-    """Counts what one process does, and tells what all of them have done."""
+    """Counts the work of one process, and reports that of all of them."""
 
     def __init__(self, counts: Counts, slot: int) -> None:
         """Take the memory that the processes share, and this one's slot."""
@@ -82,17 +82,17 @@ class Measurements:
         self._slot.add(self._refused, 1)
 
     def hooked(self, provider: str, numbers: Mapping[str, int]) -> None:
-        """Count what a tool has posted, by what became of it."""
+        """Count the events of a tool's delivery, by outcome."""
         for outcome, number in numbers.items():
             if number:
                 self._slot.add(self._hook(provider, outcome), number)
 
     def connection_lent(self, number: int) -> None:
-        """Count a connection that was taken (1) or given back (-1)."""
+        """Count a connection that was borrowed (1) or returned (-1)."""
         self._slot.add(self._connections, number)
 
     def text(self, lag: Lag | None, *, is_up: bool) -> bytes:
-        """Return everything in Prometheus' text format, with what is known of the database."""
+        """Return all metrics in Prometheus' text format, with the last known figures of the database."""
         registry = CollectorRegistry()
         registry.register(_Everything(self._counts, lag, is_up=is_up))
         return generate_latest(registry)
@@ -155,7 +155,7 @@ class _Everything(Collector):
             yield _gauge("projector_look_age_seconds", "How long ago this tree's projector looked for events.", age)
 
     def _of_processes(self) -> Iterator[Metric]:
-        """Yield what the living processes of the tree use, where the system tells."""
+        """Yield the resources that the tree's living processes use, where the system reports them."""
         memory = GaugeMetricFamily(
             f"{_PREFIX}process_resident_memory_bytes", "Memory that a process holds.", labels=("process",)
         )

@@ -26,7 +26,7 @@ class Threads:
         self._waiting = 0
         self._large = asyncio.Semaphore(max(1, number - 1))
         self._large_waiting = 0
-        self.loop: asyncio.AbstractEventLoop  # that work was given from, for a thread that needs something of it
+        self.loop: asyncio.AbstractEventLoop  # that submits work, for a thread that needs it
 
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function in a thread, and return or raise what it does; UnavailableError where none is free in time.

@@ -52,7 +52,7 @@ class Limit:
         rows = [
             (
                 1,
-                UUID(bytes=ledger.fact_id(each)),
+                UUID(bytes=ledger.event_key(each)),
                 1,
                 TOPICS[type(each)],
                 encode(each),

@@ -30,15 +30,15 @@ class Bare(CampaignAnalytics):
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with the campaigns of a workspace."""
         question = parse(request, _QUERY)
-        held = self._kept.held((question.asked.workspace_id or 0,))
-        values = {"workspace_id": question.asked.workspace_id, **dashboard.holding(held), "most": None}
+        cached = self._rendered_cache.cached((question.asked.workspace_id or 0,))
+        values = {"workspace_id": question.asked.workspace_id, **dashboard.caching(cached), "most": None}
         rows = await self._parts.reads.rows(_SENT, values)
         workspaces = [
-            dashboard._workspace(None, held, each, *row[OWN:])  # noqa: SLF001
+            dashboard._workspace(None, cached, each, *row[OWN:])  # noqa: SLF001
             for row in rows
             if (each := standing_of(row)) is not None
         ]
-        self._tell(request, response, workspaces, held, question)
+        self._tell(request, response, workspaces, cached, question)
 
 
 def application() -> Application:

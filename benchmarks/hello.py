@@ -28,5 +28,8 @@ class Application:
         """Answer one request."""
         await self._app(scope, receive, send)
 
+    def drain(self) -> None:
+        """Have no streams to end."""
+
     def close(self) -> None:
         """Hold nothing."""

@@ -116,7 +116,7 @@ class Library:
     def rate(self, size: int) -> float:
         """Return how many events a second are inserted, in batches of this size."""
         stored = [
-            StoredEvent(UUID(bytes=ledger.fact_id(each)), 1, TOPICS[type(each)], encode(each))
+            StoredEvent(UUID(bytes=ledger.event_key(each)), 1, TOPICS[type(each)], encode(each))
             for each in world.facts(20_000, next(self._seeds), "library")
         ]
         batches = [stored[first : first + size] for first in range(0, len(stored), size)]

@@ -21,7 +21,7 @@ from domain.recorder import Pool
 from projections import access
 from projections.building import replay
 from service.clock import clock
-from service.processes.replay_workers import hands
+from service.processes.replay_workers import replay_workers
 
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
 SIZES = (1_000, 100_000, 1_000_000)  # events, in workspaces of these numbers
@@ -65,8 +65,8 @@ def _fill(pool: Pool) -> None:
         world.fill(pool, workspace_id, world.facts(20, workspace_id))
     users.link("worker", BIG, "cli:bench")
     world.fill(pool, BIG, [msgspec.structs.replace(fact, campaign_id=1) for fact in world.facts(50_000, BIG)])
-    with hands(str(pool.conninfo), 2) as helping:
-        for failure in replay.replay_all(pool, replay.workspaces(pool), lambda _: None, helping):
+    with replay_workers(str(pool.conninfo), 2) as workers:
+        for failure in replay.replay_all(pool, replay.workspaces(pool), lambda _: None, workers):
             raise RuntimeError(failure)
     with pool.connection() as database:
         database.execute("ANALYZE")

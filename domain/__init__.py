@@ -1,1 +1,1 @@
-"""The write side: what has happened, kept for ever, and who may see it."""
+"""The write side: the events, stored for ever, and who may see them."""

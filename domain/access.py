@@ -1,6 +1,6 @@
-"""Users as the facts about them: which workspaces they are linked to, which one is current, and their API keys.
+"""Users as aggregates of events: the workspaces they are linked to, the current one, and their API keys.
 
-The events lie in log 0, which no workspace has. The rows that say who may see what change in the same transaction
+The events are in log 0, which no workspace has. The rows that say who may see what change in the same transaction
 (`projections/access.py`), so that no request is ever answered by an older state. Class and field names are storage
 format.
 """
@@ -22,7 +22,7 @@ from domain.workspaces import MAX_WORKSPACE_NAME, Workspace
 
 ACCESS_LOG = 0  # the log of the users' own events; workspaces begin at 1
 MAX_USER_ID = 255
-_ATTEMPTS = 50  # each conflict means that somebody else got on, so this many in a row do not happen
+_ATTEMPTS = 50  # each conflict means that another change succeeded, so this many in a row do not happen
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and what UTF-8 can't say
 
 T = TypeVar("T")
@@ -33,10 +33,10 @@ class AccessError(Exception):
 
 
 class BadFieldError(AccessError):
-    """Something that was said can't be: `field` names it, `expected` says what could."""
+    """A field has an invalid value: `field` names it, `expected` says which values are valid."""
 
     def __init__(self, field: str, expected: str) -> None:
-        """Take both."""
+        """Take the field's name and the text of what is expected."""
         super().__init__(f"{field}: {expected}")
         self.field = field
         self.expected = expected
@@ -55,7 +55,7 @@ class DeletedWorkspaceError(AccessError):
 
 
 class BusyError(AccessError):
-    """Others change the user all the time; trying again helps."""
+    """Too many concurrent changes of the user; a retry helps."""
 
 
 class User(Aggregate):
@@ -68,7 +68,7 @@ class User(Aggregate):
         by: str
 
     class Registered(Event, Aggregate.Created):
-        """Something was said of this user for the first time."""
+        """The first event of a user."""
 
         user_id: str
 
@@ -119,7 +119,7 @@ class User(Aggregate):
 
     @staticmethod
     def create_id(user_id: str) -> UUID:
-        """Return the stream of a user, the same for the same user whoever asks."""
+        """Return the stream of a user, the same for each call with the same user."""
         return uuid5(NAMESPACE_URL, f"/users/{user_id}")
 
     def link(self, workspace_id: int, at: int, by: str) -> None:
@@ -177,7 +177,7 @@ class User(Aggregate):
         at: int,
         by: str,
     ) -> None:
-        """Take on a new key."""
+        """Add an issued key."""
         del user_id, secret_sha256, by
         self.keys[prefix] = Key(prefix, name, tuple(scopes), at, expires_at)
 
@@ -287,14 +287,14 @@ class Access(Application[UUID]):
         return workspace
 
     def user(self, user_id: str) -> User | None:
-        """Return the user as they are now, None where nothing was ever said of them."""
+        """Return the user as they are now, None where the user has no event."""
         try:
             return self.repository.get(User.create_id(check_user(user_id)))
         except AggregateNotFoundError:
             return None
 
     def history(self, user_id: str) -> list[User.Event]:
-        """Return all that was ever said of the user, in order."""
+        """Return all events of the user, in order."""
         events = self.events.get(User.create_id(check_user(user_id)))
         return [each for each in events if isinstance(each, User.Event)]
 
@@ -311,7 +311,7 @@ class Access(Application[UUID]):
         self._project(database, (each for each in events if isinstance(each, User.Event | Workspace.Event)))
 
     def _change(self, user_id: str, by: str, change: Callable[[User, int], T]) -> T:
-        """Load, change and save the user; begin again where somebody else changed them meanwhile."""
+        """Load, change and save the user; retry after a concurrent change."""
         check_user(user_id)
 
         def save() -> T:

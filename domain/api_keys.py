@@ -1,4 +1,4 @@
-"""API keys, `<prefix>.<secret>`: how one is made, and what is kept of it."""
+"""API keys, `<prefix>.<secret>`: how one is made, and what is stored of it."""
 
 import hashlib
 import secrets
@@ -13,7 +13,7 @@ _SECRET_BYTES = 32
 
 @dataclass(frozen=True)
 class Key:
-    """What is kept of an API key; of its secret there is only the SHA-256, in an event and a row."""
+    """What is stored of an API key; of its secret only the SHA-256, in an event and a row."""
 
     prefix: str
     name: str
@@ -23,17 +23,17 @@ class Key:
 
 
 class IssuedKey(NamedTuple):
-    """A new key: what is kept of it, and the whole, `<prefix>.<secret>`, which is shown this once."""
+    """A new key: what is stored of it, and the whole, `<prefix>.<secret>`, which is shown this once."""
 
     about: Key
     key: str
 
 
 def new_prefix_and_secret() -> tuple[str, str]:
-    """Return what makes a new key, at random: what it is known by, and what nobody can guess."""
+    """Return the random prefix and secret of a new key."""
     return f"ca_{secrets.token_hex(8)}", secrets.token_urlsafe(_SECRET_BYTES)
 
 
 def secret_sha256(secret: str) -> str:
-    """Return what is kept of a key's secret: its SHA-256 in hexadecimal. 32 random bytes need no slow hash."""
+    """Return what is stored of a key's secret: its SHA-256 in hexadecimal. 32 random bytes need no slow hash."""
     return hashlib.sha256(secret.encode()).hexdigest()

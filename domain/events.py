@@ -1,7 +1,7 @@
-"""Every fact that an outreach worker can tell us: one class each, and the one way in that checks it.
+"""Every kind of event that an outreach worker can post: a class each, and the one parser that checks it.
 
-This is the storage format. A fact is stored as its class's topic (`domain.events:EmailSent`) and its fields as JSON,
-so renaming a class or a field, or moving this module, changes what stored facts mean. Add; do not rename.
+This is the storage format. An event is stored as its class's topic (`domain.events:EmailSent`) and its fields as JSON,
+so renaming a class or a field, or moving this module, changes what stored events mean. Add; do not rename.
 """
 
 import re
@@ -20,9 +20,9 @@ from domain.suggestions import did_you_mean
 from domain.zones import time_zones
 
 MAX_ID = 2**63 - 1  # campaigns and workspaces: a PostgreSQL bigint
-INSTANT_BITS = 45  # an instant of a fact, in ms: up to the year 3084
+INSTANT_BITS = 45  # an instant of an event, in ms: up to the year 3084
 FUTURE_TOLERANCE_MS = 5 * 60 * 1000  # a worker's clock may be ahead by this much
-MAX_ERRORS = 10  # that are told of one event
+MAX_ERRORS = 10  # that the answer names of one event
 SHOWN_CHARACTERS = 64  # an error repeats no more of a value than this
 _MAX_PROSPECT = 10**128  # an integer with more digits than a prospect id may have is left as it is, and refused
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # what PostgreSQL and UTF-8 can't hold: NUL and lone surrogates
@@ -45,7 +45,7 @@ _Fault = tuple[Code, str]  # and the text, which begins with the field's name
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A fact about a campaign. Within a workspace `source` and `id` name it for ever; `occurred_at` is in ms, UTC."""
+    """An event of a campaign. Within a workspace `source` and `id` name it for ever; `occurred_at` is in ms, UTC."""
 
     id: EventId
     source: Source = ""
@@ -55,7 +55,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
 
 
 class ProspectEvent(Event, frozen=True):
-    """A fact about one prospect in one campaign."""
+    """An event of one prospect in one campaign."""
 
     prospect_id: ProspectId
     step: Step | None = None
@@ -207,7 +207,7 @@ encode: Callable[[Event], bytes] = msgspec.json.Encoder().encode
 
 
 class UndecodableError(Exception):
-    """A stored fact cannot be read: its topic is unknown here, or its state is damaged."""
+    """A stored event cannot be read: its topic is unknown here, or its state is damaged."""
 
 
 class _Version(msgspec.Struct):
@@ -220,7 +220,7 @@ _version = msgspec.json.Decoder(_Version).decode
 def decoder_of(event: type[Event]) -> Callable[[bytes], Event]:
     """Return what decodes the stored states of a class of events, those of its earlier versions too.
 
-    A class whose fields change is declared `tag_field="class_version", tag=2`, which is stored with each fact from
+    A class whose fields change is declared `tag_field="class_version", tag=2`, which is stored with each event from
     then on, and has a static method `upcast_v1_v2` that changes an earlier state's fields in place, as the
     event-sourcing library's aggregates have. What is stored stays as it is.
     """
@@ -246,7 +246,7 @@ _DECODE = {TOPICS[event]: decoder_of(event) for event in EVENTS}
 
 
 class RejectedError(Exception):
-    """A fact was refused for how it is written: `code` is stable, `errors` name the fields and what is expected."""
+    """An event was refused for its form: `code` is stable, `errors` name the fields and what is expected."""
 
     def __init__(self, code: Code, error: str, *more: str) -> None:
         """Take the stable code of the first fault, and the texts for people, one for each fault."""
@@ -257,7 +257,7 @@ class RejectedError(Exception):
 
 
 def decode(topic: str, state: bytes) -> Event:
-    """Return the fact that was stored; raise UndecodableError where its topic or state is not understood."""
+    """Return the stored event; raise UndecodableError where its topic or state is not understood."""
     try:
         return _DECODE[topic](state)
     except KeyError as error:
@@ -280,20 +280,20 @@ def _of_later_version(topic: str, state: bytes) -> str | None:
     return f"it is of version {version}, this program knows {event.__name__} up to {today}" if version > today else None
 
 
-def canonical(fact: Event) -> dict[str, object]:
-    """Return a fact as JSON says it: in UTC with milliseconds, what is absent or as by default left out."""
-    said = {"id": fact.id, "type": type(fact).__name__, **msgspec.structs.asdict(fact)}
-    said["occurred_at"] = format_instant(fact.occurred_at)
-    if fact.campaign_key is not None:
-        del said["campaign_id"]  # it is derived from the key; a worker gives one of the two
-    if isinstance(fact, EventRetracted):
-        said["retracts"] = msgspec.to_builtins(msgspec.structs.replace(fact.retracts, key=None))
-    defaults = _DEFAULTS[type(fact)]
-    return {name: value for name, value in said.items() if name not in defaults or value != defaults[name]}
+def canonical(event: Event) -> dict[str, object]:
+    """Return an event's JSON fields: instants in UTC with ms, without absent and default values."""
+    fields = {"id": event.id, "type": type(event).__name__, **msgspec.structs.asdict(event)}
+    fields["occurred_at"] = format_instant(event.occurred_at)
+    if event.campaign_key is not None:
+        del fields["campaign_id"]  # it is derived from the key; a worker sends one of the two
+    if isinstance(event, EventRetracted):
+        fields["retracts"] = msgspec.to_builtins(msgspec.structs.replace(event.retracts, key=None))
+    defaults = _DEFAULTS[type(event)]
+    return {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}
 
 
 def parse(fields: object, now: int) -> Event:  # noqa: C901 (the hot path, a check after the other)
-    """Return the fact that a worker's JSON object tells, checked; the only way in, whatever the format around it.
+    """Return the event of a worker's JSON object, checked; the only parser, whatever format the object came in.
 
     `now` is the server's clock in ms. Raises RejectedError, which names all fields that are wrong.
     """
@@ -336,12 +336,12 @@ def parse(fields: object, now: int) -> Event:  # noqa: C901 (the hot path, a che
 
 
 def readable_id(fields: object) -> str | None:
-    """Return the id that a refused event gives, None where it is no valid id itself."""
+    """Return the id of a refused event, None where the id is invalid."""
     return _readable(fields, "id", EventId)
 
 
 def readable_source(fields: object) -> str | None:
-    """Return the source that a refused event gives, `""` where it gives none, None where it is not valid itself."""
+    """Return the source of a refused event, `""` where it has none, None where the source is invalid."""
     if isinstance(fields, dict) and fields.get("source") is None:
         return ""
     return _readable(fields, "source", Source)
@@ -364,7 +364,7 @@ def shown(text: str) -> str:
 
 
 class _FaultError(Exception):
-    """A field is wrong, and why."""
+    """A field is invalid; the text says why."""
 
     def __init__(self, code: Code, why: str) -> None:
         super().__init__(why)
@@ -393,7 +393,7 @@ _EXPECTED_INSTANT = "expected RFC 3339 with an offset, such as 2026-11-01T10:00:
 
 
 def _refusal(fields: dict[Any, Any], now: int) -> RejectedError:
-    """Name all that is wrong with an event; only called where something is."""
+    """Return the rejection of an invalid event, with all its faults."""
     faults: list[_Fault] = []
     kind = fields.get("type")
     event = _BY_NAME.get(kind) if isinstance(kind, str) else None
@@ -435,7 +435,7 @@ def _field_faults(field: msgspec.structs.FieldInfo, value: object, now: int, wit
 
 
 def _retraction_faults(fields: dict[Any, Any]) -> list[_Fault]:
-    """Return what is wrong with a retraction of which each field is right by itself."""
+    """Return the faults of a retraction whose fields are each valid by themselves."""
     faults: list[_Fault] = []
     retracts = fields["retracts"]
     if (retracts["id"], retracts.get("source") or "") == (fields["id"], fields.get("source") or ""):

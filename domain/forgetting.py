@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from domain.events import MAX_EVENT_ID, MAX_SOURCE, SHOWN_CHARACTERS, Retracted
-from domain.ledger import fact_id
+from domain.ledger import event_key
 
 _DISTINCTIVE = 8  # characters: a shorter id may be part of any word, which is then none of it
 
@@ -90,4 +90,4 @@ def _key_of(retracts: dict[str, Any]) -> bytes:
     kept = retracts.get("key")
     if isinstance(kept, str):
         return base64.b64decode(kept)
-    return fact_id(Retracted(id=str(retracts.get("id")), source=str(retracts.get("source") or "")))
+    return event_key(Retracted(id=str(retracts.get("id")), source=str(retracts.get("source") or "")))

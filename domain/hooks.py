@@ -1,7 +1,7 @@
-"""Hooks as facts: which tool may post to which workspace by a URL of its own, until it is revoked.
+"""Hooks as aggregates of events: a tool may post to a workspace by a URL of its own, until it is revoked.
 
-The events lie in log 0, as those of users do, and the rows change in the same transaction. Of the token in the URL
-only a hash is kept. Class and field names are storage format.
+The events are in log 0, as those of users do, and the rows change in the same transaction. Of the token in the URL
+only a hash is stored. Class and field names are storage format.
 """
 
 import re
@@ -52,7 +52,7 @@ class Terms:
 
 
 class Known(NamedTuple):
-    """What may be said of a tool: whether it signs its deliveries, by its name, and what a label can mean."""
+    """The known tools: whether each signs its deliveries, by its name, and the meanings that a label can have."""
 
     signs: Mapping[str, bool]
     meanings: Sequence[str]
@@ -136,7 +136,7 @@ class Hooks(Application[UUID]):
         clock: Callable[[], int],
         known: Known,
     ) -> None:
-        """Take the pool, what writes the rows, the clock (ms, UTC), and what may be said of a tool."""
+        """Take the pool, what writes the rows, the clock (ms, UTC), and the known tools."""
         self._pool = pool
         self._project = project
         self._clock = clock
@@ -172,7 +172,7 @@ class Hooks(Application[UUID]):
         try:
             self.save(hook)
         except IntegrityError:
-            self.revoke(hook_id, by)  # somebody else has revoked it meanwhile
+            self.revoke(hook_id, by)  # a concurrent call may have revoked it
 
     def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
         """Leave the process's environment out: everything is handed in."""

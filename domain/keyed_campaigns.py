@@ -1,4 +1,4 @@
-"""The registry of campaigns' keys: which key stands for a derived id in a workspace, for ever the first one."""
+"""The registry of campaigns' keys: a derived id of a workspace belongs to the key registered first, for ever."""
 
 from collections.abc import Iterable, Sequence
 
@@ -43,16 +43,16 @@ def keys_of(database: Database, workspace_id: int, ids: Iterable[int]) -> dict[i
 
 
 class KnownKeys:
-    """The keys that this process has registered: one that stands, stands for ever, so it is asked about once."""
+    """A cache of registered keys: a registered key never changes, so each is read once."""
 
     def __init__(self) -> None:
         """Begin with none."""
         self._standing: dict[tuple[int, int], str] = {}
 
     def others(self, workspace_id: int, events: Iterable[Event]) -> dict[int, str] | None:
-        """Return by its place each event whose key is not the one that stands, and that one; None: not all are known.
+        """Return, by an event's place, the registered key where it is another one; None where some are not cached.
 
-        It asks no database.
+        It queries no database.
         """
         others: dict[int, str] = {}
         for place, each in enumerate(events):

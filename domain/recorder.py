@@ -114,7 +114,7 @@ class Rows(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What a careful append found: the head after it, who was new, and who was stored already with another state."""
+    """The result of `append_new`: the head after it, the keys that were new, and the keys stored with another state."""
 
     head: int
     new: set[bytes]
@@ -122,7 +122,7 @@ class Known(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """What must hold for an append: `APPEND` formatted with it, a question for it alone, and its own parameters."""
+    """A condition of an append: `APPEND` formatted with it, a question for it alone, and its own parameters."""
 
     append: Composed
     holds: Composed
@@ -139,16 +139,16 @@ class ConditionError(Exception):
 def append(database: Database, workspace_id: int, rows: Rows, condition: Condition = ALWAYS) -> int:
     """Append events to the workspace's log and return its new head; all of them or none, on disk at the commit.
 
-    Raises ConditionError where the condition does not hold once nobody else appends, and psycopg's UniqueViolation
-    where one of the events, by originator and version, is stored already or given twice.
+    Raises ConditionError where the condition does not hold under the lock of the head, and psycopg's UniqueViolation
+    where one of the events, by originator and version, is stored already or occurs twice.
     """
-    given = {**parameters(workspace_id, rows), **condition.parameters}
+    values = {**parameters(workspace_id, rows), **condition.parameters}
     if condition is ALWAYS:
-        row = database.execute(condition.append, given).fetchone()
+        row = database.execute(condition.append, values).fetchone()
     else:
         with database.transaction():
-            database.execute(LOCK, given)
-            row = database.execute(condition.append, given).fetchone()
+            database.execute(LOCK, values)
+            row = database.execute(condition.append, values).fetchone()
     if row is None:
         raise ConditionError
     return int(row[0])
@@ -176,9 +176,9 @@ def copy(database: Database, workspace_id: int, rows: Rows) -> int:
 
 
 def append_new(database: Database, workspace_id: int, rows: Rows, condition: Condition = ALWAYS) -> Known:
-    """Append those first events of their originators that are not stored yet, and tell which are.
+    """Append those first events of their originators that are not stored yet, and return which are.
 
-    No originator may be given twice. The workspace's head stays locked from the probe to the commit. Raises
+    No originator may occur twice. The workspace's head stays locked from the probe to the commit. Raises
     ConditionError where the condition does not hold under that lock.
     """
     with database.transaction():
@@ -214,7 +214,7 @@ class WorkspaceRecorder(ApplicationRecorder):
         workspace_id: int,
         also: Callable[[Database, Sequence[StoredEvent]], None] | None = None,
     ) -> None:
-        """Take the pool to borrow connections from, the workspace, and what is to happen in an append's transaction."""
+        """Take the pool to borrow connections from, the workspace, and what else to do in an append's transaction."""
         self._pool = pool
         self._workspace_id = workspace_id
         self._also = also
@@ -242,14 +242,14 @@ class WorkspaceRecorder(ApplicationRecorder):
         limit: int | None = None,
     ) -> list[StoredEvent]:
         """Return the events of one stream in order of their versions, or backwards."""
-        found = self._select(
+        rows = self._select(
             _SELECT_STREAM_BACKWARDS if desc else _SELECT_STREAM_FORWARDS,
             originator_id=originator_id,
             gt=-1 if gt is None else gt,
             lte=_LAST if lte is None else lte,
             limit=limit,
         )
-        return [StoredEvent(*row) for row in found]
+        return [StoredEvent(*row) for row in rows]
 
     def select_notifications(
         self,
@@ -261,14 +261,14 @@ class WorkspaceRecorder(ApplicationRecorder):
         inclusive_of_start: bool = True,
     ) -> list[Notification]:
         """Return events of the log in order of their positions."""
-        found = self._select(
+        rows = self._select(
             _SELECT_LOG,
             after=0 if start is None else start - inclusive_of_start,
             stop=_LAST if stop is None else stop,
             topics=list(topics),
             limit=limit,
         )
-        return [Notification(*row) for row in found]
+        return [Notification(*row) for row in rows]
 
     def max_notification_id(self) -> int | None:
         """Return the head of the log, None where it is empty."""
@@ -276,7 +276,7 @@ class WorkspaceRecorder(ApplicationRecorder):
             return head_of(database, self._workspace_id) or None
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
-        """Raise NotImplementedError: readers of a log keep their position and poll, see `projections/projector.py`."""
+        """Raise NotImplementedError: readers of a log keep their position and poll, see `projections.building`."""
         raise NotImplementedError
 
     def _select(self, query: Composed, **parameters: object) -> list[TupleRow]:

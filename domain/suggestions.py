@@ -1,4 +1,4 @@
-"""Guesses which name was meant by one that is unknown, since most are misspelt."""
+"""Suggests the known name that is nearest to an unknown one, since most unknown names are misspelt."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -16,5 +16,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 @lru_cache(_REMEMBERED)
 def _nearest(name: str, known: tuple[str, ...]) -> str:
     folded = {each.casefold(): each for each in known}
-    found = get_close_matches(name, folded, 1)
-    return f", did you mean {folded[found[0]]}?" if found else ""
+    names = get_close_matches(name, folded, 1)
+    return f", did you mean {folded[names[0]]}?" if names else ""

@@ -4,7 +4,7 @@ from functools import cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo
 
-_NOT_ZONES = {"Factory"}  # what a machine has whose zone nobody has set
+_NOT_ZONES = {"Factory"}  # the zone of a machine without a configured one
 
 
 @cache

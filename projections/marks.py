@@ -1,6 +1,6 @@
 """What tells two pasts of a log apart: the mark of an event is made of its key and of when it was recorded.
 
-A log only grows, so two pasts with the same event at a position are alike up to there. The same fact may be sent again
+A log only grows, so two pasts with the same event at a position are alike up to there. The same event may be sent again
 after a restore and come to the same position behind other ones; but it is not recorded at the same microsecond.
 """
 

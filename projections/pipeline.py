@@ -1,4 +1,4 @@
-"""The event loop's connections to PostgreSQL: statements are sent without waiting for the answers to those before.
+"""The event loop's connections to PostgreSQL: statements are sent without waiting for earlier answers.
 
 libpq's pipeline mode carries them (PostgreSQL documentation, "Pipeline Mode"). Statements that come in one tick of the
 loop share a sync point, and so one system call on either side; each has a snapshot of its own. Where one of them fails,
@@ -52,15 +52,15 @@ class Statement:
         """Take the name, which no other statement has, and the statement."""
         self.name = name.encode()
         self.behind = behind
-        marked = {found[1].decode(): found[2] == b"b" for found in _PARAMETER.finditer(statement)}
+        marked = {match[1].decode(): match[2] == b"b" for match in _PARAMETER.finditer(statement)}
         self._parameters = list(marked)
         self.formats = [_BINARY if binary else _TEXT for binary in marked.values()]
         places = {each.encode(): b"$%d" % place for place, each in enumerate(marked, 1)}
-        self.text = _PARAMETER.sub(lambda found: places[found[1]], statement)
+        self.text = _PARAMETER.sub(lambda match: places[match[1]], statement)
 
-    def values(self, given: Mapping[str, object]) -> list[bytes | None]:
+    def values(self, parameters: Mapping[str, object]) -> list[bytes | None]:
         """Return the parameters as PostgreSQL reads them; raise DataError for text that it can't hold."""
-        return [_value(given[name]) for name in self._parameters]
+        return [_value(parameters[name]) for name in self._parameters]
 
 
 class _Sent(NamedTuple):
@@ -82,7 +82,7 @@ class _Batch(NamedTuple):
 
 
 class Pipeline:
-    """One connection of the loop, opened with the first statement, and anew after it was lost."""
+    """One connection of the loop, opened with the first statement, and again after it was lost."""
 
     def __init__(self, borrow: Borrow, give_back: Callable[[Database], None]) -> None:
         """Take where connections come from and go to; the latter is called on the loop with a closed connection."""
@@ -107,15 +107,15 @@ class Pipeline:
         """Return how many statements wait for their answers."""
         return self._waiting
 
-    async def rows(self, statement: Statement, given: Mapping[str, object]) -> list[TupleRow]:
+    async def rows(self, statement: Statement, parameters: Mapping[str, object]) -> list[TupleRow]:
         """Send a statement and return its rows.
 
         Raises psycopg's errors, the statement's own ones or OperationalError where the connection is lost, and
-        TooManySentError. A caller that is cancelled breaks nobody else's answer.
+        TooManySentError. A cancelled caller breaks no other caller's answer.
         """
         if self._waiting >= MOST_SENT:
             raise TooManySentError
-        values = statement.values(given)
+        values = statement.values(parameters)
         self._waiting += 1
         try:
             if self._database is None:
@@ -124,8 +124,12 @@ class Pipeline:
             answer: asyncio.Future[PGresult] = loop.create_future()
             if not self._queued:
                 loop.call_soon(self._send_queued)
-            ahead = statement.behind
-            first = None if ahead is None else _Sent(ahead, ahead.values(given), None, answer)
+            first_statement = statement.behind
+            first = (
+                None
+                if first_statement is None
+                else _Sent(first_statement, first_statement.values(parameters), None, answer)
+            )
             self._queued.append(_Sent(statement, values, answer, first=first))
             result = await answer
         finally:
@@ -134,7 +138,7 @@ class Pipeline:
             error = error_from_result(result, encoding="utf-8")
             if isinstance(error, _OVERDUE) and self._sent:
                 self._lose(error)  # the statements behind have waited as long, and would have to wait again
-            if isinstance(error, InvalidSqlStatementName):  # somebody has deallocated it, or it could not be prepared
+            if isinstance(error, InvalidSqlStatementName):  # it was deallocated, or could not be prepared
                 self._prepared.clear()
             raise error
         transformer = self._loaders.get(statement.name)
@@ -146,14 +150,16 @@ class Pipeline:
         return transformer.load_rows(0, result.ntuples, tuple)
 
     def close(self) -> None:
-        """Close the connection; who still waits for an answer gets OperationalError."""
+        """Close the connection; callers that still wait get OperationalError."""
         self._lose(OperationalError("the service is closing"))
 
     async def _open(self) -> None:
         if self._opening is None:
             self._opening = asyncio.ensure_future(self._connect())
-            self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())  # all may give up
-        await asyncio.shield(self._opening)  # one caller that gives up does not take it from the others
+            self._opening.add_done_callback(
+                lambda task: task.cancelled() or task.exception()
+            )  # all callers may be cancelled
+        await asyncio.shield(self._opening)  # a cancelled caller does not cancel it for the others
 
     async def _connect(self) -> None:
         try:
@@ -165,7 +171,7 @@ class Pipeline:
             self._loaders = {}
             self._database = database
             # A descriptor of our own: libpq closes its one as soon as the server has gone, and the number may then name
-            # another file before the loop is told.
+            # another file before the loop notices.
             self._descriptor = os.dup(connection.socket)
             self._loop = asyncio.get_running_loop()
             self._loop.add_reader(self._descriptor, self._on_readable)
@@ -175,9 +181,9 @@ class Pipeline:
     def _send_queued(self) -> None:
         """Send what has been queued in this tick, without those whose callers have given up."""
         queued, self._queued = self._queued, []
-        wanted = [each for each in queued if each.answer is not None and not each.answer.done()]
-        if wanted:
-            self._send(wanted)
+        waiting = [each for each in queued if each.answer is not None and not each.answer.done()]
+        if waiting:
+            self._send(waiting)
 
     def _send(self, statements: list[_Sent]) -> None:
         self.sendings += 1
@@ -242,7 +248,7 @@ class Pipeline:
             self._lose(OperationalError(connection.get_error_message()))
 
     def _take(self, result: PGresult | None) -> None:
-        """Keep results until their sync point, which is where the statements have come to their end."""
+        """Collect results until their sync point, where all statements of a batch have ended."""
         if result is None:
             return
         if result.status != ExecStatus.PIPELINE_SYNC:
@@ -263,14 +269,14 @@ class Pipeline:
             self._send([sent])
 
     def _take_before(self, sent: _Sent, result: PGresult, failed: dict[object, PGresult]) -> None:
-        """Note what has failed: what can't be prepared by its name, what goes before another by that one's answer."""
+        """Note failures: of a preparation by the statement's name, of a preceding one by the next one's answer."""
         if sent.before is None and result.status != ExecStatus.COMMAND_OK:
             self._prepared.discard(sent.statement.name)
         if result.status == ExecStatus.FATAL_ERROR:
             failed[sent.before or sent.statement.name] = result
 
     def _look(self) -> None:
-        """Give up a connection whose oldest statement is overdue: the server is frozen, or the way to it is cut."""
+        """Close a connection whose oldest statement is overdue: the server is frozen, or the way to it is cut."""
         self._watch = None
         if not self._sent:
             return

@@ -11,7 +11,7 @@ from service import database, embedded
 from service.settings import BadSettingError, Settings
 
 LOOK_SECONDS = 1.0  # between two looks at whether an embedded server still runs
-STOPPED_SECONDS = 2.0  # the embedded PostgreSQL has gone by then, unless somebody else is attached to it
+STOPPED_SECONDS = 2.0  # the embedded PostgreSQL has gone by then, unless another process is attached to it
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def chosen_database(chosen: Settings) -> Iterator[str]:
         msg = f"CAMPAIGN_ANALYTICS_HOME: {error.filename or chosen.home} can't be used: {error.strerror}"
         raise BadSettingError(msg) from error
     with attachment, watched(attachment):
-        database.migrate(attachment.url)  # nobody else takes care of it
+        database.migrate(attachment.url)  # no operator migrates it
         yield attachment.url
 
 
@@ -59,7 +59,7 @@ def watched(attachment: embedded.Attachment) -> Iterator[None]:
 
 @contextmanager
 def chosen_pool(chosen: Settings, statement_timeout: int = database.REQUEST_TIMEOUT) -> Iterator[Pool]:
-    """Give a few connections to the database; raise psycopg's OperationalError, which says why, where it is away."""
+    """Yield a small pool of connections; raise psycopg's OperationalError, which says why, where that fails."""
     with chosen_database(chosen) as url:
         database.connect(url, statement_timeout=statement_timeout).close()  # a pool would only time out
         with database.open_pool(url, size=2, statement_timeout=statement_timeout) as pool:
@@ -67,7 +67,7 @@ def chosen_pool(chosen: Settings, statement_timeout: int = database.REQUEST_TIME
 
 
 def wait_for_the_end(chosen: Settings) -> None:
-    """Wait until an embedded database that nobody uses any more has gone, so that no process is left."""
+    """Wait until an embedded database without users has stopped, so that no process is left."""
     until = time.monotonic() + STOPPED_SECONDS
     while chosen.database_url is None and embedded.running(chosen.home) and time.monotonic() < until:
         time.sleep(0.02)

@@ -102,7 +102,7 @@ class Connection(psycopg.Connection[TupleRow]):
         try:
             answer = super().wait(gen, interval, self.deadline)
         except _WaitTimeout:
-            self.pgconn.finish()  # what it may still answer is nobody's
+            self.pgconn.finish()  # its late answer must not be read
             error = OperationalError("the database does not answer in time")
             if self.outage is not None:
                 self.outage.met(error)

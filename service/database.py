@@ -45,17 +45,17 @@ class Migration(NamedTuple):
 
 
 def conninfo(url: str, statement_timeout: int) -> str:
-    """Return the URL with time-outs and keepalives: no caller hangs, and no frozen peer holds a head for ever."""
-    given = conninfo_to_dict(url)
+    """Return the URL with time-outs and keepalives: no caller hangs, and no frozen peer locks a head for ever."""
+    parameters = conninfo_to_dict(url)
     options = (
-        f"{given.get('options') or ''} -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
+        f"{parameters.get('options') or ''} -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
         f" -c statement_timeout={statement_timeout}s"
     )
     return make_conninfo(
         url,
         options=options,
         # Of several hosts, the one that takes writes: a standby may lag behind a link that has gone.
-        target_session_attrs=given.get("target_session_attrs") or "read-write",
+        target_session_attrs=parameters.get("target_session_attrs") or "read-write",
         application_name="campaign-analytics",
         connect_timeout=2,
         keepalives_idle=10,
@@ -106,9 +106,9 @@ def new_outage() -> Trouble:
 
 def migrations() -> list[Migration]:
     """Return all migrations of this version in order."""
-    found = [file for file in files("service").joinpath("migrations").iterdir() if file.name.endswith(".sql")]
+    scripts = [file for file in files("service").joinpath("migrations").iterdir() if file.name.endswith(".sql")]
     return [
-        _migration(file.name, file.read_text(encoding="utf-8")) for file in sorted(found, key=lambda file: file.name)
+        _migration(file.name, file.read_text(encoding="utf-8")) for file in sorted(scripts, key=lambda file: file.name)
     ]
 
 
@@ -125,8 +125,8 @@ def known() -> frozenset[int]:
 def migrate(url: str) -> list[str]:
     """Apply the migrations that the database lacks, each once, in one transaction; return their names.
 
-    Whoever comes second, from wherever, waits for the first and finds nothing left to do. What a newer version has
-    applied stays. Raises EncodingError.
+    Concurrent calls, on any machine, wait for the first one and then have nothing to apply. Migrations of a newer
+    version stay. Raises EncodingError.
     """
     with connect(url) as database:
         database.execute("SET lock_timeout = '60s'")

@@ -35,7 +35,7 @@ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'campaign_analytics') 
 
 
 class EmbeddedUnavailable(RuntimeError):  # noqa: N818 - it is a state of the machine, like a ConnectionRefused
-    """No embedded server is to be had; the message says why and, where it would not start, ends with its log."""
+    """No embedded server can be started; the message says why and, where it would not start, ends with its log."""
 
 
 class Account(NamedTuple):
@@ -115,13 +115,13 @@ def attach(home: Path, *, durable: bool = True) -> Attachment:
 
 def running(home: Path) -> bool:
     """Return whether `home` has a share, a server or a keeper at work; raises OSError where it cannot be written."""
-    with contextlib.ExitStack() as held:
-        # The first of them keeps everybody from attaching, and from taking this look for a keeper.
+    with contextlib.ExitStack() as locks:
+        # The first of them keeps other processes from attaching, and from taking this check for a keeper.
         for name in ("start.lock", "keeper.lock", "users.lock", "server.lock"):
             lock = _try_lock(home / name)
             if lock is None:
                 return True
-            held.enter_context(lock)
+            locks.enter_context(lock)
     return False
 
 
@@ -143,7 +143,7 @@ class _Server:
         is_host = "," not in str(inside)  # libpq takes a comma for the end of a host
         if is_host and len(os.fsencode(inside / ".s.PGSQL.5432")) <= _LONGEST_SOCKET:
             return inside
-        return Path("/tmp", outside(self.home).name)  # noqa: S108 - one that somebody else made is refused
+        return Path("/tmp", outside(self.home).name)  # noqa: S108 - one of another account is refused
 
     def keep(self) -> None:
         lock = _try_lock(self.home / "keeper.lock")
@@ -176,7 +176,7 @@ class _Server:
             elif time.monotonic() > deadline:
                 raise self._failure("runs and does not answer")
             else:
-                time.sleep(0.05)  # what another process started, or a killed server's children, tell nobody when done
+                time.sleep(0.05)  # neither another process's server nor a killed one's children signal their end
         session = ("-X", "-q", "-v", "ON_ERROR_STOP=1", *server, "-d", "postgres")
         if not self._succeeds("psql", *session, script=_CREATE):
             raise self._failure("did not create its database")
@@ -208,7 +208,7 @@ class _Server:
         settings = [*_SETTINGS, f"unix_socket_directories={self.socket}", *(() if durable else _UNSAFE)]
         options = [f"-c{setting}" for setting in settings]
         wait = ("-w", "-t", str(_PATIENCE))
-        # The server inherits the lock: it is held for as long as any process of the server lives.
+        # The server inherits the lock: it lasts for as long as any process of the server lives.
         if not self._succeeds("pg_ctl", "-D", "data", *wait, "-o", shlex.join(options), "start", inherit=lock):
             raise self._failure("did not start")
 
@@ -267,12 +267,12 @@ def _run(  # noqa: PLR0913 (what, where, as whom, and its three streams)
 
 
 def _account(home: Path) -> Account:
-    """Return the account of a home's server: that of its data; of a new home of root's, one that nobody else has."""
+    """Return the account of a home's server: that of its data; of a new home of root's, an unused one."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())
     with contextlib.suppress(FileNotFoundError):
-        found = (home / "postgresql" / "data").stat()
-        return Account(found.st_uid, found.st_gid)
+        status = (home / "postgresql" / "data").stat()
+        return Account(status.st_uid, status.st_gid)
     first = int.from_bytes(hashlib.sha256(os.fsencode(home)).digest()[:8]) % len(_NUMBERS)
     for number in (*_NUMBERS[first:], *_NUMBERS[:first]):
         try:
@@ -346,11 +346,11 @@ def _programs(home: Path, package: Path, account: Account) -> Path:
 
 
 def _make_private(path: Path, account: Account, *, maker: Account | None = None) -> None:
-    """Make a directory for the server's account alone, which trust authentication rests on, or refuse what is there."""
+    """Make a directory for the server's account alone, or refuse one that others can use: trust authentication."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = path.lstat()
+    status = path.lstat()
     owners = (account.uid, os.geteuid(), *([maker.uid] if maker else ()))  # one whose initdb was killed is the maker's
-    if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077 or found.st_uid not in owners:
+    if not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o077 or status.st_uid not in owners:
         raise EmbeddedUnavailable(f"{path} must be a directory of mode 0700 and belong to user {account.uid}")
     os.chown(path, *account, follow_symlinks=False)
 
@@ -373,10 +373,10 @@ def _keep(server: _Server, keeper: int) -> None:
     with _open(server.home / "users.lock") as users:
         fcntl.flock(users, fcntl.LOCK_EX)
         with server.stop():
-            os.close(keeper)  # before the users' lock: who gets that must not take this process for a keeper
+            os.close(keeper)  # before the users' lock: its next owner must not take this process for a keeper
             os._exit(0)  # holding the others, so that they say when it has gone
 
 
-if __name__ == "__main__" and os.fork() == 0:  # the first process ends at once, and nobody has a child to reap
+if __name__ == "__main__" and os.fork() == 0:  # the first process ends at once, so that no process has a child to reap
     home, place, programs = map(Path, sys.argv[1:4])
     _keep(_Server(home, place, programs, Account(int(sys.argv[4]), int(sys.argv[5]))), int(sys.argv[6]))

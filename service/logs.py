@@ -24,8 +24,8 @@ class Text(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         """Return the line without what an exception adds."""
-        said = [f"{name}={getattr(record, name)}" for name in _FIELDS if hasattr(record, name)]
-        return harmless(" ".join([super().formatMessage(record), *said]))
+        fields = [f"{name}={getattr(record, name)}" for name in _FIELDS if hasattr(record, name)]
+        return harmless(" ".join([super().formatMessage(record), *fields]))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802, ANN401 (logging's)
         """Return the trace; its lines stay lines."""

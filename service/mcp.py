@@ -35,7 +35,7 @@ class UnusableError(Exception):
 
 
 class Questions:
-    """What an assistant can ask; the names, types and texts of the methods are what it is told of each tool."""
+    """The tools of an assistant; the methods' names, types and docstrings are the tools' descriptions."""
 
     def __init__(self, fetch: Fetch) -> None:
         """Take what asks the service."""
@@ -136,12 +136,12 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def fetch_with(base: str, key: str, error: type[Exception]) -> Fetch:
-    """Return what asks the service at a URL with an API key, and raises this error, told to people, where it can't."""
+    """Return a function that queries the service at a URL with an API key, and raises this error on failure."""
     opener = urllib.request.build_opener(_NoRedirect)
 
     def fetch(path: str, query: Mapping[str, object]) -> dict[str, Any]:
-        given = urlencode({name: value for name, value in query.items() if value is not None}, doseq=True)
-        request = urllib.request.Request(f"{base}{path}?{given}", headers={"X-API-Key": key})  # noqa: S310 (the operator has named it)
+        encoded = urlencode({name: value for name, value in query.items() if value is not None}, doseq=True)
+        request = urllib.request.Request(f"{base}{path}?{encoded}", headers={"X-API-Key": key})  # noqa: S310 (the operator has named it)
         try:
             with opener.open(request, timeout=SECONDS) as answer:
                 return _read(answer)

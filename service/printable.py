@@ -1,4 +1,4 @@
-"""Makes text harmless that somebody else has chosen, before it reaches a terminal."""
+"""Escapes control characters of untrusted text before it reaches a terminal."""
 
 
 def harmless(text: object) -> str:

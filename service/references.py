@@ -1,4 +1,4 @@
-"""Secrets by reference: the hooks' rows say where one stands, the environment or a file says what it is."""
+"""Secrets by reference: a hook's row names an environment variable or a file, which contains the secret."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the environment says about how to run, checked once, so that a bad value fails at start and by its name."""
+"""The settings from the environment, checked once, so that a bad value fails at start and by its name."""
 
 import os
 import re
@@ -108,20 +108,20 @@ def _database_url(environment: Mapping[str, str]) -> str | None:
 def _is_conninfo(text: str) -> bool:
     try:
         conninfo_to_dict(text)
-    except ProgrammingError:  # not to be told: it repeats the text, and with it the password
+    except ProgrammingError:  # not chained or shown: it repeats the text, and with it the password
         return False
     return True
 
 
 def _sessions(environment: Mapping[str, str]) -> Sessions | None:
-    """Return what tells whose a session cookie is; None where no key is configured."""
-    given = [name for name in ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL") if environment.get(name)]
-    if not given:
+    """Return the verifier of session cookies; None where no key is configured."""
+    names = [name for name in ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL") if environment.get(name)]
+    if not names:
         return None
-    if len(given) > 1:
-        msg = f"{given[1]}: expected only one of JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS_URL"
+    if len(names) > 1:
+        msg = f"{names[1]}: expected only one of JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS_URL"
         raise BadSettingError(msg)
-    (name,) = given
+    (name,) = names
     try:
         keys = _keys(name, environment[name], environment.get("JWT_ALGORITHM") or None)
     except BadKeyError as error:

@@ -1,1 +1,1 @@
-"""The way out: a question is parsed, answered from the read models, rendered and cached."""
+"""Answers to questions: each is parsed, answered from the read models, rendered and cached."""

@@ -1,7 +1,7 @@
-"""Requests that are alike and come in one tick of the event loop are answered once, and each gets that answer.
+"""Equal requests of one tick of the event loop share one statement and one answer.
 
-It is as good for each of them as one of its own: they have sent the very same credentials, and the statement that
-proves the caller and reads the rows is sent after all of them have come.
+That is safe: their credentials are the same bytes, and the statement that checks the caller and reads the rows is sent
+after all of these requests have arrived.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from api.http.headers import REQUEST_ID, SECURITY
 _SENT = (HEADER, "Cookie", "If-None-Match", "Accept")  # what an answer depends on, beside path and query
 _OWN = REQUEST_ID.lower()
 _ALREADY = {(name.lower(), value) for name, value in SECURITY}  # every answer has these from the first
-_KNOWN = ("user", "key", "workspace")  # what the access log tells of a request
+_KNOWN = ("user", "key", "workspace")  # what the access log writes of a request
 
 
 class _Answer(NamedTuple):
@@ -29,10 +29,10 @@ class _Answer(NamedTuple):
 
 
 class Group:
-    """A request that is being answered, and those that wait for the same answer; a context of answering it."""
+    """A request that is being answered, and the equal requests that wait for its answer; a context manager."""
 
     def __init__(self, alike: "Alike", key: Hashable, request: falcon.Request, response: falcon.Response) -> None:
-        """Take where it is found, and the request that is answered."""
+        """Take the requests of this tick, the key of this one, and the request with its response."""
         self._alike = alike
         self._key = key
         self._request = request
@@ -44,11 +44,11 @@ class Group:
         return self
 
     def open(self) -> None:
-        """Let others wait, until the next statements are sent; none has been sent for this request yet."""
+        """Accept equal requests until the next statements are sent; none has been sent for this request yet."""
         self._alike.add(self._key, self)
 
     def __exit__(self, _: object, error: BaseException | None, __: TracebackType | None) -> None:
-        """Give the others the answer, or the error; where the client has gone, they are answered without it."""
+        """Give the waiting requests the answer or the error; if this client has gone, each is answered by itself."""
         self._alike.remove(self._key, self)
         waiting = [each for each in self._waiting if not each.done()]
         if not waiting:
@@ -64,7 +64,7 @@ class Group:
                 each.set_result(answer)
 
     async def answers(self, request: falcon.Request, response: falcon.Response) -> bool:
-        """Answer another request likewise, once this is known; return whether it is answered, raise what is raised."""
+        """Wait, and copy the answer to another request; return whether there was one, or raise the error."""
         coming: asyncio.Future[_Answer | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(coming)
         try:
@@ -80,10 +80,10 @@ class Group:
 
 
 class Alike:
-    """The requests of this tick that others may wait for."""
+    """The requests of this tick that equal requests may wait for."""
 
     def __init__(self, sendings: Callable[[], int]) -> None:
-        """Take what counts how often statements were sent: until it has grown, what was asked was not sent."""
+        """Take the counter of sendings: a request's statement is unsent until it has grown."""
         self._sendings = sendings
         self._since = -1
         self._groups: dict[Hashable, Group] = {}
@@ -93,18 +93,18 @@ class Alike:
         return self._groups.get(key) if self._since == self._sendings() else None
 
     def add(self, key: Hashable, group: Group) -> None:
-        """Let a request be found until statements are sent."""
+        """Register a request until statements are sent."""
         if self._since != self._sendings():
             self._since = self._sendings()
             self._groups.clear()
         self._groups[key] = group
 
     def remove(self, key: Hashable, group: Group) -> None:
-        """Let it be found no longer."""
+        """Unregister a request."""
         if self._groups.get(key) is group:
             del self._groups[key]
 
 
 def key_of(request: falcon.Request) -> Hashable:
-    """Return what makes requests alike."""
+    """Return the key that equal requests share."""
     return (request.path, request.query_string, *map(request.get_header, _SENT))

@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 from api.answers import listing
-from api.answers.answering import Endpoint, Found, Table, wants
+from api.answers.answering import Endpoint, Matched, Table, selection_for
 from api.answers.listing import CURSOR, LIMIT, SEARCH, SORT
 from api.answers.numbers import CAMPAIGN_KEYS, NOTHING, cells_of, columns_of, dated, named, totals
 from api.answers.question import END, EVERYTHING, START, ZONE, Question, ShownStatus
@@ -15,7 +15,7 @@ from api.http.schemas import Analytics, Count, Id, Word
 from domain.zones import time_zone
 from projections.journeys.calendar import Bounds, bounds
 from projections.metrics import MEASURES, analytics
-from projections.queries.campaigns import Campaign, Needs, Wanted, as_one
+from projections.queries.campaigns import Campaign, Needs, Selection, as_one
 
 COMPARE = one_of("compare", "the numbers of as many days before beside those of the period", ("previous",))
 _PLACES = {measure.name: place for place, measure in enumerate(MEASURES)}
@@ -69,22 +69,22 @@ def _before(question: Question) -> Bounds | None:
     return bounds(last.fromordinal(max(last.toordinal() - days.days, 1)), last, time_zone(question.values[ZONE]))
 
 
-def _wanted(question: Question) -> Wanted:
+def _select(question: Question) -> Selection:
     if question.is_whole:
-        return wants(question, Needs.TOTALS)
+        return selection_for(question, Needs.TOTALS)
     before = _before(question)
-    wanted = wants(question, dated(question))
+    selection = selection_for(question, dated(question))
     if before is not None:
-        return wanted._replace(first=before.first)  # the period's own beginning may fall within a day, too
-    return wanted._replace(split=False)  # only a bound may fall within a day
+        return selection._replace(first=before.first)  # the period's own beginning may fall within a day, too
+    return selection._replace(split=False)  # only a bound may fall within a day
 
 
 def _numbers(question: Question, sums: Any) -> dict[str, object]:  # noqa: ANN401 (sums, or None where not known)
     return analytics(sums, extended=question.extended)
 
 
-def _campaigns(found: Found) -> Campaigns:
-    question, before = found.question, _before(found.question)
+def _campaigns(matched: Matched) -> Campaigns:
+    question, before = matched.question, _before(matched.question)
     key = listing.sorted_by(question)
 
     def row(campaign: Campaign) -> tuple[CampaignRow, listing.Row]:
@@ -101,16 +101,16 @@ def _campaigns(found: Found) -> Campaigns:
         sort_key = fields[key] if key in fields else listing.sort_key(str(key), lambda name: sums[_PLACES[name]])
         return shown, listing.Row(campaign.workspace_id, campaign.campaign_id, campaign.name, sort_key)
 
-    rows, following = listing.page(question, [row(campaign) for campaign in found.campaigns], lambda pair: pair[1])
+    rows, following = listing.page(question, [row(campaign) for campaign in matched.campaigns], lambda pair: pair[1])
     return Campaigns([shown for shown, _ in rows], UNSET if question.values[LIMIT] is None else following)
 
 
-def _summary(found: Found) -> Summary:
-    question, before = found.question, _before(found.question)
-    sums = as_one((totals(campaign, question) for campaign in found.campaigns), NOTHING)
-    summary = Summary(len(found.standings), len(found.campaigns), _numbers(question, sums))
+def _summary(matched: Matched) -> Summary:
+    question, before = matched.question, _before(matched.question)
+    sums = as_one((totals(campaign, question) for campaign in matched.campaigns), NOTHING)
+    summary = Summary(len(matched.standings), len(matched.campaigns), _numbers(question, sums))
     if before is not None:
-        sums = as_one((totals(campaign, question, before) for campaign in found.campaigns), NOTHING)
+        sums = as_one((totals(campaign, question, before) for campaign in matched.campaigns), NOTHING)
         summary.previous = _numbers(question, sums)
     return summary
 
@@ -129,7 +129,7 @@ def _cells(row: CampaignRow | Summary) -> dict[str, object]:
 CAMPAIGNS = Endpoint(
     "Each campaign with its numbers",
     Query(*EVERYTHING, COMPARE, SEARCH, SORT, LIMIT, CURSOR),
-    _wanted,
+    _select,
     _campaigns,
     (Campaigns,),
     lambda question: Table(_table(question, *CAMPAIGN_KEYS), lambda body: map(_cells, body.campaigns)),
@@ -138,7 +138,7 @@ CAMPAIGNS = Endpoint(
 SUMMARY = Endpoint(
     "All matching campaigns as one",
     Query(*EVERYTHING, COMPARE),
-    _wanted,
+    _select,
     _summary,
     (Summary,),
     lambda question: Table(_table(question, "workspaces", "campaigns"), lambda body: [_cells(body)]),

@@ -1,7 +1,7 @@
-"""How a question to the read models is answered: who asks, how far things are projected, and only then the rows.
+"""How a question to the read models is answered: first the caller's access and the workspaces' positions, then rows.
 
-The first, small statement is enough for whoever has the answer already, and for an answer that this process keeps. Else
-a second one reads everything again in one snapshot: who asks, how far things are, and the rows.
+The first, small statement is enough for a 304, and for an answer that is cached in this process. Else a second one
+reads everything in one snapshot: the caller's access, the positions, and the rows.
 """
 
 import csv
@@ -25,7 +25,7 @@ from projections import marks
 from projections.metrics import FOLD_VERSION
 from projections.queries import campaigns
 from projections.queries.caller import Asked
-from projections.queries.campaigns import MOST_FACTS, Campaign, Needs, Wanted
+from projections.queries.campaigns import MOST_EVENTS, Campaign, Needs, Selection
 from projections.queries.past import as_of, position_at
 from projections.queries.standing import Standing, look
 
@@ -35,8 +35,8 @@ _RISKY = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
 encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
 
-class Found(NamedTuple):
-    """What an answer is made of: the question, how far each workspace is, and the matching campaigns."""
+class Matched(NamedTuple):
+    """What an answer is made from: the question, each workspace's standing, and the matching campaigns."""
 
     question: Question
     standings: list[Standing]
@@ -46,19 +46,19 @@ class Found(NamedTuple):
 
 
 class Table(NamedTuple):
-    """How an answer is told as CSV: the names of its columns, and its rows by these names."""
+    """An answer as CSV: the names of its columns, and its rows by these names."""
 
     columns: Sequence[str]
     rows: Callable[[Any], Iterable[Mapping[str, object]]]
 
 
 class Endpoint(NamedTuple):
-    """A kind of question: what it is for, how a request asks it, which rows it needs, and what the answer says."""
+    """A kind of question: its summary, parameters, the rows that it selects, and the body of its answer."""
 
     summary: str
     parameters: Query
-    wanted: Callable[[Question], Wanted]
-    body: Callable[[Found], object]
+    select: Callable[[Question], Selection]
+    body: Callable[[Matched], object]
     answers: tuple[type[msgspec.Struct], ...]  # the types of the body
     table: Callable[[Question], Table] | None = None
     check: Callable[[Question], object] = lambda _: None
@@ -71,7 +71,7 @@ class Endpoint(NamedTuple):
 
 
 class Reading:
-    """What the resources that read have in common: the parts, and the bodies that are kept."""
+    """What all resources that read share: the parts, and the cache of bodies."""
 
     def __init__(self, parts: Parts) -> None:
         """Take the parts."""
@@ -84,7 +84,7 @@ class Reading:
         await self.answer_question(visit, endpoint, question)
 
     async def answer_question(self, visit: Visit, endpoint: Endpoint, question: Question) -> None:
-        """Answer a question in a thread; none is held while the projection is waited for."""
+        """Answer a question in a thread; a request that waits for the projection occupies none."""
         threads = self.parts.threads
         visit.about(question.asked)
         if question.min_position is not None:
@@ -92,7 +92,7 @@ class Reading:
         upto = None
         if question.values[AS_OF] is not None:
             upto = await self.reach(visit, question, question.values[AS_OF], AS_OF.name)
-        is_large = upto is not None or endpoint.wanted(question).needs is Needs.JOURNEYS
+        is_large = upto is not None or endpoint.select(question).needs is Needs.JOURNEYS
         await (threads.run_large if is_large else threads.run)(self._answer, visit, endpoint, question, upto)
 
     async def reach(self, visit: Visit, question: Question, moment: Moment | None, name: str | None = None) -> int:
@@ -133,25 +133,25 @@ class Reading:
             visit.about(Asked(standings[0].workspace_id))
         return standings
 
-    def matching(self, visit: Visit, question: Question, wanted: Wanted) -> tuple[list[Standing], list[Campaign]]:
+    def matching(self, visit: Visit, question: Question, selection: Selection) -> tuple[list[Standing], list[Campaign]]:
         """Return how far the asked workspaces are projected, and their matching campaigns."""
         with self.parts.connection() as database:
-            sealed = campaigns.read(database, visit.credentials, question.asked, wanted)
+            sealed = campaigns.read(database, visit.credentials, question.asked, selection)
         standings, matching = self.parts.gate.open(visit, sealed)
         check_past(standings)
         return standings, matching
 
     def _answer(self, visit: Visit, endpoint: Endpoint, question: Question, upto: int | None) -> None:
-        """Answer from a cached body, or from the rows; as of a position, if one is given."""
+        """Answer from a cached body, or from the rows; with `upto`, as of that position."""
         request, response = visit.request, visit.response
         standings = self._standings(visit, question)
-        wanted = endpoint.wanted(question) if upto is None else wants(question, Needs.JOURNEYS, upto=upto)
+        selection = endpoint.select(question) if upto is None else selection_for(question, Needs.JOURNEYS, upto=upto)
         tagged = self._tag(request, standings, question, upto)
         body = self.bodies.get(tagged)
         if body is None and not has(request, tagged):
-            standings, matching = self.matching(visit, question, wanted)
+            standings, matching = self.matching(visit, question, selection)
             with self.parts.connection() as database:
-                body = _rendered(endpoint, Found(question, standings, matching, database, upto), wanted)
+                body = _rendered(endpoint, Matched(question, standings, matching, database, upto), selection)
             tagged = self._tag(request, standings, question, upto)
             self.bodies.keep(tagged, body)
         say_how_fresh(response, standings, question, upto)
@@ -163,7 +163,7 @@ class Reading:
                 response.set_header("Content-Disposition", f'attachment; filename="{name}.csv"')
 
     def _tag(self, request: falcon.Request, standings: Sequence[Standing], question: Question, upto: int | None) -> str:
-        """Return the entity tag of an answer; as of a position it does not depend on what came behind that."""
+        """Return the entity tag of an answer; as of a position, later events do not change it."""
         if upto is None:
             return tag_of(request, standings, question)
         workspace_id = standings[0].workspace_id
@@ -199,7 +199,7 @@ def check_past(standings: Iterable[Standing]) -> None:
 def say_how_fresh(
     response: falcon.Response, standings: Sequence[Standing], question: Question, upto: int | None = None
 ) -> None:
-    """Say how many events the answer does not include, and up to which position it goes; as of a position, that one."""
+    """Set `X-Lag`, the events that the answer does not include, and `X-Position`, the last one that it does."""
     goes_to = [standing.position if upto is None else upto for standing in standings]
     lag = sum(standing.head - position for standing, position in zip(standings, goes_to, strict=True))
     response.set_header("X-Lag", str(lag))
@@ -207,45 +207,45 @@ def say_how_fresh(
         response.set_header("X-Position", str(goes_to[0]))
 
 
-def wants(question: Question, needs: Needs, upto: int | None = None) -> Wanted:
-    """Return which rows of the matching campaigns a question needs; as of a position, whatever their status is now."""
+def selection_for(question: Question, needs: Needs, upto: int | None = None) -> Selection:
+    """Return which rows of which campaigns a question needs; as of a position, today's status does not matter."""
     statuses = None if upto is not None else question.values[STATUS]
-    return Wanted(needs, question.campaign_ids, statuses, *question.bounds, upto=upto)
+    return Selection(needs, question.campaign_ids, statuses, *question.bounds, upto=upto)
 
 
 def require_current(standings: Sequence[Standing], matching: Sequence[Campaign]) -> None:
     """Raise UnavailableError for rows of another version of the fold, BadRequestError for too many single journeys."""
     if any(each.fold_version != FOLD_VERSION for each in standings):
         raise UnavailableError("The read models are being rebuilt, please try again")
-    if sum(each.facts for each in matching) > MOST_FACTS:
+    if sum(each.events for each in matching) > MOST_EVENTS:
         fault = (
-            f"expected campaigns that have at most {MOST_FACTS} events together, since single journeys are asked for"
+            f"expected campaigns that have at most {MOST_EVENTS} events together, since single journeys are asked for"
         )
         raise BadRequestError((CAMPAIGN.name, fault))
 
 
-def _rendered(endpoint: Endpoint, found: Found, wanted: Wanted) -> bytes:
-    if wanted.needs is not Needs.TOTALS:
-        require_current(found.standings, found.campaigns if wanted.needs is Needs.JOURNEYS else ())
-    if found.upto is not None:
-        found = found._replace(campaigns=_cut(found))
-    body = endpoint.body(found)
-    if not found.question.csv:
+def _rendered(endpoint: Endpoint, matched: Matched, selection: Selection) -> bytes:
+    if selection.needs is not Needs.TOTALS:
+        require_current(matched.standings, matched.campaigns if selection.needs is Needs.JOURNEYS else ())
+    if matched.upto is not None:
+        matched = matched._replace(campaigns=_cut(matched))
+    body = endpoint.body(matched)
+    if not matched.question.csv:
         return encode(body)
     assert endpoint.table is not None
-    table = endpoint.table(found.question)
+    table = endpoint.table(matched.question)
     text = io.StringIO(newline="")
     writer = csv.writer(text)  # RFC 4180
     writer.writerow(table.columns)
     for row in table.rows(body):
         writer.writerow([_cell(row[column]) for column in table.columns])
-    return text.getvalue().encode("utf-8-sig" if found.question.values[BOM] else "utf-8")
+    return text.getvalue().encode("utf-8-sig" if matched.question.values[BOM] else "utf-8")
 
 
-def _cut(found: Found) -> list[Campaign]:
+def _cut(matched: Matched) -> list[Campaign]:
     """Return the campaigns as of the asked position, those of the asked statuses there."""
-    statuses = found.question.values[STATUS]
-    past = (as_of(campaign, found.upto or 0) for campaign in found.campaigns)
+    statuses = matched.question.values[STATUS]
+    past = (as_of(campaign, matched.upto or 0) for campaign in matched.campaigns)
     return [campaign for campaign in past if campaign and (statuses is None or campaign.status in statuses)]
 
 

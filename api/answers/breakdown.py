@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from api.answers.answering import Endpoint, Found, Table, wants
+from api.answers.answering import Endpoint, Matched, Table, selection_for
 from api.answers.numbers import cells_of, columns_of, dated, days_of, in_ms
 from api.answers.question import EVERYTHING, Question
 from api.errors import BadRequestError
@@ -14,7 +14,7 @@ from projections.journeys import columns
 from projections.journeys.attribution import By, breakdown
 from projections.journeys.series import by_hour_of_week
 from projections.metrics import analytics
-from projections.queries.campaigns import Needs, Wanted
+from projections.queries.campaigns import Needs, Selection
 
 MOST_ROWS = 10_000
 BREAKDOWNS: dict[str, tuple[By, ...]] = {
@@ -48,19 +48,19 @@ def _by(question: Question) -> tuple[By, ...] | tuple[Literal["weekday"], Litera
     return HOURS if by == ",".join(HOURS) else BREAKDOWNS[by]
 
 
-def _wanted(question: Question) -> Wanted:
-    return wants(question, dated(question) if _by(question) == HOURS else Needs.JOURNEYS)
+def _select(question: Question) -> Selection:
+    return selection_for(question, dated(question) if _by(question) == HOURS else Needs.JOURNEYS)
 
 
-def _breakdown(found: Found) -> Breakdown:
-    question, by = found.question, _by(found.question)
+def _breakdown(matched: Matched) -> Breakdown:
+    question, by = matched.question, _by(matched.question)
     rows: dict[Any, list[int]]
     if by == HOURS:
-        days = [day for campaign in found.campaigns for day in days_of(campaign, question)]
+        days = [day for campaign in matched.campaigns for day in days_of(campaign, question)]
         rows = by_hour_of_week(days, question.zone, question.bounds)
     else:
         of_events = columns.unpack(
-            [each.columns for campaign in found.campaigns for each in campaign.journeys], found.upto
+            [each.columns for campaign in matched.campaigns for each in campaign.journeys], matched.upto
         )
         own = BREAKDOWNS[question.values[BY]]
         rows = breakdown(of_events, own, *in_ms(question), at_first_touch=question.at_first_touch)
@@ -75,7 +75,7 @@ def _breakdown(found: Found) -> Breakdown:
 BREAKDOWN = Endpoint(
     "The numbers by what they belong to",
     Query(*EVERYTHING, BY),
-    _wanted,
+    _select,
     _breakdown,
     (Breakdown,),
     lambda question: Table(columns_of(question, *_by(question)), lambda body: map(cells_of, body.rows)),

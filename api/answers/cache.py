@@ -1,7 +1,7 @@
-"""What this process has rendered and keeps, so that an unchanged dashboard costs one small query.
+"""A cache of rendered answers in this process, so that an unchanged dashboard costs one small query.
 
-What is kept never decides who may see what: the database says so for each request, and says too whether a workspace is
-still at the generation and position that a piece was rendered of. Only then is the piece used.
+The cache never decides who may see what: each request asks the database, which also compares the generation and the
+position of a workspace with those of the cached piece. A piece is used only where both are the same.
 """
 
 from collections import OrderedDict
@@ -19,17 +19,17 @@ _SHARE = 8  # no body alone may take more than an eighth of all that is cached
 
 
 class Bodies:
-    """Whole answers by their entity tags, which name what they are made of; the least used go first."""
+    """A cache of whole answers by entity tag; the least recently used are evicted first."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        """Take how many bytes to keep."""
+        """Take the capacity in bytes."""
         self._most = most_bytes
         self._bytes = 0
         self._bodies: OrderedDict[str, bytes] = OrderedDict()
         self._lock = Lock()
 
     def get(self, tag: str) -> bytes | None:
-        """Return the answer that has this tag; None where it is not kept."""
+        """Return the answer that has this tag; None where it is not cached."""
         with self._lock:
             body = self._bodies.get(tag)
             if body is not None:
@@ -37,7 +37,7 @@ class Bodies:
             return body
 
     def keep(self, tag: str, body: bytes) -> None:
-        """Keep an answer."""
+        """Cache an answer, unless it is larger than an eighth of the cache."""
         with self._lock:
             if tag in self._bodies or len(body) > self._most // _SHARE:
                 return
@@ -53,31 +53,31 @@ class _Piece(NamedTuple):
     rendered: bytes
 
 
-class Kept:
-    """Pieces by workspace, and which workspaces each caller saw last; the least used go first."""
+class RenderedCache:
+    """A cache of rendered pieces by workspace, and of the workspaces of each caller's last answer; LRU."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        """Take how many bytes to keep."""
+        """Take the capacity in bytes."""
         self._most = most_bytes
         self._bytes = 0
         self._pieces: OrderedDict[int, _Piece] = OrderedDict()
         self._seen: OrderedDict[Hashable, tuple[int, ...]] = OrderedDict()
         self._lock = Lock()
 
-    def held(self, workspace_ids: Sequence[int]) -> dict[State, bytes]:
-        """Return what is kept of these workspaces."""
+    def cached(self, workspace_ids: Sequence[int]) -> dict[State, bytes]:
+        """Return the cached pieces of these workspaces, by the state that each was rendered of."""
         with self._lock:
-            found = [self._pieces[each] for each in workspace_ids if each in self._pieces]
-            for piece in found:
+            pieces = [self._pieces[each] for each in workspace_ids if each in self._pieces]
+            for piece in pieces:
                 self._pieces.move_to_end(piece.state.workspace_id)
-        return {piece.state: piece.rendered for piece in found}
+        return {piece.state: piece.rendered for piece in pieces}
 
     def known_to(self, credentials: Credentials, asked: Asked) -> tuple[int, ...]:
-        """Return the workspaces that somebody asks for, as far as that is known: those seen when last asked for."""
+        """Return the workspaces that a request is about: the one it names, or those of the caller's last answer."""
         return (asked.workspace_id,) if asked.workspace_id else self._seen.get((credentials, asked), ())
 
     def saw(self, caller: Hashable, workspace_ids: tuple[int, ...]) -> None:
-        """Remember which workspaces somebody saw, so that what is kept of them can be offered the next time."""
+        """Remember the workspaces of a caller's answer, so that the next request can use their cached pieces."""
         if self._seen.get(caller) == workspace_ids:
             return
         with self._lock:
@@ -86,11 +86,11 @@ class Kept:
             if len(self._seen) > MOST_CALLERS:
                 self._seen.popitem(last=False)
 
-    def rendered(self, workspace: Workspace, held: dict[State, bytes], render: Callable[[Workspace], bytes]) -> bytes:
-        """Return a workspace's campaigns, rendered now where they had to be read, else as they were kept."""
+    def rendered(self, workspace: Workspace, cached: dict[State, bytes], render: Callable[[Workspace], bytes]) -> bytes:
+        """Return a workspace's rendered campaigns: from rows that were read, else from the cache."""
         key = workspace.standing.state
         if workspace.campaigns is None:
-            return held[key]
+            return cached[key]
         piece = _Piece(key, render(workspace))
         with self._lock:
             before = self._pieces.pop(key.workspace_id, None)

@@ -1,4 +1,4 @@
-"""The campaigns themselves: what they are called, how they stand, since when they are there."""
+"""The campaigns themselves: their names, their statuses, and since when they exist."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict
 
 from api.answers import listing
-from api.answers.answering import Endpoint, Found, Table, wants
+from api.answers.answering import Endpoint, Matched, Table, selection_for
 from api.answers.listing import CURSOR, LIMIT, SEARCH
 from api.answers.listing import SORT_CAMPAIGNS as SORT
 from api.answers.question import FILTERS, FORM, MIN_POSITION, Question, ShownStatus
@@ -18,7 +18,7 @@ from domain.keyed_campaigns import keys_of
 from projections.journeys import campaign
 from projections.journeys.campaign import Dated
 from projections.metrics import analytics
-from projections.queries.campaigns import Campaign, Needs, Wanted
+from projections.queries.campaigns import Campaign, Needs, Selection
 
 
 class CampaignAbout(Struct):
@@ -43,39 +43,39 @@ class CampaignList(Struct):
     next: Word | UnsetType | None = UNSET
 
 
-def _wanted(question: Question) -> Wanted:
-    return wants(question, Needs.TOTALS)
+def _select(question: Question) -> Selection:
+    return selection_for(question, Needs.TOTALS)
 
 
-def _body(found: Found) -> CampaignList:
-    question = found.question
+def _body(matched: Matched) -> CampaignList:
+    question = matched.question
     key = listing.sorted_by(question)
 
     def describe(row: CampaignAbout) -> listing.Row:
         return listing.Row(row.workspace_id, row.id, row.name, None if key is None else getattr(row, key))
 
-    rows, following = listing.page(question, [_campaign(each) for each in found.campaigns], describe)
-    _add_keys(found, rows)
+    rows, following = listing.page(question, [_campaign(each) for each in matched.campaigns], describe)
+    _add_keys(matched, rows)
     return CampaignList(rows, UNSET if question.values[LIMIT] is None else following)
 
 
-def _add_keys(found: Found, rows: list[CampaignAbout]) -> None:
-    """Put the keys of campaigns into their rows; a key stands for ever, so it needs no common snapshot."""
+def _add_keys(matched: Matched, rows: list[CampaignAbout]) -> None:
+    """Add the campaigns' keys to their rows; a key never changes, so reading it needs no common snapshot."""
     for workspace_id in {row.workspace_id for row in rows}:
         own = {row.id: row for row in rows if row.workspace_id == workspace_id and row.id >= FIRST_DERIVED_ID}
-        keys = keys_of(found.database, workspace_id, own) if own else {}
+        keys = keys_of(matched.database, workspace_id, own) if own else {}
         for campaign_id, key in keys.items():
             own[campaign_id].campaign_key = key
 
 
-def _campaign(found: Campaign) -> CampaignAbout:
-    about = campaign.unpack_about(found.about)
-    prospects: Any = analytics(found.totals)["amount_of_prospects"]
+def _campaign(row: Campaign) -> CampaignAbout:
+    about = campaign.unpack_about(row.about)
+    prospects: Any = analytics(row.totals)["amount_of_prospects"]
     return CampaignAbout(
-        id=found.campaign_id,
-        name=found.name,
-        status=found.status,  # type: ignore[arg-type]  # one of these by the fold
-        workspace_id=found.workspace_id,
+        id=row.campaign_id,
+        name=row.name,
+        status=row.status,  # type: ignore[arg-type]  # one of these by the fold
+        workspace_id=row.workspace_id,
         timezone=_value(about.timezone),
         language=_value(about.language),
         created_at=_instant(about.created_at),
@@ -84,8 +84,8 @@ def _campaign(found: Campaign) -> CampaignAbout:
     )
 
 
-def _value(told: Dated | None) -> str | None:
-    return told and told[2]
+def _value(dated: Dated | None) -> str | None:
+    return dated and dated[2]
 
 
 def _instant(at: int | None) -> str | None:
@@ -95,7 +95,7 @@ def _instant(at: int | None) -> str | None:
 CAMPAIGNS = Endpoint(
     "The campaigns themselves",
     Query(WORKSPACE, MIN_POSITION, *FILTERS, *FORM, SEARCH, SORT, LIMIT, CURSOR),
-    _wanted,
+    _select,
     _body,
     (CampaignList,),
     lambda _: Table(CampaignAbout.__struct_fields__[:-1], lambda body: map(asdict, body.campaigns)),

@@ -1,9 +1,9 @@
-"""What the numbers of one position of the log differ in from those of another, so why a report says something else."""
+"""The differences between the numbers of two positions of the log: why two reports differ."""
 
 import falcon
 from msgspec import Struct
 
-from api.answers.answering import Reading, encode, require_current, wants
+from api.answers.answering import Reading, encode, require_current, selection_for
 from api.answers.numbers import NOTHING, named, totals
 from api.answers.question import FILTERS, INCLUDE, MIN_POSITION, PERIOD, Moment, Question, ShownStatus, moment, parse
 from api.auth.gate import Visit
@@ -68,7 +68,7 @@ class ChangesResource:
 
     def _answer(self, visit: Visit, question: Question, first: int, last: int) -> None:
         request, response, shared = visit.request, visit.response, self._shared
-        standings, matching = shared.matching(visit, question, wants(question, Needs.JOURNEYS, upto=last))
+        standings, matching = shared.matching(visit, question, selection_for(question, Needs.JOURNEYS, upto=last))
         require_current(standings, matching)
         [standing] = standings
         changed = [row for campaign in matching if (row := _compared(campaign, question, first, last))]

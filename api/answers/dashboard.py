@@ -1,7 +1,6 @@
 """The dashboard's main answer: the campaigns that the caller may see, with their numbers.
 
-As it is asked for by far the most, without any filter, it is one statement: that also says which of the pieces that
-this process has rendered are still what is stored.
+Most requests ask for it without any filter. It is one statement, which also says which cached pieces are still valid.
 """
 
 from functools import lru_cache
@@ -13,7 +12,7 @@ from api.answers import analytics
 from api.answers.alike import Alike, Group, key_of
 from api.answers.analytics import CampaignRow
 from api.answers.answering import Reading, check_past, encode, say_how_fresh, tag_of
-from api.answers.cache import Kept
+from api.answers.cache import RenderedCache
 from api.answers.question import Question
 from api.http.conditional import VARY_BY_FORM, unchanged
 from projections import metrics
@@ -34,11 +33,11 @@ class CampaignAnalytics:
         """Take what it shares with the others that read."""
         self._shared = shared
         self._parts = shared.parts
-        self._kept = Kept()
+        self._rendered_cache = RenderedCache()
         self._alike = Alike(lambda: shared.parts.reads.sendings)
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer with the campaigns of the asked workspaces, together with requests that are alike."""
+        """Answer with the campaigns of the asked workspaces; equal requests at the same time share one answer."""
         key = key_of(request)
         if self._parts.authentication.rate_limit is None:  # else each of them counts
             while (other := self._alike.find(key)) is not None:
@@ -55,37 +54,37 @@ class CampaignAnalytics:
             return
         visit.about(question.asked)
         alone = question.min_position is not None
-        sealed, held = await self._read(visit.credentials, question.asked, None if alone else group)
+        sealed, cached = await self._read(visit.credentials, question.asked, None if alone else group)
         workspaces = await gate.opened(visit, sealed)
         if not question.asked.every:
             visit.about(Asked(workspaces[0].standing.workspace_id))
         if question.min_position is not None and workspaces[0].standing.position < question.min_position:
             await self._parts.waiting.until(workspaces[0].standing.workspace_id, question.min_position)
-            sealed, held = await self._read(visit.credentials, question.asked)
+            sealed, cached = await self._read(visit.credentials, question.asked)
             workspaces = gate.open(visit, sealed)  # the link may have gone meanwhile, or the key
         ids = tuple(workspace.standing.workspace_id for workspace in workspaces)
-        self._kept.saw((visit.credentials, question.asked), ids)
-        self._tell(request, response, workspaces, held, question)
+        self._rendered_cache.saw((visit.credentials, question.asked), ids)
+        self._tell(request, response, workspaces, cached, question)
 
     def _tell(
         self,
         request: falcon.Request,
         response: falcon.Response,
         workspaces: list[Workspace],
-        held: dict[State, bytes],
+        cached: dict[State, bytes],
         question: Question,
     ) -> None:
         standings = [workspace.standing for workspace in workspaces]
         check_past(standings)
         say_how_fresh(response, standings, question)
-        pieces = [self._kept.rendered(workspace, held, render) for workspace in workspaces]
+        pieces = [self._rendered_cache.rendered(workspace, cached, render) for workspace in workspaces]
         tagged = tag_of(request, standings, question)
         if not unchanged(request, response, tagged, VARY_BY_FORM):
             response.content_type = falcon.MEDIA_JSON
             response.data = self._whole(tagged, pieces)
 
     def _whole(self, tagged: str, pieces: list[bytes]) -> bytes:
-        """Return the answer; of several workspaces it is kept, since to put it together takes as long as all else."""
+        """Return the answer; that of several workspaces is cached, since joining its pieces takes half of the time."""
         body = self._shared.bodies.get(tagged) if len(pieces) > 1 else None
         if body is None:
             body = b'{"campaigns":[%b]}' % b",".join(filter(None, pieces))
@@ -94,35 +93,35 @@ class CampaignAnalytics:
         return body
 
     async def _read(
-        self, credentials: Credentials, wanted: Asked, group: Group | None = None
+        self, credentials: Credentials, asked: Asked, group: Group | None = None
     ) -> tuple[Sealed[list[Workspace]], dict[State, bytes]]:
         """Return the answer, and the rendered campaigns of those workspaces that were not read for it.
 
-        What is known to be small shares the event loop's connection with others; anything else takes a thread and a
-        connection of its own, so that nobody waits for it.
+        A request that is known to be small shares the event loop's connection; any other takes a thread and a
+        connection of its own, so that no other request waits for it.
         """
-        known = self._kept.known_to(credentials, wanted)
-        held = self._kept.held(known)
-        few = not wanted.every or 0 < len(known) == len(held) <= MOST_WORKSPACES
-        if few and sum(map(len, held.values())) <= MOST_BYTES_ON_THE_LOOP:
+        known = self._rendered_cache.known_to(credentials, asked)
+        cached = self._rendered_cache.cached(known)
+        few = not asked.every or 0 < len(known) == len(cached) <= MOST_WORKSPACES
+        if few and sum(map(len, cached.values())) <= MOST_BYTES_ON_THE_LOOP:
             if group is not None:
                 group.open()
-            sealed = await dashboard.ask(self._parts.reads, credentials, wanted, held)
+            sealed = await dashboard.ask(self._parts.reads, credentials, asked, cached)
             if sealed is not None:
-                return sealed, held
-        return await self._parts.threads.run(self._read_much, credentials, wanted, held)
+                return sealed, cached
+        return await self._parts.threads.run(self._read_much, credentials, asked, cached)
 
     def _read_much(
-        self, credentials: Credentials, wanted: Asked, held: dict[State, bytes]
+        self, credentials: Credentials, asked: Asked, cached: dict[State, bytes]
     ) -> tuple[Sealed[list[Workspace]], dict[State, bytes]]:
         """Return the same in a thread, where all campaigns are rendered too."""
         with self._parts.connection() as database:
-            sealed = dashboard.read(database, credentials, wanted, held)
+            sealed = dashboard.read(database, credentials, asked, cached)
         rendered: dict[State, bytes] = {}
 
         def without_rows(workspaces: list[Workspace]) -> list[Workspace]:
             for each in workspaces:
-                rendered[each.standing.state] = self._kept.rendered(each, held, render)
+                rendered[each.standing.state] = self._rendered_cache.rendered(each, cached, render)
             return [each._replace(campaigns=None) for each in workspaces]
 
         return sealed.map(without_rows), rendered

@@ -1,12 +1,11 @@
 """Why a number is what it is: `GET …/{campaign_id}/explain/` lists what makes it up, a page at a time.
 
-All pages are about the log as it stood at the first one: the cursor holds that position, and facts behind it are left
-out, so the parts add up to the value however many events arrive meanwhile.
+All pages describe the log at the position of the first one: the cursor contains that position, and later events are
+left out, so the contributions add up to the value however many events arrive meanwhile.
 """
 
 import base64
 import binascii
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -16,7 +15,7 @@ import falcon
 import msgspec
 from msgspec import Meta
 
-from api.answers.answering import Endpoint, Found, Reading, wants
+from api.answers.answering import Endpoint, Matched, Reading, selection_for
 from api.answers.numbers import in_ms
 from api.answers.question import AS_OF, CAMPAIGN, MIN_POSITION, PERIOD, Question
 from api.errors import BadRequestError, NotFoundError, UnavailableError
@@ -27,7 +26,7 @@ from domain.events import decode, shown
 from domain.recorder import Database
 from projections import marks
 from projections.journeys.explanation import EXPLAINED, Contribution, as_json, explain
-from projections.queries.campaigns import Needs, Wanted
+from projections.queries.campaigns import Needs, Selection
 
 
 class ExplainedEvent(msgspec.Struct):
@@ -108,43 +107,41 @@ CURSOR: Parameter[_Cursor | None] = Parameter(
 PAGING = (WORKSPACE, MIN_POSITION, CAMPAIGN, LIMIT, CURSOR)  # of another page of the same question these differ
 
 
-def _wanted(question: Question) -> Wanted:
-    return wants(question, Needs.JOURNEYS)
+def _select(question: Question) -> Selection:
+    return selection_for(question, Needs.JOURNEYS)
 
 
-def _body(found: Found) -> Explanation:
-    question, [standing] = found.question, found.standings
-    if not found.campaigns:
+def _body(matched: Matched) -> Explanation:
+    question, [standing] = matched.question, matched.standings
+    if not matched.campaigns:
         raise NotFoundError("No such campaign")
-    [campaign] = found.campaigns
+    [campaign] = matched.campaigns
     metric = question.values[METRIC]
     binding = (standing.workspace_id, campaign.campaign_id, question.values.normal(without=PAGING))
     asked = sha256(repr(binding).encode()).hexdigest()[:16]
     cursor = question.values[CURSOR]
     if cursor is not None and cursor.question != asked:
         raise BadRequestError((CURSOR.name, "belongs to another question"))
-    newest = standing.position if found.upto is None else found.upto
+    newest = standing.position if matched.upto is None else matched.upto
     position = newest if cursor is None else cursor.position
-    mark = marks.at(found.database, standing.workspace_id, position)
+    mark = marks.at(matched.database, standing.workspace_id, position)
     if cursor is not None and cursor.mark != mark:
         raise BadRequestError((CURSOR.name, "is of a past that the log no longer has: begin with the first page"))
     if position > standing.position:  # the read models were begun anew
         raise UnavailableError("The projection has not come so far yet, please try again")
     prospect_ids = [each.prospect_id for each in campaign.journeys]
-    facts = campaign.unpacked(position)
-    everything = explain(prospect_ids, facts, metric, *in_ms(question), at_first_touch=question.at_first_touch)
-    first = 0
-    if cursor is not None:
-        first = bisect_right(everything, (cursor.at, cursor.prospect_id, cursor.last), key=lambda each: each[:3])
-    page = everything[first : first + question.values[LIMIT]]
+    events = campaign.unpacked(position)
+    everything = explain(prospect_ids, events, metric, *in_ms(question), at_first_touch=question.at_first_touch)
+    first = 0 if cursor is None else everything.place_behind(cursor.at, cursor.prospect_id, cursor.last)
+    page = everything.part(first, first + question.values[LIMIT])
     following = None
     if first + len(page) < len(everything):
         last = page[-1]
         following = _Cursor(asked, position, mark, last.at, last.prospect_id, last.position)
     return Explanation(
         metric,
-        sum(each.value for each in everything),
-        _rows(found.database, standing.workspace_id, page),
+        everything.total,
+        _rows(matched.database, standing.workspace_id, page),
         None if following is None else base64.urlsafe_b64encode(_encode(following)).rstrip(b"=").decode(),
     )
 
@@ -152,14 +149,14 @@ def _body(found: Found) -> Explanation:
 def _rows(database: Database, workspace_id: int, page: Sequence[Contribution]) -> list[ContributionRow]:
     positions = sorted({position for each in page for position in each.positions})
     rows = ledger.read_positions(database, workspace_id, positions)
-    facts = {row.position: decode(row.topic, row.state) for row in rows}
-    return msgspec.convert([as_json(each, facts) for each in page], list[ContributionRow])
+    events = {row.position: decode(row.topic, row.state) for row in rows}
+    return msgspec.convert([as_json(each, events) for each in page], list[ContributionRow])
 
 
 EXPLAIN = Endpoint(
     "Why a number is what it is",
     Query(ONE_WORKSPACE, MIN_POSITION, *PERIOD, AS_OF, METRIC, LIMIT, CURSOR),
-    _wanted,
+    _select,
     _body,
     (Explanation,),
 )

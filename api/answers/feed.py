@@ -1,4 +1,4 @@
-"""The event feed: what workers have told, in the order in which it was recorded."""
+"""The event feed: the events of a workspace, in the order in which they were recorded."""
 
 import falcon
 

@@ -35,7 +35,7 @@ class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 class Row(NamedTuple):
-    """What a row is found and sorted by; `key` is what `SORT` names, None where it has no value."""
+    """What a row is searched and sorted by; `key` is what `SORT` names, None where it has no value."""
 
     workspace_id: int
     campaign_id: int
@@ -87,7 +87,7 @@ _PAGING = (MIN_POSITION, LIMIT, CURSOR)
 
 
 def check(question: Question) -> None:
-    """Raise BadRequestError for a sort by what is not shown, and for a cursor of another list or without a limit."""
+    """Raise BadRequestError for a sort by a hidden metric, and for a cursor of another list or without a limit."""
     values = question.values
     if sorted_by(question) in _EXTENDED and not question.extended:
         raise BadRequestError((SORT.name, f"expected a metric that is shown: ask with {INCLUDE.name}=extended"))
@@ -105,7 +105,7 @@ def sorted_by(question: Question) -> str | None:
 
 
 def sort_key(metric: str, totals: Callable[[str], int | None]) -> int | Fraction | None:
-    """Return what rows are sorted by for a metric: exact, where what is shown is rounded or put into words.
+    """Return the sort key of a metric: its exact value, also where the answer shows it rounded or in words.
 
     `totals` gives the sum of a measure by its name, None where it is not known.
     """

@@ -39,7 +39,7 @@ class Identity(Struct):
 
 
 class MeResource:
-    """Answers whoever has credentials, whatever their scopes are."""
+    """Answers every authenticated caller, whatever the scopes."""
 
     def __init__(self, parts: Parts) -> None:
         """Take the parts."""

@@ -1,4 +1,4 @@
-"""The hints that projections have moved, as one process hears them, for all in it that wait for such a thing."""
+"""One process's hints that projections have moved, for everything in it that waits for a projection."""
 
 from collections.abc import Callable, Collection
 
@@ -9,20 +9,20 @@ Moved = Callable[[Collection[int] | None], None]  # takes the workspaces that ha
 
 
 class Projected:
-    """Whoever wants to be called with each hint."""
+    """The listeners that are called with each hint."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        """Take the connection that hints come by."""
+        """Take the connection on which hints arrive."""
         self._pipeline = pipeline
         self._listeners: list[Moved] = []
         pipeline.on_notify = self._on_notify
 
     def call(self, listener: Moved) -> None:
-        """Call somebody with each hint from now on."""
+        """Add a listener, called with each hint from now on."""
         self._listeners.append(listener)
 
     async def listen(self) -> None:
-        """Make hints come by the connection as it now is; raises what `Pipeline.rows` raises."""
+        """Subscribe the present connection to the hints; raises what `Pipeline.rows` raises."""
         await self._pipeline.rows(LISTEN_PROJECTED, {})
 
     def _on_notify(self, payload: str) -> None:

@@ -43,7 +43,7 @@ class FoundProspect(Struct):
 
 
 class ProspectLookup:
-    """Answers whoever may read in the workspace."""
+    """Answers every caller who may read in the workspace."""
 
     def __init__(self, parts: Parts) -> None:
         """Take the parts."""

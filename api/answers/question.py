@@ -35,7 +35,7 @@ ShownStatus = Status | Literal["UNKNOWN"]
 STATUSES = (*get_args(Status), "UNKNOWN")
 UTC = "UTC"
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
-_CACHED_CHARACTERS = 500  # longer queries are not cached, so that nobody fills the memory with them
+_CACHED_CHARACTERS = 500  # longer queries are not cached, so that they don't fill the memory
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAY: Json = {
     "type": "string",
@@ -204,7 +204,7 @@ class Question:
 
     @property
     def normal(self) -> tuple[str, bool]:
-        """Return what tells this question from others of the resource: alike are those with the same answers."""
+        """Return the question's normal form: questions with the same one have the same answer."""
         return self.values.normal(without=(MIN_POSITION, FORMAT)), self.csv
 
     @property

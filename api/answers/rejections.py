@@ -1,4 +1,4 @@
-"""What was refused lately in a workspace, for whoever looks after its workers."""
+"""The latest rejected events of a workspace, for the people who operate its workers."""
 
 import falcon
 from msgspec import Struct

@@ -4,7 +4,7 @@ from typing import Any, Literal, get_args
 
 from msgspec import UNSET, Struct, UnsetType
 
-from api.answers.answering import Endpoint, Found, wants
+from api.answers.answering import Endpoint, Matched, selection_for
 from api.answers.numbers import in_ms
 from api.answers.question import AS_OF, FILTERS, MIN_POSITION, PERIOD, Question
 from api.http.parameters import WORKSPACE, Query, one_of
@@ -12,7 +12,7 @@ from api.http.schemas import Count, Id, Word
 from projections.journeys import columns
 from projections.journeys.reply_times import BOUNDS, distribution, turns
 from projections.metrics import reply_time_in_seconds, reply_time_in_words
-from projections.queries.campaigns import Campaign, Needs, Wanted
+from projections.queries.campaigns import Campaign, Needs, Selection
 
 ReplyBy = Literal["step", "sender", "channel", "campaign"]
 BY = one_of("by", "the value that makes a row", get_args(ReplyBy))
@@ -51,33 +51,35 @@ class ReplyTimesBy(Struct):
     rows: list[ReplyTimes]
 
 
-def _wanted(question: Question) -> Wanted:
-    return wants(question, Needs.JOURNEYS)
+def _select(question: Question) -> Selection:
+    return selection_for(question, Needs.JOURNEYS)
 
 
-def _body(found: Found) -> ReplyTimes | ReplyTimesBy:
-    question, by = found.question, found.question.values[BY]
+def _body(matched: Matched) -> ReplyTimes | ReplyTimesBy:
+    question, by = matched.question, matched.question.values[BY]
     if by is None:
-        return _shown(_turns(found, found.campaigns))
+        return _shown(_turns(matched, matched.campaigns))
     if by == "campaign":
         several = question.asked.every
         rows = [
             _shown(
-                _turns(found, [campaign]),
+                _turns(matched, [campaign]),
                 campaign=campaign.campaign_id,
                 **({"workspace_id": campaign.workspace_id} if several else {}),
             )
-            for campaign in found.campaigns
+            for campaign in matched.campaigns
         ]
         return ReplyTimesBy(by, [row for row in rows if row.count])
-    of_events = columns.unpack([each.columns for campaign in found.campaigns for each in campaign.journeys], found.upto)
+    of_events = columns.unpack(
+        [each.columns for campaign in matched.campaigns for each in campaign.journeys], matched.upto
+    )
     by_row = turns(of_events, (by,), *in_ms(question), at_first_touch=question.at_first_touch)
     return ReplyTimesBy(by, [_shown(durations, **{by: value}) for (value,), durations in by_row.items()])
 
 
-def _turns(found: Found, campaigns: list[Campaign]) -> Any:  # noqa: ANN401 (numpy's integers)
-    question = found.question
-    of_events = columns.unpack([each.columns for campaign in campaigns for each in campaign.journeys], found.upto)
+def _turns(matched: Matched, campaigns: list[Campaign]) -> Any:  # noqa: ANN401 (numpy's integers)
+    question = matched.question
+    of_events = columns.unpack([each.columns for campaign in campaigns for each in campaign.journeys], matched.upto)
     return turns(of_events, (), *in_ms(question), at_first_touch=question.at_first_touch)[()]
 
 
@@ -108,7 +110,7 @@ def _seconds(duration: int | None) -> float | None:
 REPLY_TIMES = Endpoint(
     "How long prospects took to reply",
     Query(WORKSPACE, MIN_POSITION, *FILTERS, *PERIOD, AS_OF, BY),
-    _wanted,
+    _select,
     _body,
     (ReplyTimes, ReplyTimesBy),
 )

@@ -6,7 +6,7 @@ from typing import get_args
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from api.answers.answering import Endpoint, Found, Table, wants
+from api.answers.answering import Endpoint, Matched, Table, selection_for
 from api.answers.numbers import CAMPAIGN_KEYS, cells_of, columns_of, dated, days_of, named
 from api.answers.question import END, EVERYTHING, START, Question, ShownStatus
 from api.errors import BadRequestError
@@ -16,7 +16,7 @@ from projections.journeys import series
 from projections.journeys.calendar import Interval, bucket_of, buckets, starts_at
 from projections.journeys.series import Day
 from projections.metrics import analytics
-from projections.queries.campaigns import Wanted
+from projections.queries.campaigns import Selection
 
 MOST_BUCKETS, MOST_BUCKETS_IN_ALL = 1_000, 50_000
 INTERVAL: Parameter[Interval] = one_of("interval", "how long a bucket is", get_args(Interval), "day")
@@ -63,15 +63,15 @@ def _check(question: Question) -> None:
         raise _too_many(MOST_BUCKETS)
 
 
-def _wanted(question: Question) -> Wanted:
-    wanted = wants(question, dated(question))
-    return wanted._replace(split=question.zone.key != "UTC" or question.values[INTERVAL] == "hour")
+def _select(question: Question) -> Selection:
+    selection = selection_for(question, dated(question))
+    return selection._replace(split=question.zone.key != "UTC" or question.values[INTERVAL] == "hour")
 
 
-def _series(found: Found) -> Series | SeriesByCampaign:
-    question = found.question
+def _series(matched: Matched) -> Series | SeriesByCampaign:
+    question = matched.question
     interval, zone = question.values[INTERVAL], question.zone
-    days = [days_of(campaign, question) for campaign in found.campaigns]
+    days = [days_of(campaign, question) for campaign in matched.campaigns]
     starts, end = _range(question, interval, days)
     texts = [starts_at(start, zone) for start in starts]
 
@@ -85,7 +85,7 @@ def _series(found: Found) -> Series | SeriesByCampaign:
         return Series(interval, zone.key, buckets_of([day for each in days for day in each]))
     if len(starts) * len(days) > MOST_BUCKETS_IN_ALL:
         raise _too_many(MOST_BUCKETS_IN_ALL)
-    campaigns = zip(found.campaigns, days, strict=True)
+    campaigns = zip(matched.campaigns, days, strict=True)
     return SeriesByCampaign(
         interval, zone.key, [CampaignSeries(*named(campaign), buckets_of(each)) for campaign, each in campaigns]
     )
@@ -126,7 +126,7 @@ def _table(question: Question) -> Table:
 SERIES = Endpoint(
     "The numbers by hour, day, week or month",
     Query(*EVERYTHING, INTERVAL, PER),
-    _wanted,
+    _select,
     _series,
     (Series, SeriesByCampaign),
     _table,

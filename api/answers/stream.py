@@ -27,4 +27,4 @@ class StreamResource:
         response.content_type = MEDIA_EVENTS
         response.set_header("X-Accel-Buffering", "no")  # nginx would hold messages back
         if request.method != "HEAD":
-            response.stream = stream  # type: ignore[assignment]  # an asynchronous one, as ASGI wants it
+            response.stream = stream  # type: ignore[assignment]  # asynchronous, as ASGI requires

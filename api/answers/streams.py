@@ -1,7 +1,7 @@
-"""Streams that tell how far projections are, as they move; no thread, no connection and no task is held by any of them.
+"""Streams of projections' positions; an open stream occupies no thread, no connection and no task.
 
-One task a process asks for all of them in one statement: for those whose workspaces have moved, and for those whose
-access was asked for too long ago.
+One task of a process polls for all streams in one statement: for the streams whose workspaces have moved, and for the
+streams whose access was checked more than `ACCESS_SECONDS` ago.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from projections.queries.watching import Watched, ask_all
 SPACING_SECONDS = 0.25  # between two messages of a stream
 TICK_SECONDS = 0.05  # between two statements, and
 TICK_SECONDS_OF_EACH = 0.0005  # more for each stream asked for, so that many take a small part of the loop
-ACCESS_SECONDS = 3.0  # a stream's access is asked again after so long
-LOOK_SECONDS = 1.0  # between two looks for such streams
+ACCESS_SECONDS = 3.0  # after which a stream's access is checked again
+LOOK_SECONDS = 1.0  # between two polls for such streams
 COMMENT_SECONDS = 15.0
 MOST_STREAMS = 5_000  # of one process
 _FIRST, _COMMENT = b"retry: 2000\n\n", b":\n\n"
@@ -38,14 +38,14 @@ class Position(msgspec.Struct, frozen=True):
     """How far a workspace's log and its read models go."""
 
     workspace_id: int
-    epoch: int
+    epoch: str | None  # as the feed has it: a reader of JSON may take numbers for floats
     generation: int
     position: int
     head: int
 
 
 class _Ending(NamedTuple):
-    """How a stream ends: with a word to its reader, or without where it may come again."""
+    """How a stream ends: with an error to its client, or without one where the client may reconnect."""
 
     error: str | None = None
 
@@ -54,7 +54,7 @@ class Stream:
     """One open stream: the messages, as Falcon takes them."""
 
     def __init__(self, streams: "Streams", visit: Visit, watched: Watched, standings: list[Standing]) -> None:
-        """Take where it is kept while it is open, whose it is, what is watched, and what is known of that now."""
+        """Take the open streams, the visit, the watched workspaces, and their standings now."""
         self.visit = visit
         self.watched = watched
         self.asked_at = asyncio.get_running_loop().time()
@@ -68,7 +68,7 @@ class Stream:
         self._begun = False
 
     def show(self, standings: list[Standing], now: float) -> None:
-        """Take what its reader may see now; a workspace that is no longer among it ends the stream."""
+        """Take the standings that the client may see now; a workspace missing among them ends the stream."""
         self.asked_at = now
         visible = {each.workspace_id for each in standings}
         if not self.workspaces <= visible:
@@ -78,7 +78,7 @@ class Stream:
             self._changed.set()
 
     def end(self, error: str | None = None) -> None:
-        """End it; with a text where its reader may no longer see what was asked."""
+        """End the stream; with an error where the client has lost access."""
         self._ending = self._ending or _Ending(error)
         self._changed.set()
 
@@ -87,7 +87,7 @@ class Stream:
         return self
 
     async def __anext__(self) -> bytes:
-        """Wait for the next message; with the first one, it is kept up to date until it is closed."""
+        """Wait for the next message; the first call begins the updates, which last until the stream is closed."""
         if not self._begun:
             self._streams.follow(self)
         while self._ending is None:
@@ -106,14 +106,16 @@ class Stream:
         return b"event: end\ndata: %b\n\n" % _encode({"error": ending.error})
 
     async def close(self) -> None:
-        """Be forgotten; Falcon calls it when the response has ended or its client has gone."""
+        """Unregister the stream; Falcon calls it when the response has ended or its client has gone."""
         self._streams.forget(self)
 
     def _news(self) -> bytes:
         parts = [] if self._begun else [_FIRST]
         self._begun = True
         for each in self._standings:
-            position = Position(each.workspace_id, each.epoch, each.generation, each.position, each.head)
+            position = Position(
+                each.workspace_id, str(each.epoch) if each.epoch else None, each.generation, each.position, each.head
+            )
             if self._sent.get(each.workspace_id) != position:
                 self._sent[each.workspace_id] = position
                 parts.append(b"event: position\ndata: %b\n\n" % _encode(position))
@@ -124,7 +126,7 @@ class Streams:
     """The open streams of one process."""
 
     def __init__(self, pipeline: Pipeline, projected: Projected, gate: Gate) -> None:
-        """Take the connection to look with, the hints, and the gate that callers pass."""
+        """Take the connection to query with, the hints, and the gate that callers pass."""
         self._pipeline = pipeline
         self._projected = projected
         self._gate = gate
@@ -135,17 +137,17 @@ class Streams:
         projected.call(self._on_moved)
 
     def __len__(self) -> int:
-        """Return how many are open."""
+        """Return how many streams are open."""
         return len(self._open)
 
     async def open(self, visit: Visit, watched: Watched) -> Stream:
-        """Return a new stream for a caller who is proven by then.
+        """Return a new stream for an authenticated caller.
 
-        Raises what `Gate.opened` and `Pipeline.rows` raise, and UnavailableError where there are too many.
+        Raises what `Gate.opened` and `Pipeline.rows` raise, and UnavailableError where too many streams are open.
         """
         if self._closed or len(self._open) >= MOST_STREAMS:
             raise UnavailableError("Too many streams are open, please try again")
-        await self._projected.listen()  # before the look, so that nothing is missed between the two
+        await self._projected.listen()  # before the query, so that no hint between the two is missed
         [sealed] = await ask_all(self._pipeline, [watched])
         standings = await self._gate.opened(visit, sealed)
         return Stream(self, visit, watched, standings)
@@ -159,11 +161,11 @@ class Streams:
             self._following = asyncio.ensure_future(self._follow())
 
     def forget(self, stream: Stream) -> None:
-        """Follow a stream no longer."""
+        """Unregister a stream."""
         self._open.pop(stream, None)
 
     def close(self) -> None:
-        """End all of them at once, and refuse new ones: the process is about to end."""
+        """End all streams at once, and refuse new ones: the process is about to end."""
         self._closed = True
         for each in self._open:
             each.end()
@@ -190,7 +192,7 @@ class Streams:
                     async with asyncio.timeout(max(0.0, min([LOOK_SECONDS, *behind]))):
                         await self._hinted.wait()
                 except TimeoutError:
-                    pass  # a look without a hint
+                    pass  # poll without a hint
         finally:
             self._following = None
 
@@ -198,7 +200,7 @@ class Streams:
         return SPACING_SECONDS if stream.behind else ACCESS_SECONDS
 
     async def _ask(self, due: Sequence[Stream]) -> None:
-        """Ask for streams, one statement for all, and let each reader through the gate again."""
+        """Query the streams' standings in one statement, and check each client's access again."""
         of_each: defaultdict[Watched, list[Stream]] = defaultdict(list)
         for stream in due:
             stream.behind = False
@@ -206,7 +208,7 @@ class Streams:
         try:
             await self._projected.listen()  # the connection may be another one
             answers = await ask_all(self._pipeline, list(of_each))
-        except (psycopg.Error, TooManySentError) as error:  # whether access has gone can't be told
+        except (psycopg.Error, TooManySentError) as error:  # the clients' access can't be checked
             logger.warning("%s streams end, the database can't be asked: %s", len(due), error)
             for stream in due:
                 stream.end()
@@ -221,5 +223,5 @@ class Streams:
             stream.show(await self._gate.again(stream.visit, sealed), now)
         except (UnauthenticatedError, AccessDeniedError) as error:
             stream.end(str(error))
-        except UnavailableError:  # the keys for sessions are not to be had
+        except UnavailableError:  # the keys for sessions can't be fetched
             stream.end()

@@ -1,6 +1,6 @@
-"""Readers that wait for their own writes (`min_position`): no thread and no connection is held by any of them.
+"""Requests that wait for their own writes (`min_position`); a waiting request occupies no thread and no connection.
 
-One task a workspace looks how far its projection is, when a hint says that it has moved, and now and then without one.
+One task a workspace polls the position of its projection: after each hint that it has moved, and in intervals.
 """
 
 import asyncio
@@ -15,23 +15,23 @@ from projections.pipeline import Pipeline, TooManySentError
 from projections.queries import dashboard
 
 WAIT_SECONDS = 5.0
-LOOK_SECONDS = 0.25  # between two looks without a hint
-MOST_WAITING = 5_000  # readers in one process; the next one is refused at once
+LOOK_SECONDS = 0.25  # between two polls without a hint
+MOST_WAITING = 5_000  # requests in one process; the next one is refused at once
 
 
 @dataclass
 class _Watch:
-    """The readers that wait for one workspace."""
+    """The requests that wait for one workspace."""
 
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     readers: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)  # each with its position
 
 
 class Waiting:
-    """The readers that wait in one process."""
+    """The requests that wait in one process."""
 
     def __init__(self, pipeline: Pipeline, projected: Projected) -> None:
-        """Take the connection to look with, and the hints."""
+        """Take the connection to query with, and the hints."""
         self._pipeline = pipeline
         self._projected = projected
         projected.call(self._on_moved)
@@ -40,9 +40,9 @@ class Waiting:
         self._number = 0
 
     async def until(self, workspace_id: int, min_position: int) -> None:
-        """Wait until the projection of a workspace has come so far.
+        """Wait until the projection of a workspace has reached a position.
 
-        Raises UnavailableError where that takes too long, the projection is stuck or too many readers wait, and
+        Raises UnavailableError where that takes too long, the projection is stuck or too many requests wait, and
         psycopg's errors.
         """
         if self._number >= MOST_WAITING:
@@ -72,7 +72,7 @@ class Waiting:
                 watch.moved.set()
 
     async def _follow(self, workspace_id: int, watch: _Watch) -> None:
-        """Look until no reader waits for the workspace any more."""
+        """Poll until no request waits for the workspace any more."""
         try:
             await self._projected.listen()
             while watch.readers:

@@ -1,1 +1,1 @@
-"""Who is calling: sessions, API keys, their limits and their last use."""
+"""Authentication of callers: sessions, API keys, their rate limits and their last use."""

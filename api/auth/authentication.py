@@ -1,4 +1,4 @@
-"""Who is calling: a session cookie of the platform or an API key, and what happens once that is known."""
+"""Authentication of a caller by a session cookie of the platform or an API key, and the counting of its use."""
 
 import hmac
 import re
@@ -23,7 +23,7 @@ _INVALID_KEY, _REQUIRED = "Invalid API key", "Authentication required"
 
 @dataclass(frozen=True)
 class Authentication:
-    """Reads a request's credentials, and compares them with what the database knows."""
+    """Reads a request's credentials, and compares them with the database's row of the key."""
 
     sessions: Sessions | None  # None: no session holds
     clock: Callable[[], int]  # ms, UTC
@@ -38,9 +38,9 @@ class Authentication:
         return cookies is not None and self.sessions.may_wait(cookies[0], self.clock())
 
     def credentials(self, request: falcon.Request) -> Credentials:
-        """Return who the request says it comes from; an API key stands over a cookie, however bad it is.
+        """Return the credentials of a request; an API key has precedence over a cookie, even if the key is invalid.
 
-        Raises UnauthenticatedError where there is nothing, or nothing that could hold.
+        Raises UnauthenticatedError where there are none, or only malformed ones.
         """
         key = request.get_header(HEADER)
         if key is not None:
@@ -71,7 +71,7 @@ class Authentication:
         return caller
 
     def note(self, request: falcon.Request, response: falcon.Response, credentials: Credentials) -> None:
-        """Note that a request came from somebody who is known: the use of a key, which counts against its limit.
+        """Count a request of an authenticated caller: the use of a key, which counts against its limit.
 
         Raises RateLimitedError.
         """

@@ -1,6 +1,6 @@
 """The gate that every request for a user's data passes, in one order: 401, then 400 of the query, then 403.
 
-Nothing of what a statement has read for a caller can be had without it: the queries return it sealed.
+The queries return their results sealed, and only the gate opens them.
 """
 
 from collections.abc import Callable
@@ -22,14 +22,14 @@ Q = TypeVar("Q")
 
 
 class Visit:
-    """A request on its way through the gate, whose sender has shown credentials."""
+    """A request with credentials on its way through the gate."""
 
     def __init__(self, request: falcon.Request, response: falcon.Response, credentials: Credentials) -> None:
         """Take the request, its response and the credentials."""
         self.request = request
         self.response = response
         self.credentials = credentials
-        self.is_counted = False  # as a use of its key, which happens once
+        self.is_counted = False  # as a use of its key, once
         self._asked: Asked | None = None
 
     def about(self, asked: Asked) -> None:
@@ -44,7 +44,7 @@ class Visit:
 
 
 class Gate:
-    """Lets callers through."""
+    """Authenticates and authorizes callers."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Gate:
         threads: Threads,
         connection: Callable[[], AbstractContextManager[Database]],
     ) -> None:
-        """Take how callers are proven, the threads beside the event loop, and where they borrow connections."""
+        """Take the authentication, the threads beside the event loop, and where they borrow connections."""
         self._authentication = authentication
         self._threads = threads
         self._connection = connection
@@ -60,9 +60,9 @@ class Gate:
     async def visit(
         self, request: falcon.Request, response: falcon.Response, parse: Callable[[falcon.Request], Q]
     ) -> tuple[Visit, Q]:
-        """Return the visit of a request, on the event loop, and what it asks as `parse` reads it.
+        """Return the visit of a request, on the event loop, and the result of `parse`.
 
-        Raises UnauthenticatedError; and BadRequestError, where `parse` does, only for a caller that is proven.
+        Raises UnauthenticatedError; and BadRequestError, where `parse` does, only for an authenticated caller.
         """
         credentials = self._authentication.credentials
         waits = self._authentication.may_wait(request)
@@ -82,7 +82,7 @@ class Gate:
         ask: Callable[[Database, Credentials, Q], Sealed[T]],
         scope: Scope | None = "read",
     ) -> tuple[Q, T]:
-        """Do all of it in a thread: return what a request asks, and what `ask` reads for it.
+        """Do all steps in a thread: return the result of `parse`, and the content that `ask` reads for it.
 
         Raises what `visit` and `open` raise.
         """
@@ -97,15 +97,15 @@ class Gate:
         return asked, self.open(visit, sealed, scope)
 
     async def opened(self, visit: Visit, sealed: Sealed[T]) -> T:
-        """Do what `open` does, on the event loop but where a use of the key is counted in the database."""
+        """Do what `open` does; on the event loop, or in a thread where a rate limit is counted in the database."""
         if self._authentication.rate_limit is not None:
             return await self._threads.run(partial(self.open, visit, sealed))
         return self.open(visit, sealed)
 
     async def again(self, visit: Visit, sealed: Sealed[T]) -> T:
-        """Do what `open` does for somebody who was let through before, whose session may have expired since.
+        """Do what `open` does for a caller who was authenticated before, whose session may have expired since.
 
-        Raises UnavailableError too, where the keys for sessions are not to be had.
+        Raises UnavailableError too, where the keys for sessions can't be fetched.
         """
         if visit.credentials.prefix is None:
             waits = self._authentication.may_wait(visit.request)
@@ -117,7 +117,7 @@ class Gate:
         return self.open(visit, sealed)
 
     def open(self, visit: Visit, sealed: Sealed[T], scope: Scope | None = "read") -> T:
-        """Return what was read for a caller, once they are proven and have the scope.
+        """Return the content that was read for a caller, if they are authenticated and have the scope.
 
         Raises UnauthenticatedError, RateLimitedError where the key has made too many requests, and AccessDeniedError
         where the scope is missing or nothing was read.
@@ -132,14 +132,14 @@ class Gate:
         return content
 
     def require_proof(self, visit: Visit) -> None:
-        """Raise UnauthenticatedError where the caller is not who they say; asks the database, in a thread."""
+        """Raise UnauthenticatedError where the credentials are invalid; queries the database, in a thread."""
         if visit.credentials.prefix is not None:  # a session has been verified already
             with self._connection() as database:
                 sealed = who(database, visit.credentials)
             sealed.open(lambda caller: self._prove(visit, caller, None))
 
     def count(self, visit: Visit) -> None:
-        """Note, once, that a request came from somebody who is proven. Raises RateLimitedError."""
+        """Count a request of an authenticated caller, once. Raises RateLimitedError."""
         if not visit.is_counted:
             visit.is_counted = True
             self._authentication.note(visit.request, visit.response, visit.credentials)

@@ -1,4 +1,4 @@
-"""When each API key was used last: noted beside the requests, so that none waits for it."""
+"""When each API key was used last: written beside the requests, so that none waits for it."""
 
 import logging
 from collections.abc import Callable
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class LastUse:
-    """Writes down the uses of keys by a thread of its own, which begins with the first one."""
+    """Writes the uses of keys in a thread of its own, which starts with the first one."""
 
     def __init__(self, pool: Pool, clock: Callable[[], int]) -> None:
         """Take the pool to borrow a connection from, and the clock (ms, UTC)."""
@@ -31,7 +31,7 @@ class LastUse:
         self._thread: Thread | None = None
 
     def note(self, prefix: str) -> None:
-        """Take down that a key is being used; mostly that was done less than a minute ago, and this costs nothing."""
+        """Queue the use of a key, unless one was queued less than a minute ago."""
         now = self._clock()
         noted = self._noted.get(prefix)
         if noted is not None and now - noted < PAUSE_MS:
@@ -44,7 +44,7 @@ class LastUse:
         self._something.set()
 
     def close(self) -> None:
-        """Write what is left to be written, and end."""
+        """Write the uses that are not written yet, and end."""
         with self._lock:
             self._closed.set()
         self._something.set()

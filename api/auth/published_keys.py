@@ -1,7 +1,7 @@
-"""The keys that the platform publishes for its sessions (JWKS), fetched so that no request hangs on them.
+"""The keys that the platform publishes for its sessions (JWKS), fetched so that no request waits for a slow platform.
 
 PyJWT's client alone queues all threads behind one lock while it fetches, asks again with each unknown key, and forgets
-its keys when the platform is away; so here it only fetches, and everything else is decided around it.
+its keys when the platform is down; so here it only fetches, and this module does the caching.
 """
 
 import ipaddress
@@ -19,8 +19,8 @@ from api.errors import UnavailableError
 
 FRESH_SECONDS = 300.0  # keys that are older are fetched anew
 PAUSE_SECONDS = 10.0  # from the beginning of one fetch to the next, whatever became of it
-FETCH_SECONDS = 2.0  # the one request that begins a fetch waits for it no longer
-KEPT_SECONDS = 24 * 3_600.0  # so long, known keys go on counting while the platform is away
+FETCH_SECONDS = 2.0  # the request that begins a fetch waits for it no longer
+STALE_SECONDS = 24 * 3_600.0  # known keys stay valid so long while the platform is down
 
 _MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # what nonsense makes of PyJWT
 _PUBLIC = ("RS256", "ES256", "EdDSA")
@@ -51,34 +51,34 @@ class PublishedKeys:
         self._clock = clock
         self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_SECONDS)
         self._known = _Known((), float("-inf"))
-        self._lock = Lock()  # held for a moment only, never while something is fetched
+        self._lock = Lock()  # never locked during a fetch
         self._fetch: Thread | None = None
         self._begun = float("-inf")
 
     def find(self, key_id: str | None) -> Key | None:
         """Return the key of this id; without an id the only key there is; None where there is no such key.
 
-        An unknown id makes the keys be fetched anew, and so do keys that are no longer fresh, at most once in ten
-        seconds; only the request that caused it waits for that. Raises UnavailableError where no keys are known, or
+        An unknown id, or stale keys, cause the keys to be fetched again, at most once in ten seconds; only the request
+        that caused the fetch waits for it. Raises UnavailableError where no keys are known, or
         where this one may be among those that are just being fetched.
         """
         known = self._known
-        found = _lookup(known, key_id)
-        if found is not None and self._clock() - known.fetched_at <= FRESH_SECONDS:
-            return found
+        key = _lookup(known, key_id)
+        if key is not None and self._clock() - known.fetched_at <= FRESH_SECONDS:
+            return key
         began = self._begin()
         if began is not None:
             began.join(FETCH_SECONDS)
         fetching = self._fetch
         known = self._known  # another request's fetch may have ended meanwhile, too
-        found = _lookup(known, key_id)
-        if self._clock() - known.fetched_at > KEPT_SECONDS or (found is None and fetching and fetching.is_alive()):
+        key = _lookup(known, key_id)
+        if self._clock() - known.fetched_at > STALE_SECONDS or (key is None and fetching and fetching.is_alive()):
             raise UnavailableError("The keys for sessions are not to be had, please try again")
-        return found
+        return key
 
     @property
     def is_fresh(self) -> bool:
-        """Return whether the keys that are known need not be fetched anew yet."""
+        """Return whether the known keys are fresh."""
         return self._clock() - self._known.fetched_at <= FRESH_SECONDS
 
     def preload(self) -> None:
@@ -126,7 +126,7 @@ def _lookup(known: _Known, key_id: str | None) -> Key | None:
 
 
 def _trustworthy(url: str) -> bool:
-    """Return whether what is fetched there can't be exchanged on its way."""
+    """Return whether the URL's scheme or host protects the keys against tampering on their way."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port

@@ -1,4 +1,4 @@
-"""How many requests a minute an API key may make: one count over all processes and nodes, only where it is wanted.
+"""The rate limit of an API key, in requests a minute: one count over all processes and nodes; optional.
 
 The headers are those of the IETF's draft-ietf-httpapi-ratelimit-headers-10.
 """
@@ -33,7 +33,7 @@ class RateLimit:
         self._policy = f'"key";q={requests};w={WINDOW_SECONDS}'
 
     def count(self, prefix: str, response: falcon.Response) -> None:
-        """Count a request of a key and say in the response what is left; raise RateLimitedError where nothing is."""
+        """Count a request of a key and set the headers; raise RateLimitedError where the limit is reached."""
         with self._pool.connection() as database:
             row = database.execute(_COUNT, {"prefix": prefix, "seconds": WINDOW_SECONDS}).fetchone()
         assert row is not None  # the statement always answers with a row

@@ -1,4 +1,4 @@
-"""Session tokens: JWTs that the platform signed, held against keys that alone decide the algorithm."""
+"""Session tokens: JWTs signed by the platform, verified with keys that alone decide the algorithm."""
 
 from hashlib import sha256
 from typing import NamedTuple, Protocol
@@ -19,10 +19,10 @@ MAX_VERIFIED = 10_000  # tokens that a process remembers to have verified
 
 
 class BadKeyError(Exception):
-    """A key to check sessions with can't be used; `algorithm` tells whether the named algorithm is what is wrong."""
+    """A key to check sessions with can't be used; `algorithm` is true where the named algorithm is at fault."""
 
     def __init__(self, message: str, *, algorithm: bool = False) -> None:
-        """Take what is wrong, without the key."""
+        """Take the fault, without the key."""
         super().__init__(message)
         self.algorithm = algorithm
 
@@ -39,7 +39,7 @@ class Keys(Protocol):
 
     @property
     def is_fresh(self) -> bool:
-        """Return whether `find` returns at once for a key that it has found before."""
+        """Return whether `find` returns at once for a key that it has returned before."""
         ...
 
     def find(self, key_id: str | None) -> Key | None:
@@ -48,7 +48,7 @@ class Keys(Protocol):
 
 
 class FixedKey:
-    """The one key of a configuration; what a token says of its key changes nothing."""
+    """The one key of a configuration; a token's own `kid` changes nothing."""
 
     is_fresh = True
 
@@ -76,7 +76,7 @@ _REASONS: dict[type[Exception], str] = {
 
 
 class Sessions:
-    """Tells whose session a token is."""
+    """Verifies session tokens, and returns their users."""
 
     def __init__(self, keys: Keys, *, issuer: str | None = None, audience: str | None = None, leeway: int = 10) -> None:
         """Take the keys, who must have issued a token and for whom (None: anybody), and the leeway in seconds."""
@@ -94,10 +94,10 @@ class Sessions:
         return verified is None or now >= verified.until or not self.keys.is_fresh
 
     def user(self, token: str, now: int) -> str:
-        """Return the user whose session this is; raise UnauthenticatedError where it does not hold.
+        """Return the user whose session this is; raise UnauthenticatedError where it is invalid.
 
-        `now` is in ms, UTC. A token that was verified once holds until it expires or its key no longer counts: nothing
-        else about it can change. Raises UnavailableError where the keys are not to be had.
+        `now` is in ms, UTC. A token that was verified once is valid until it expires or its key no longer counts:
+        nothing else about it can change. Raises UnavailableError where the keys can't be fetched.
         """
         digest = sha256(token.encode()).digest()
         verified = self._verified.get(digest)
@@ -134,7 +134,7 @@ class Sessions:
 
 
 class _Verified(NamedTuple):
-    """What is remembered of a token: whose it is, until when (ms, UTC), and the key that it was checked with."""
+    """A verified token: its user, its expiry (ms, UTC), and the key that verified it."""
 
     user: str
     until: int
@@ -154,7 +154,7 @@ def secret(text: str) -> Key:
 
 
 def public_key(pem: str) -> Key:
-    """Return the key that a PEM holds; raise BadKeyError where it is no public key, weak or of another kind."""
+    """Return the key of a PEM; raise BadKeyError where it is no public key, weak or of another kind."""
     try:
         key = usable(load_pem_public_key(pem.encode()))
     except (ValueError, UnsupportedAlgorithm) as error:

@@ -1,1 +1,1 @@
-"""HTTP's own matters, the same for every resource: parameters, bodies, headers, conditional requests, compression."""
+"""HTTP for every resource: parameters, bodies, headers, conditional requests, compression."""

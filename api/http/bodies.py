@@ -70,20 +70,20 @@ async def whole(request: falcon.Request, limit: int, too_large: str) -> bytes:
     """Return the body; raise TooLargeError with this text where it has more bytes than `limit`, else as `pieces`."""
     if (request.content_length or 0) > limit:
         raise TooLargeError(too_large)
-    found, size = [], 0
+    received, size = [], 0
     async for piece in pieces(request):
         size += len(piece)
         if size > limit:
             raise TooLargeError(too_large)
-        found.append(piece)
-    return found[0] if len(found) == 1 else b"".join(found)
+        received.append(piece)
+    return received[0] if len(received) == 1 else b"".join(received)
 
 
 class Unpacker:
     """Unpacks what gzip packed as it comes: one member after another, as RFC 1952, section 2.2, has it."""
 
     def __init__(self, limit: int, too_large: str) -> None:
-        """Take how many bytes it may unpack to, and what is said where there are more."""
+        """Take how many bytes it may unpack to, and the error's text where there are more."""
         self._limit = limit
         self._too_large = too_large
         self._packed = self._unpacked = 0  # bytes so far
@@ -124,7 +124,7 @@ def unpacked(packed: bytes, limit: int, too_large: str) -> bytes:
 
 
 def decoded(body: bytes) -> Any:  # noqa: ANN401 (whatever JSON can say)
-    """Return what a JSON body says, with or without a byte order mark; raise BadRequestError where it is no JSON."""
+    """Return the value of a JSON body, with or without a byte order mark; raise BadRequestError where it is no JSON."""
     try:
         return strict_json.decode(body.removeprefix(strict_json.BOM))
     except strict_json.NotJSONError as error:

@@ -1,4 +1,4 @@
-"""Packs answers by gzip where the caller takes that and it pays."""
+"""Compresses answers by gzip where the client accepts that and it pays."""
 
 import gzip
 import re
@@ -7,7 +7,7 @@ import falcon
 
 from api.threads import Threads
 
-LEAST_BYTES = 1_400  # what is smaller fits into one packet as it is
+LEAST_BYTES = 1_400  # a smaller answer fits into one packet uncompressed
 MOST_BYTES_ON_THE_LOOP = 32 * 1024  # less than half a millisecond
 _LEVEL = 1  # half of what level 6 costs, and nearly as small
 
@@ -16,14 +16,14 @@ _TAKEN = re.compile(r"\s*(gzip|x-gzip|\*)\s*(?:;\s*q=([01](?:\.[0-9]{0,3})?)\s*)
 
 
 class Packed:
-    """Packs what reading resources answer; other answers may hold secrets beside what the caller has chosen."""
+    """Compresses answers of resources that read; others may contain secrets beside text that the caller chose."""
 
     def __init__(self, threads: Threads) -> None:
-        """Take the threads that pack what is large."""
+        """Take the threads that compress large answers."""
         self._threads = threads
 
     async def process_response(self, request: falcon.Request, response: falcon.Response, _: object, __: object) -> None:
-        """Pack an answer."""
+        """Compress an answer."""
         accepted = request.get_header("Accept-Encoding")
         if accepted is None or response.get_header("ETag") is None:
             return
@@ -39,7 +39,7 @@ def _pack(body: bytes) -> bytes:
 
 
 def takes_gzip(accepted: str) -> bool:
-    """Return whether a caller that accepts these encodings takes gzip; what is said of gzip itself stands over `*`."""
-    found = filter(None, map(_TAKEN.fullmatch, accepted.split(",")))
-    liked = {each[1].lower(): float(each[2] or 1) for each in found}
+    """Return whether a caller that accepts these encodings takes gzip; an entry for gzip stands over `*`."""
+    encodings = filter(None, map(_TAKEN.fullmatch, accepted.split(",")))
+    liked = {each[1].lower(): float(each[2] or 1) for each in encodings}
     return liked.get("gzip", liked.get("x-gzip", liked.get("*", 0))) > 0

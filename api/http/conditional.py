@@ -1,4 +1,4 @@
-"""Conditional reads (RFC 9110): what an answer is made of gives its tag, and who has that already gets no body."""
+"""Conditional reads (RFC 9110): an answer's tag covers all that it depends on; a client that names it gets a 304."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -15,9 +15,9 @@ VARY_BY_FORM = f"{VARY}, Accept"  # where the answer comes in several forms
 
 
 def tag(request: falcon.Request, made_of: Iterable[object]) -> str:
-    """Return the opaque part of an answer's entity tag, which is weak: alike are answers that say the same.
+    """Return the opaque part of an answer's entity tag, which is weak: answers with the same content have the same tag.
 
-    `made_of` holds what the answer of this resource depends on, the query in its normal form too.
+    `made_of` is everything that the answer of this resource depends on, the query in its normal form too.
     """
     return cached_tag.__wrapped__(request.path, tuple(made_of))
 
@@ -30,7 +30,7 @@ def cached_tag(path: str, made_of: tuple[object, ...]) -> str:
 
 
 def unchanged(request: falcon.Request, response: falcon.Response, of: str, vary: str = VARY) -> bool:
-    """Say how the answer may be kept; where the caller has it already, make it a 304 and return true."""
+    """Set the caching headers; if the client names this tag, make the answer a 304 and return true."""
     response.set_header("Cache-Control", CACHE_CONTROL)
     response.set_header("Vary", vary)
     response.set_header("ETag", f'W/"{of}"')
@@ -46,5 +46,5 @@ def has(request: falcon.Request, of: str) -> bool:
 
 
 def _has_any(request: falcon.Request) -> bool:
-    """Return whether the caller wants no answer where there is any: `*`, not the tag `"*"` (RFC 9110, 13.1.2)."""
+    """Return whether `If-None-Match` is `*`, which any answer matches: not the tag `"*"` (RFC 9110, 13.1.2)."""
     return (request.get_header("If-None-Match") or "").strip() == "*"

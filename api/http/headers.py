@@ -1,8 +1,8 @@
-"""The header fields that every answer carries, whoever gives it: the application, or the server before it."""
+"""The header fields of every answer, of the application and of the server before it."""
 
 REQUEST_ID = "X-Request-ID"
 
-# What OWASP's REST security cheat sheet asks of an API: its answers are data, for nobody to sniff, frame or keep.
+# From OWASP's REST security cheat sheet: an API's answers are data, not to be sniffed, framed or stored.
 SECURITY = (
     ("Cache-Control", "no-store"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),

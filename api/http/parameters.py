@@ -66,7 +66,7 @@ class Values:
         return Values({**self._values, parameter.name: value})
 
     def normal(self, *, without: Sequence[Parameter[Any]] = ()) -> str:
-        """Return the query in its one normal form: alike are queries that ask the same, however they are written."""
+        """Return the query in its one normal form: queries with the same meaning have the same one."""
         left_out = {parameter.name for parameter in without}
         return "&".join(f"{name}={self._values[name]!r}" for name in sorted(self._values) if name not in left_out)
 
@@ -99,7 +99,7 @@ class Query:
         return Values(values)
 
     def _texts(self, query_string: str) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
-        """Return the texts of the parameters that a query names, and what is wrong with the query's form."""
+        """Return the texts of a query's parameters, and the faults of its form."""
         texts: dict[str, list[str]] = {}
         faults = []
         for name, text in parse_qsl(query_string, keep_blank_values=True):
@@ -132,7 +132,7 @@ def no_parameters(request: falcon.Request) -> None:
 
 
 def one_of(name: str, text: str, words: Sequence[str], default: str | None = None) -> Parameter[Any]:
-    """Return a parameter that is one of a few words; without a default it is None where it is not given."""
+    """Return a parameter that is one of a few words; without a default it is None where it is absent."""
 
     def read(texts: list[str]) -> str:
         if texts[0] not in words:

@@ -1,1 +1,1 @@
-"""The way in: the body of a post becomes events, and these are appended to the log."""
+"""The ingest: the body of a post becomes events, and these are appended to the log."""

@@ -26,7 +26,7 @@ MOST_WAITING = 10_000  # posts in one process; the next one is refused at once
 
 
 class QueueTimeoutError(Exception):
-    """Other posts were in the way for too long; sending again helps, and does no harm."""
+    """The post waited too long for other posts; sending it again is safe and helps."""
 
 
 @dataclass(eq=False)
@@ -51,7 +51,7 @@ class Appending:
         carefully: Callable[[int, Prepared, Collection[Credentials]], Awaitable[Recorded]],
         appended: Callable[[], None],
     ) -> None:
-        """Take what to append with.
+        """Take the connections and statements to append with.
 
         `statement` is the append with a condition on the writers, whose parameters `condition` returns; `carefully`
         records events of which some are known already, on the same condition; `appended` is called after each commit.
@@ -103,7 +103,7 @@ class Appending:
             commit.add_done_callback(self._commits.discard)
 
     async def _commit_next(self, pipeline: Pipeline, workspace_id: int) -> None:
-        """Commit one group of a workspace; the next one is left to whichever connection is free then."""
+        """Commit one group of a workspace; the next group takes any free connection."""
         try:
             group = self._next_group(workspace_id)
             if group:
@@ -117,10 +117,10 @@ class Appending:
             self._begin()
 
     def _next_group(self, workspace_id: int) -> list[_Post]:
-        """Take the posts that share the next transaction; who has given up meanwhile is not among them."""
+        """Take the posts that share the next transaction, without those whose callers have given up."""
         queue, group, events, size = self._queues[workspace_id], list[_Post](), 0, 0
         while queue:
-            events, size = events + len(queue[0].prepared.facts), size + queue[0].bytes
+            events, size = events + len(queue[0].prepared.events), size + queue[0].bytes
             if group and (events > MAX_EVENTS or size > MAX_BYTES):
                 break
             post = queue.popleft()
@@ -148,7 +148,7 @@ class Appending:
             return
         rest = iter(recorded.outcomes)
         for each in group:
-            outcomes = list(islice(rest, len(each.prepared.facts)))
+            outcomes = list(islice(rest, len(each.prepared.events)))
             if not each.recorded.done():
                 each.recorded.set_result(Recorded(outcomes, recorded.position))
         self._appended()
@@ -157,11 +157,11 @@ class Appending:
         self, pipeline: Pipeline, workspace_id: int, prepared: Prepared, writers: Collection[Credentials]
     ) -> Recorded:
         distinct = ledger.without_repeats(prepared)
-        given = {**parameters(workspace_id, ledger.rows(distinct)), **self._condition(writers)}
+        values = {**parameters(workspace_id, ledger.rows(distinct)), **self._condition(writers)}
         try:
-            found = await pipeline.rows(self._statement, given)
+            rows = await pipeline.rows(self._statement, values)
         except UniqueViolation:
             return await self._carefully(workspace_id, prepared, writers)
-        if not found:
+        if not rows:
             raise ConditionError
-        return ledger.all_new(prepared, distinct, int(found[0][0]))
+        return ledger.all_new(prepared, distinct, int(rows[0][0]))

@@ -40,12 +40,12 @@ def from_headers(request: falcon.Request, data: object) -> dict[str, Any]:
     attributes: dict[str, Any] = {}
     faults: list[tuple[str, str]] = []
     for name, value in request.headers.items():
-        found = _ATTRIBUTE.fullmatch(name.lower())
-        if found is not None:
+        match = _ATTRIBUTE.fullmatch(name.lower())
+        if match is not None:
             try:
-                attributes[found[1]] = _decoded(value.encode("latin-1"))  # as which Falcon has read it
+                attributes[match[1]] = _decoded(value.encode("latin-1"))  # as which Falcon has read it
             except ValueError as error:
-                faults.append((found[0], str(error)))
+                faults.append((match[0], str(error)))
     if faults:
         raise BadRequestError(*faults[:MAX_ERRORS])
     return {**attributes, "data": data}
@@ -69,23 +69,23 @@ def _decoded(value: bytes) -> str:
         raise ValueError("is not UTF-8, percent-encoded or not") from error
 
 
-def fields(said: object) -> dict[str, Any]:
+def fields(event: object) -> dict[str, Any]:
     """Return the fields of an event in CloudEvents' JSON format; raise RejectedError where the envelope is at fault.
 
     `type` is the last dotted part of the CloudEvent's, `occurred_at` its `time`, the rest its `data`; other context
     attributes are ignored.
     """
-    if not isinstance(said, dict):
-        raise RejectedError("malformed", f"event: expected a JSON object, got {json_type(said)}")
-    errors = [] if said.get("specversion") == _VERSION else [f"specversion: expected {_VERSION}"]
+    if not isinstance(event, dict):
+        raise RejectedError("malformed", f"event: expected a JSON object, got {json_type(event)}")
+    errors = [] if event.get("specversion") == _VERSION else [f"specversion: expected {_VERSION}"]
     for name in ("id", "source", "type", "time"):
-        if not isinstance(said.get(name), str):
+        if not isinstance(event.get(name), str):
             errors.append(
-                f"{name}: " + ("expected a string, got " + json_type(said[name]) if name in said else "is missing")
+                f"{name}: " + ("expected a string, got " + json_type(event[name]) if name in event else "is missing")
             )
-        elif not said[name]:
+        elif not event[name]:
             errors.append(f"{name}: expected a string that is not empty")
-    data = _data(said)
+    data = _data(event)
     if not isinstance(data, dict):
         errors.append(
             f"data: expected a JSON object, got {json_type(data)}" if data is not None else "data: is missing"
@@ -100,23 +100,23 @@ def fields(said: object) -> dict[str, Any]:
         raise RejectedError("invalid_field", *errors)
     return {
         **data,
-        "id": said["id"],
-        "source": said["source"],
-        "type": said["type"].rpartition(".")[2],
-        "occurred_at": said["time"],
+        "id": event["id"],
+        "source": event["source"],
+        "type": event["type"].rpartition(".")[2],
+        "occurred_at": event["time"],
     }
 
 
-def _data(said: dict[str, Any]) -> Any:  # noqa: ANN401 (whatever JSON can say)
+def _data(event: dict[str, Any]) -> Any:  # noqa: ANN401 (whatever JSON can say)
     """Return the data, which may come as JSON that is packed by Base64 (JSON Event Format 1.0.2, 3.1.1)."""
-    text = said.get("data_base64")
+    text = event.get("data_base64")
     if text is None:
-        return said.get("data")
-    if said.get("data") is not None:
+        return event.get("data")
+    if event.get("data") is not None:
         raise RejectedError("invalid_field", "data_base64: stands beside data")
     if not isinstance(text, str):
         raise RejectedError("invalid_field", f"data_base64: expected a string, got {json_type(text)}")
-    kind = said.get("datacontenttype")
+    kind = event.get("datacontenttype")
     if kind is not None and not (isinstance(kind, str) and _JSON_TYPE.fullmatch(kind)):
         raise RejectedError("invalid_field", f"datacontenttype: {shown(str(kind))} is not JSON")
     try:

@@ -1,4 +1,4 @@
-"""What a tool's delivery becomes: events of its hook, counts of what came in, and what of it was refused."""
+"""What a tool's delivery becomes: events, counts by outcome, and rejections."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from connectors.translation import Translation, translate
 from domain.hooks import PROSPECTS, Known
 from domain.ledger import Outcome
 from projections.queries.hooks import KnownHook
-from projections.queries.rejections import KEPT, Rejection
+from projections.queries.rejections import MOST_REJECTIONS, Rejection
 
 KNOWN = Known({name: table.signature is not None for name, table in PROVIDERS.items()}, tuple(MEANINGS))
 ACCEPTED, DUPLICATE, IGNORED, REJECTED = OUTCOMES = ("accepted", "duplicate", "ignored", "rejected")
@@ -22,36 +22,36 @@ _ANSWERED_AS = {"accepted": ACCEPTED, "duplicates": DUPLICATE, "ignored": IGNORE
 
 @dataclass
 class Effect:
-    """What a delivery has become: counts by the tool's name of it, outcome and reason, and what was refused."""
+    """The effect of a delivery: counts by the tool's event name, outcome and reason, and the rejections."""
 
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     rejections: list[Rejection] = field(default_factory=list)
 
     def number(self, outcome: str) -> int:
-        """Return how much has this outcome: events, and of what became none, deliveries."""
+        """Return the number with this outcome: of events, and of deliveries that became none."""
         return sum(number for (_, other, _), number in self.counts.items() if other == outcome)
 
     def answer(self) -> dict[str, int]:
-        """Return the counts as the tool is answered."""
+        """Return the counts as the answer to the tool has them."""
         return {name: self.number(outcome) for name, outcome in _ANSWERED_AS.items()}
 
     def add_unused(self, translation: Translation, source: str, now: int) -> None:
-        """Add what became no event at all."""
+        """Add the deliveries that became no event."""
         for (name, reason), number in translation.ignored.items():
             self.counts[name, IGNORED, reason] += number
         for (name, reason), number in translation.malformed.items():
             self.counts[name, REJECTED, reason] += number
             error = f"{name}: {reason}" if name else reason
-            self.rejections += [Rejection(now, None, source, "malformed", error)] * min(number, KEPT)
+            self.rejections += [Rejection(now, None, source, "malformed", error)] * min(number, MOST_REJECTIONS)
 
     def add(self, taken: intake.Intake, names: Sequence[str], outcomes: Sequence[Outcome]) -> None:
-        """Add events, of which the tool's names are these, and what became of those that are facts."""
+        """Add events with the tool's names of them, and the outcomes of the valid ones."""
         for place, outcome in zip(taken.places, outcomes, strict=True):
             if outcome is not Outcome.CONFLICT:
                 self.counts[names[place], outcome.value, ""] += 1
         for refused in taken.with_conflicts(outcomes):
             why = refused.rejection
-            reason = f"{why.code}: {why.error.partition(':')[0]}"  # the field, and nothing of what it held
+            reason = f"{why.code}: {why.error.partition(':')[0]}"  # the field, without its value
             self.counts[names[refused.place - taken.first], REJECTED, reason] += 1
             self.rejections.append(why)
 
@@ -67,7 +67,7 @@ def connection_of(hook: KnownHook) -> Connection:
 
 
 def part_of_events(events: Sequence[object]) -> Part:
-    """Return translated events as what they are: JSON's own objects."""
+    """Return translated events, which are JSON objects already."""
     return Part(events, lambda event: event)
 
 
@@ -77,5 +77,5 @@ def rehearsed(table: Provider, hook: KnownHook, body: bytes, headers: Mapping[st
     taken = intake.take(part_of_events(translation.events), 0, now)
     effect = Effect()
     effect.add_unused(translation, table.name, now)
-    effect.add(taken, translation.names, [Outcome.ACCEPTED] * len(taken.facts))
+    effect.add(taken, translation.names, [Outcome.ACCEPTED] * len(taken.events))
     return effect

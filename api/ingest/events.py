@@ -1,4 +1,4 @@
-"""The one way in for facts: a worker's body is read, each event is checked, and what holds is put on disk."""
+"""The resource that events are posted to: reads a worker's body, checks each event, and appends the valid ones."""
 
 import time
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Events:
-    """`/api/v1/events/`: facts come in by POST, and the log of them is read by GET."""
+    """`/api/v1/events/`: POST appends events, GET reads the log."""
 
     def __init__(self, parts: Parts) -> None:
         """Take the parts."""
@@ -82,7 +82,7 @@ class Events:
                     await parts.threads.run(self._record_body, sender, tally, request, body)
         except INTERRUPTIONS as error:
             if isinstance(error, BODY_FAULTS) and not sender.checked:
-                await parts.threads.run(sender.check)  # what is wrong with a body is told only to who may post it
+                await parts.threads.run(sender.check)  # faults of a body are shown only to a caller who may post it
             if isinstance(error, UnsupportedTypeError) or not formats.is_stream(request):
                 raise
             raise InterruptedBodyError(error, msgspec.to_builtins(tally.result(sender.workspace_id))) from error
@@ -92,7 +92,7 @@ class Events:
         response.data = _encode(result)
 
     async def _record_stream(self, sender: "_Sender", tally: Tally, request: falcon.Request) -> None:
-        """Record lines as they come in; no thread waits for the next ones."""
+        """Record lines as they arrive; no thread waits for the next ones."""
         stream = formats.Stream(packed=bodies.is_packed(request))
         come, size = list[bytes](), 0
         try:
@@ -110,7 +110,7 @@ class Events:
     async def _record_parts(self, sender: "_Sender", tally: Tally, parts: Iterator[formats.Part | None]) -> None:
         """Record the parts of a stream, each with a thread of its own, so that others have their turn in between.
 
-        Once the sender has gone this is cancelled, and what follows is not worked for.
+        Once the client has gone this is cancelled, and the rest is not recorded.
         """
         while await self._parts.threads.run(self._record_next, sender, tally, parts):
             if tally.seconds > WORK_SECONDS:
@@ -132,24 +132,24 @@ class Events:
             tally.seconds += time.monotonic() - began
 
     async def _record_small(self, sender: "_Sender", tally: Tally, part: formats.Part) -> None:
-        """Record a small body on the event loop, together with others that come at the same time."""
-        if len(part.given) > MAX_SMALL_EVENTS:
+        """Record a small body on the event loop, in one transaction with others that arrive at the same time."""
+        if len(part.raw) > MAX_SMALL_EVENTS:
             await self._parts.threads.run(self._record_part, sender, tally, part)
             return
         taken = intake.take(part, tally.events, self._parts.clock())
-        if taken.retracts:  # which has to look at the log first
+        if taken.retracts:  # which is checked against the log first
             await self._parts.threads.run(self._record_part, sender, tally, part)
             return
-        others = self._parts.keys.others(sender.workspace_id, taken.facts)
+        others = self._parts.keys.others(sender.workspace_id, taken.events)
         if others is None:
             others = await self._parts.threads.run(self._register_keys, sender, taken)
         taken = taken.without_keys(others)
-        if not taken.facts:
+        if not taken.events:
             await self._parts.threads.run(self._finish, sender, tally, taken, None)
             return
         try:
             recorded = await self._parts.appending.record(
-                sender.workspace_id, ledger.prepare(taken.facts), sender.credentials
+                sender.workspace_id, ledger.prepare(taken.events), sender.credentials
             )
         except ConditionError as error:
             await self._parts.threads.run(sender.check)  # says why not
@@ -163,10 +163,10 @@ class Events:
             self._finish(sender, tally, taken, recorded)
 
     def _register_keys(self, sender: "_Sender", taken: intake.Intake) -> dict[int, str]:
-        """Register campaigns' keys, in a thread, for whoever may write; return what `KnownKeys.others` does."""
+        """Register campaigns' keys, in a thread, if the caller may write; return what `KnownKeys.others` does."""
         sender.check()
         with self._parts.connection() as database:
-            return self._parts.keys.register(database, sender.workspace_id, taken.facts)
+            return self._parts.keys.register(database, sender.workspace_id, taken.events)
 
     def _record_body(self, sender: "_Sender", tally: Tally, request: falcon.Request, body: bytes) -> None:
         """Record a whole body in a thread."""
@@ -179,10 +179,10 @@ class Events:
             with self._parts.connection() as database:
                 taken = intake.check_retractions(database, sender.workspace_id, taken)
         recorded = None
-        others = self._parts.keys.others(sender.workspace_id, taken.facts)
+        others = self._parts.keys.others(sender.workspace_id, taken.events)
         taken = taken.without_keys(self._register_keys(sender, taken) if others is None else others)
-        if taken.facts:
-            prepared = ledger.prepare(taken.facts)
+        if taken.events:
+            prepared = ledger.prepare(taken.events)
             condition = may_write([sender.credentials], self._parts.clock())
             try:
                 with self._parts.connection() as database:
@@ -195,7 +195,7 @@ class Events:
         self._finish(sender, tally, taken, recorded)
 
     def _finish(self, sender: "_Sender", tally: Tally, taken: intake.Intake, recorded: Recorded | None) -> None:
-        """Keep why events of a part were refused, and count it; in a thread, unless nothing was refused."""
+        """Store the rejections of a part, and count it; in a thread, unless nothing was refused."""
         if recorded is None:  # there was nothing to append
             sender.check()
             with self._parts.connection() as database:
@@ -224,7 +224,7 @@ def _being_changed() -> UnavailableError:
 
 
 class _Sender:
-    """Who sends a post, and to which workspace."""
+    """The caller of a post, and the workspace it names."""
 
     def __init__(self, parts: Parts, known: KnownWriters, visit: Visit, asked: Asked) -> None:
         self.credentials = visit.credentials
@@ -233,17 +233,17 @@ class _Sender:
         self._known = known
         self._visit = visit
         self._request = visit.request
-        self._wanted = asked
+        self._asked = asked
 
     @property
     def checked(self) -> bool:
-        """Whether the sender is known to be who they say."""
+        """Whether the sender is authenticated."""
         return self._visit.is_counted
 
     def sends_little(self) -> bool:
         """Return whether the body is small enough for the event loop, and the append can decide who may write.
 
-        So it can for a key that is not counted.
+        It can for an API key without a rate limit.
         """
         length = self._request.content_length
         return (
@@ -257,18 +257,18 @@ class _Sender:
         )
 
     def is_known(self) -> bool:
-        """Return whether they could write there before; of anybody else nothing is parsed before they are checked."""
+        """Return whether the sender could write there before; no other sender's body is parsed before the check."""
         return (self.credentials, self.workspace_id) in self._known
 
     def check(self) -> None:
-        """Ask who is calling; raise UnauthenticatedError or AccessDeniedError where they may not write there now."""
+        """Check the caller; raise UnauthenticatedError or AccessDeniedError where they may not write there now."""
         self._known.refused((self.credentials, self.workspace_id))
         with self._parts.connection() as database:
-            self._open(check(database, self.credentials, self._wanted))
+            self._open(check(database, self.credentials, self._asked))
 
     async def check_on_loop(self) -> None:
-        """Do what `check` does for who sends little, so that nobody's first small post waits for a thread."""
-        rows = await self._parts.reads.rows(CHECK, parameters(self.credentials, self._wanted))
+        """Do what `check` does on the event loop, so that a caller's first small post waits for no thread."""
+        rows = await self._parts.reads.rows(CHECK, parameters(self.credentials, self._asked))
         self._open(checked(rows))
 
     def _open(self, sealed: Sealed[list[int]]) -> None:
@@ -276,6 +276,6 @@ class _Sender:
         self._known.allowed((self.credentials, self.workspace_id))
 
     def admitted(self) -> None:
-        """Note that the sender is who they say, and may write."""
+        """Note that the sender is authenticated and may write."""
         self._parts.gate.count(self._visit)
         self._known.allowed((self.credentials, self.workspace_id))

@@ -1,4 +1,4 @@
-"""The formats that a post may have: each turned into JSON's own objects, which the one parser then takes."""
+"""The formats of a post: each is decoded to JSON objects, which the one parser then checks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -24,14 +24,13 @@ _TYPES = (falcon.MEDIA_JSON, ndjson.MEDIA_TYPE, cloudevents.STRUCTURED, cloudeve
 
 
 class Part(NamedTuple):
-    """Events that are recorded together, as they were given, and what makes JSON's own object of one.
+    """Events that are recorded together: each raw one as it was received, and the function that decodes one to JSON.
 
-    `said` raises RejectedError where one is refused for its form. `lines` tells of each on which line it stood, from 1,
-    where it stood on one.
+    `decode` raises RejectedError for an event of the wrong form. `lines` are their line numbers, from 1, in a stream.
     """
 
-    given: Sequence[Any]
-    said: Callable[[Any], Any]
+    raw: Sequence[Any]
+    decode: Callable[[Any], Any]
     lines: Sequence[int] | None = None
 
 
@@ -51,7 +50,7 @@ class Stream:
         self._size = self._events = 0
 
     def feed(self, piece: bytes) -> Iterator[Part | None]:
-        """Yield the parts that are full with this piece, and None between two looks for one: a place to pause.
+        """Yield the parts that are full with this piece, and None in between, where the caller may pause.
 
         Raises what `bodies.Unpacker` raises, and TooLargeError where there are too many blank lines.
         """
@@ -135,12 +134,12 @@ def _object(body: object, expected: str) -> dict[str, Any]:
     return body
 
 
-def _as_it_is(said: Any) -> Any:  # noqa: ANN401 (whatever JSON can say)
-    return said
+def _as_it_is(event: Any) -> Any:  # noqa: ANN401 (any JSON value)
+    return event
 
 
 def _line(text: bytes | None) -> Any:  # noqa: ANN401 (whatever JSON can say)
-    """Return what a line says; raise RejectedError where it is too long or no JSON."""
+    """Return the JSON value of a line; raise RejectedError where it is too long or no JSON."""
     if text is None:
         raise RejectedError("too_large", f"line: expected at most {ndjson.MAX_LINE_BYTES} bytes")
     try:

@@ -1,31 +1,31 @@
-"""Who has been allowed to write where: a small body of theirs may be looked at before the append asks again.
+"""A cache of callers who could write to a workspace: their small bodies are parsed before the append checks again.
 
-It decides nothing. A stranger's body is not parsed at all, and whoever may no longer write is forgotten with the first
-refusal; so what can be had parsed without the right to write is 16 KiB, once.
+It decides nothing. The body of an unknown caller is not parsed, and a caller who may no longer write is removed with
+the first refusal; so a caller without the right to write can have 16 KiB parsed, once.
 """
 
 from projections.queries.caller import Credentials
 
-_MOST = 10_000  # of one process; then all are asked about anew
+_MOST = 10_000  # of one process; then the cache is emptied
 
 
 class KnownWriters:
-    """Pairs of credentials and a workspace that they could write to when they last tried."""
+    """Pairs of credentials and a workspace to which their last post was allowed."""
 
     def __init__(self) -> None:
-        """Begin with nobody."""
+        """Begin empty."""
         self._known: set[tuple[Credentials, int]] = set()
 
     def __contains__(self, writer: tuple[Credentials, int]) -> bool:
-        """Return whether they could write there when they last tried."""
+        """Return whether the caller's last post there was allowed."""
         return writer in self._known
 
     def allowed(self, writer: tuple[Credentials, int]) -> None:
-        """Note that they can write there."""
+        """Add a caller."""
         if len(self._known) >= _MOST:
             self._known.clear()
         self._known.add(writer)
 
     def refused(self, writer: tuple[Credentials, int]) -> None:
-        """Forget them."""
+        """Remove a caller."""
         self._known.discard(writer)

@@ -1,4 +1,4 @@
-"""What became of the events of one post, as its answer tells it."""
+"""The answer to a post: the outcomes of its events."""
 
 from collections.abc import Collection, Sequence
 from http import HTTPStatus
@@ -38,7 +38,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Tally:
-    """What has become of a post's events so far."""
+    """The outcomes of a post's events so far."""
 
     def __init__(self) -> None:
         """Begin with none."""

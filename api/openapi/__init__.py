@@ -1,1 +1,1 @@
-"""What the service says about itself: the OpenAPI document, and the page that shows it."""
+"""The service's description: the OpenAPI document, and the page that shows it."""

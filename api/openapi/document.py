@@ -1,5 +1,6 @@
-"""What the service answers, as OpenAPI 3.1 says it; events and metrics are taken from where they are declared."""
+"""The OpenAPI 3.1 document; events and metrics are taken from where they are declared."""
 
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, get_args
@@ -29,7 +30,7 @@ _COUNT: _Json = {"type": "integer", "minimum": 0}
 _TEXT: _Json = {"type": "string"}
 _WORD: _Json = {"type": "string", "minLength": 1}
 _INSTANT: _Json = {"type": "string", "format": "date-time"}
-_USER: _Json = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^/\u0000-\u001f\u007f]+$"}
+_USER: _Json = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^/\u0000-\u001f\u007f-\u009f]+$"}
 _NO_CONTROL = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _READING, _WRITING, _ACCESS = "Reading", "Writing", "Access"
 
@@ -309,7 +310,7 @@ def _writing() -> _Json:
             "required": True,
             "description": "at most 10,000 events and 5 MiB, but for lines; may come with Content-Encoding: gzip",
             "content": {
-                "application/json": {"schema": {"oneOf": [_ref("Event"), events, wrapped]}},
+                "application/json": {"schema": {"oneOf": [_ref("Event"), events, wrapped]}, "examples": _examples()},
                 ndjson.MEDIA_TYPE: {"schema": {**_TEXT, "description": "one event a line, any number"}},
                 cloudevents.STRUCTURED: {"schema": {"type": "object", "description": "CloudEvents 1.0"}},
                 cloudevents.BATCH: {"schema": _list({"type": "object"}, description="CloudEvents 1.0")},
@@ -330,7 +331,7 @@ def _access() -> _Json:
     prefix = {"name": "prefix", "in": "path", "required": True, "schema": {**_WORD, "pattern": "^[^/]+$"}}
     scopes = _list(_one_of([scope for scope in SCOPES if scope != "admin"]), minItems=1)
     key_name = {**_TEXT, "maxLength": MAX_KEY_NAME, "pattern": _NO_CONTROL}
-    wanted = {"name": key_name, "scopes": scopes, "expires_at": _or_null(_INSTANT)}
+    new_key = {"name": key_name, "scopes": scopes, "expires_at": _or_null(_INSTANT)}
     known = {"user": _USER, "linked_workspaces": _list(_ID), "current_workspace": _or_null(_ID)}
     issued = {"allOf": [_ref("Key"), _object({"key": _WORD})]}
     path = "/api/v1/access/users/{user}/"
@@ -379,7 +380,7 @@ def _access() -> _Json:
             "post": _change(
                 "Issue an API key, which is shown this once",
                 [user],
-                _object(wanted, list(wanted), additionalProperties=False),
+                _object(new_key, list(new_key), additionalProperties=False),
                 {"201": {"description": "the key", "content": {"application/json": {"schema": issued}}}},
                 *("408", "413", "415"),
             )
@@ -500,10 +501,44 @@ def _health() -> _Json:
     }
 
 
+def _examples() -> _Json:
+    """Return an event of each type that can be posted as it is."""
+    common = {"campaign_id": 123, "occurred_at": "2026-11-01T10:00:00Z"}
+    own: dict[str, _Json] = {
+        "CampaignCreated": {"name": "My Campaign", "status": "ACTIVE", "timezone": "Europe/Berlin", "language": "en"},
+        "CampaignRenamed": {"name": "My Campaign, north"},
+        "CampaignStatusChanged": {"status": "PAUSED"},
+        "EmailSent": {"prospect_id": "p-1", "step": 1, "variant": "A", "sender_id": "ann@example.com"},
+        "ReplyReceived": {"prospect_id": "p-1", "channel": "email"},
+        "EventRetracted": {"prospect_id": "p-1", "retracts": {"id": "example-EmailSent"}},
+    }
+    return {
+        event.__name__: {
+            "value": {
+                "id": f"example-{event.__name__}",
+                "type": event.__name__,
+                **common,
+                **own.get(event.__name__, {"prospect_id": "p-1"}),
+            }
+        }
+        for event in EVENTS
+    }
+
+
+def _operation_id(method: str, path: str) -> str:
+    """Return a readable name for generated clients, such as `getCampaignAnalyticsSummary`."""
+    words = [re.sub(r"\{(\w+)\}", r"by-\1", part) for part in path.strip("/").split("/")]
+    named = "-".join(word for word in words if word not in ("api", "v1", "dashboard"))
+    return method + "".join(word.capitalize() for word in re.split(r"[-_.]", named))
+
+
 def document() -> _Json:
     """Return the OpenAPI document; its paths are also taken without the slash at the end."""
     paths = _reading() | _access() | _hooks() | _health()
     paths["/api/v1/events/"]["post"] = _writing()
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            operation["operationId"] = _operation_id(method, path)
     return {
         "openapi": "3.1.0",
         "info": {

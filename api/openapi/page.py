@@ -25,7 +25,12 @@ _PAGE = """<!doctype html>
 <body><div id="page"></div><script src="/docs/swagger-ui.js"></script><script src="/docs/start.js"></script></body>
 </html>
 """
-_SCRIPT = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#page", validatorUrl: null});
+# A page can't set the session's cookie, so it is not offered; where the browser has one, it is sent anyway.
+_SCRIPT = """fetch("/openapi.json").then((answer) => answer.json()).then((spec) => {
+  delete spec.components.securitySchemes.session;
+  spec.security = spec.security.filter((each) => !("session" in each));
+  SwaggerUIBundle({spec, dom_id: "#page", validatorUrl: null});
+});
 """
 
 
@@ -49,9 +54,9 @@ class Documentation:
 
     def __init__(self) -> None:
         """Find the files."""
-        found = distribution(_PACKAGE)
+        package = distribution(_PACKAGE)
         self._read = lru_cache(self._read_file)
-        self._files = {name: Path(str(found.locate_file(f"{_PACKAGE}/{file}"))) for name, file in _FILES.items()}
+        self._files = {name: Path(str(package.locate_file(f"{_PACKAGE}/{file}"))) for name, file in _FILES.items()}
 
     async def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Answer with the page."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.events import UndecodableError, decode
-from domain.ledger import PlainRow, retracted_id
+from domain.ledger import PlainRow, retracted_key
 from projections.journeys import campaign
 from projections.journeys.campaign import CampaignEvent, Change, History, Retraction
 from projections.journeys.columns import CODE, CODE_OF_TOPIC, KEY_BYTES, PackedEvents, details_of
@@ -144,7 +144,7 @@ def gather(log: Iterable[PlainRow], aside: Collection[int | None]) -> Batch[Even
                 channel = event.channel
                 code = _AUTOMATIC_REPLY if event.automatic else code
             elif code == _RETRACTION:
-                short = retracted_id(event.retracts)[:KEY_BYTES]
+                short = retracted_key(event.retracts)[:KEY_BYTES]
                 if event.prospect_id is None:
                     retractions[event.campaign_id].append(Retraction(position, short))
                     continue

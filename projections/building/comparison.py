@@ -14,7 +14,7 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
 from domain.recorder import Pool
-from projections.building.replay import Progress, Rebuilt, rebuilt
+from projections.building.replay import LostEndError, Progress, Rebuilt, rebuilt
 from projections.building.replay_by_parts import Workers
 from projections.journeys import quarter_hours
 from projections.journeys.quarter_hours import Cells
@@ -46,24 +46,29 @@ def changes(pool: Pool, workspace_id: int, progress: Progress, workers: Workers 
     """Return what this version would change of a workspace's live rows: a line for each campaign and metric.
 
     A metric that the version of the live rows does not know is no change. The live rows stay as they are. Raises
-    FoldError where an event can't be folded, and SupersededError.
+    FoldError where an event can't be folded, SupersededError, and WentBackError.
     """
-    with rebuilt(pool, workspace_id, progress, workers) as rows:
-        measures = _measures(rows)
-        known = [metric.name for metric in METRICS if set(_summed(metric.name, metric.rule)) <= set(measures)]
-        lines = []
-        try:
-            moved = _moved(rows, measures)
-        except msgspec.DecodeError:
-            moved = Counter()
-            lines = [
-                f"workspace {workspace_id}: the days of version {rows.version} can't be read, so can't be compared"
-            ]
-        for campaign_id, *sides in rows.database.execute(_CAMPAIGNS, rows.sides):
-            days = {measure.name: moved[campaign_id, place] for place, measure in enumerate(MEASURES)}
-            live, now = _shown(sides[:4], measures), _shown(sides[4:], [measure.name for measure in MEASURES])
-            where = f"workspace {workspace_id} campaign {campaign_id}"
-            lines += [f"{where}: {what}" for what in _differences(live, now, ["name", "status", *known], days)]
+    try:
+        with rebuilt(pool, workspace_id, progress, workers) as rows:
+            return _changes(rows, workspace_id)
+    except LostEndError as error:
+        return [str(error)]
+
+
+def _changes(rows: Rebuilt, workspace_id: int) -> list[str]:
+    measures = _measures(rows)
+    known = [metric.name for metric in METRICS if set(_summed(metric.name, metric.rule)) <= set(measures)]
+    lines = []
+    try:
+        moved = _moved(rows, measures)
+    except msgspec.DecodeError:
+        moved = Counter()
+        lines = [f"workspace {workspace_id}: the days of version {rows.version} can't be read, so can't be compared"]
+    for campaign_id, *sides in rows.database.execute(_CAMPAIGNS, rows.sides):
+        days = {measure.name: moved[campaign_id, place] for place, measure in enumerate(MEASURES)}
+        live, now = _shown(sides[:4], measures), _shown(sides[4:], [measure.name for measure in MEASURES])
+        where = f"workspace {workspace_id} campaign {campaign_id}"
+        lines += [f"{where}: {what}" for what in _differences(live, now, ["name", "status", *known], days)]
     return lines
 
 

@@ -62,7 +62,7 @@ INSERT INTO database_identity (system_identifier, timeline, database) VALUES (%s
 ON CONFLICT (one) DO UPDATE SET system_identifier = excluded.system_identifier, timeline = excluded.timeline,
     database = excluded.database
 """)
-_NOT_TOLD = (InsufficientPrivilege, FeatureNotSupported, ObjectNotInPrerequisiteState, UndefinedFunction)
+_UNAVAILABLE = (InsufficientPrivilege, FeatureNotSupported, ObjectNotInPrerequisiteState, UndefinedFunction)
 
 
 class Identity(NamedTuple):
@@ -179,14 +179,14 @@ def _known(database: Database, query: SQL | Composed) -> Identity | None:
 
 def _identity(database: Database) -> Identity:
     [(oid,)] = database.execute(_DATABASE).fetchall()
-    return Identity(_told(database, _SYSTEM), _told(database, _TIMELINE), oid)
+    return Identity(_one_value(database, _SYSTEM), _one_value(database, _TIMELINE), oid)
 
 
-def _told(database: Database, query: SQL | Composed) -> Any:  # noqa: ANN401 (a column)
-    """Return what the server says of itself; None where it does not say that to us."""
+def _one_value(database: Database, query: SQL | Composed) -> Any:  # noqa: ANN401 (a column)
+    """Return the one value of a query; None where the server does not provide it."""
     try:
         with database.transaction():
             [(value,)] = database.execute(query).fetchall()
-    except _NOT_TOLD:
+    except _UNAVAILABLE:
         return None
     return value

@@ -1,5 +1,6 @@
 """Why a number is what it is: each contribution with its instant, its value and the events that make it."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -33,10 +34,55 @@ class Contribution(NamedTuple):
     positions: tuple[int, ...]
 
 
+class Explanation:
+    """What makes up a number, by columns, in the order in which answers list it; a page costs what it shows."""
+
+    def __init__(
+        self, prospect_ids: Sequence[str], at: Integers, journeys: Integers, values: Integers, named: Sequence[Integers]
+    ) -> None:
+        """Take the prospect of each journey; and of each contribution its instant (ms, UTC), journey, value, positions.
+
+        The columns have shape (n,) and dtype int64, in any order; the last of `named` are the positions that date.
+        """
+        ranks = np.empty(len(prospect_ids), np.int64)
+        ranks[sorted(range(len(prospect_ids)), key=prospect_ids.__getitem__)] = np.arange(len(prospect_ids))
+        order = np.lexsort((named[-1], ranks[journeys], at))
+        self._prospect_ids = prospect_ids
+        self._at, self._journeys, self._values = at[order], journeys[order], values[order]
+        self._named = [positions[order] for positions in named]
+        self.total = int(values.sum())  # a count or ms
+
+    def __len__(self) -> int:
+        """Return the number of contributions."""
+        return self._at.size
+
+    @property
+    def bytes(self) -> int:
+        """Return about how much memory it takes."""
+        return self._at.size * 8 * (3 + len(self._named)) + 100 * len(self._prospect_ids)
+
+    def part(self, first: int, end: int) -> list[Contribution]:
+        """Return the contributions from one place up to, not including, another."""
+        columns = (self._at, self._journeys, self._values, *self._named)
+        return [
+            Contribution(at, self._prospect_ids[journey], positions[-1], value, tuple(positions))
+            for at, journey, value, *positions in zip(*(column[first:end].tolist() for column in columns), strict=True)
+        ]
+
+    def place_behind(self, at: int, prospect_id: str, position: int) -> int:
+        """Return the place of the first contribution behind this one."""
+        first, end = (int(np.searchsorted(self._at, at, side)) for side in ("left", "right"))
+        key = (prospect_id, position)
+        return first + bisect_right(range(first, end), key, key=self._key)
+
+    def _key(self, place: int) -> tuple[str, int]:
+        return self._prospect_ids[self._journeys[place]], int(self._named[-1][place])
+
+
 def explain(  # noqa: PLR0913 (a question)
     prospect_ids: Sequence[str], columns: EventColumns, metric: str, first: int, end: int, *, at_first_touch: bool
-) -> list[Contribution]:
-    """Return what makes up a number, one of `EXPLAINED`, from instant `first` up to `end` (ms, UTC), in order.
+) -> Explanation:
+    """Return what makes up a number, one of `EXPLAINED`, from instant `first` up to `end` (ms, UTC).
 
     `columns` are those of one campaign, `prospect_ids` names the prospect of each journey.
     """
@@ -48,15 +94,11 @@ def explain(  # noqa: PLR0913 (a question)
     counted = np.flatnonzero((dated >= 0) & (first <= at) & (at < end))
     rule = MEASURES[EXPLAINED[metric]].rule
     lowest = columns.positions if isinstance(rule, Each) else _lowest(columns)  # of events alike, each one counts
-    named = [lowest[dating[counted]].tolist()]
+    named = [lowest[dating[counted]]]
     if isinstance(rule, Turns | TurnTime):
         touches = latest(IS_TOUCH[columns.codes], columns.journeys)
-        named.insert(0, lowest[touches[dating[counted]]].tolist())
-    parts = (at[counted].tolist(), columns.journeys[dating[counted]].tolist(), values[counted].tolist())
-    return sorted(
-        Contribution(instant, prospect_ids[journey], positions[-1], value, positions)
-        for instant, journey, value, positions in zip(*parts, zip(*named, strict=True), strict=True)
-    )
+        named.insert(0, lowest[touches[dating[counted]]])
+    return Explanation(prospect_ids, at[counted], columns.journeys[dating[counted]], values[counted], named)
 
 
 def amount_retracted(stored: Sequence[tuple[bytes, bytes]]) -> int:

@@ -1,1 +1,1 @@
-"""What requests ask of the read models: each statement also asks who is calling and what they may see."""
+"""The read models' queries: each statement also reads the caller and the workspaces that they may see."""

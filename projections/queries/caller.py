@@ -1,4 +1,4 @@
-"""Who is calling, and which of the asked workspaces they may see: every statement of a request begins with this."""
+"""The caller and the asked workspaces that they may see: every statement of a request begins with this."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -47,7 +47,7 @@ APPEND_IF_ALLOWED = Statement("append", _APPEND.as_bytes(), behind=Statement("lo
 
 
 class Credentials(NamedTuple):
-    """Who somebody says they are: the user of a verified session, or an API key yet to be compared."""
+    """A caller's credentials: the user of a verified session, or an API key yet to be compared."""
 
     session_user: str | None = None
     prefix: str | None = None
@@ -55,7 +55,7 @@ class Credentials(NamedTuple):
 
 
 class Caller(NamedTuple):
-    """Who is calling, as the database knows them. A session has no secret, scopes or expiry."""
+    """The caller, as the database has them. A session has no secret, scopes or expiry."""
 
     user_id: str
     secret_sha256: str | None
@@ -82,7 +82,7 @@ def parameters(credentials: Credentials, asked: Asked) -> dict[str, object]:
 
 
 class Sealed(Generic[T]):
-    """What a statement has read for a caller who is not proven yet; None where they may not see what is asked."""
+    """The result of a statement for a caller who is not authenticated yet; None where they may not see it."""
 
     def __init__(self, row: Sequence[Any] | None, content: T | None) -> None:
         """Take a row that begins with the columns of `CALLER`, None where no such caller is known, and the content."""
@@ -90,7 +90,7 @@ class Sealed(Generic[T]):
         self._content = content
 
     def open(self, prove: Callable[[Caller | None], object]) -> T | None:
-        """Return the content once `prove`, which raises where the caller is not who they say, has returned."""
+        """Return the content once `prove`, which raises where the credentials are invalid, has returned."""
         prove(self._caller)
         return self._content
 
@@ -102,7 +102,7 @@ class Sealed(Generic[T]):
 
 
 def who(database: Database, credentials: Credentials) -> Sealed[bool]:
-    """Return who is calling, whatever they may see."""
+    """Return the caller, whatever they may see."""
     row = database.execute(_CHECK, parameters(credentials, Asked())).fetchone()
     return Sealed(row, content=True)
 
@@ -113,7 +113,7 @@ def check(database: Database, credentials: Credentials, asked: Asked) -> Sealed[
 
 
 def checked(rows: Sequence[Sequence[Any]]) -> Sealed[list[int]]:
-    """Return the same of the rows of `CHECK`, where the event loop has asked."""
+    """Return the same from the rows of `CHECK`, as queried on the event loop."""
     return Sealed(rows[0] if rows else None, [row[4] for row in rows if row[4] is not None] or None)
 
 

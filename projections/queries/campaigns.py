@@ -1,7 +1,7 @@
-"""What a dashboard asks for beyond the main answer: one statement, so one snapshot, whatever the question needs.
+"""Reads of campaigns beyond the main answer: one statement, so one snapshot, whatever the question needs.
 
-It says who is calling, what they may see, how far that is projected, and gives the matching campaigns with the rows of
-their activity or their journeys.
+It returns the caller, the workspaces that they may see with their positions, and the matching campaigns with the rows
+of their activity or their journeys.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ from projections.queries.caller import Asked, Credentials, Sealed, parameters
 from projections.queries.dashboard import totals_in_place
 from projections.queries.standing import ASKED, COLUMNS, OWN, Standing, sealed_standings
 
-MOST_FACTS = 500_000  # of journeys that one question may be about
+MOST_EVENTS = 500_000  # of all journeys that one question reads
 UNKNOWN = "UNKNOWN"
 _EARLIEST, _LATEST = -(2**31), 2**31 - 1  # PostgreSQL's integers
 
@@ -54,7 +54,7 @@ class Needs(Enum):
     JOURNEYS = SQL("""
     SELECT array_agg(prospect_id), array_agg(facts), array_agg(details)
     FROM journey WHERE {campaign} AND (SELECT sum(facts) FROM matching) <= {most}
-    """).format(campaign=_OF_CAMPAIGN, most=Literal(MOST_FACTS))
+    """).format(campaign=_OF_CAMPAIGN, most=Literal(MOST_EVENTS))
 
 
 _STATEMENTS = {
@@ -62,7 +62,7 @@ _STATEMENTS = {
 }
 
 
-class Wanted(NamedTuple):
+class Selection(NamedTuple):
     """Which campaigns (None: all), which of their rows, and of which stretch of time (quarter hours; None: all)."""
 
     needs: Needs
@@ -71,18 +71,18 @@ class Wanted(NamedTuple):
     first: int | None = None
     end: int | None = None
     split: bool = True  # whether more days than the first and the last are needed by quarter hours
-    upto: int | None = None  # a position at which campaigns are looked at that may show nothing now
+    upto: int | None = None  # a position; then campaigns without a counted event now are included too
 
 
 class Journey(NamedTuple):
     """A journey as it is stored."""
 
     prospect_id: str
-    columns: tuple[bytes, bytes]  # facts and details
+    columns: tuple[bytes, bytes]  # the database's `facts` (events) and `details`
 
 
 class Campaign(NamedTuple):
-    """A matching campaign, and of its rows those that were asked for; totals are None where they are not known yet."""
+    """A matching campaign and the selected ones of its rows; totals are None until a replay has computed them."""
 
     workspace_id: int
     campaign_id: int
@@ -90,7 +90,7 @@ class Campaign(NamedTuple):
     status: str
     about: bytes
     totals: Sequence[int | None]
-    facts: int
+    events: int
     days: list[Day]
     journeys: list[Journey]
     upto: int | None = None  # the position at which its journeys are cut
@@ -111,24 +111,24 @@ class Matching(NamedTuple):
     campaigns: list[Campaign]
 
 
-def read(database: Database, credentials: Credentials, asked: Asked, wanted: Wanted) -> Sealed[Matching]:
+def read(database: Database, credentials: Credentials, asked: Asked, selection: Selection) -> Sealed[Matching]:
     """Return the matching campaigns of the asked workspaces, and their rows; all of one snapshot.
 
-    No journeys are given where the matching campaigns have more than `MOST_FACTS` facts.
+    Returns no journeys where the matching campaigns have more than `MOST_EVENTS` events.
     """
     values = {
         **parameters(credentials, asked),
-        "campaign_ids": None if wanted.campaign_ids is None else list(wanted.campaign_ids),
-        "statuses": None if wanted.statuses is None else list(wanted.statuses),
-        "split": wanted.split,
-        "uncounted": wanted.upto is not None,
-        "first_day": _EARLIEST if wanted.first is None else wanted.first // QUARTERS_A_DAY,
-        "last_day": _LATEST if wanted.end is None else (wanted.end - 1) // QUARTERS_A_DAY,
+        "campaign_ids": None if selection.campaign_ids is None else list(selection.campaign_ids),
+        "statuses": None if selection.statuses is None else list(selection.statuses),
+        "split": selection.split,
+        "uncounted": selection.upto is not None,
+        "first_day": _EARLIEST if selection.first is None else selection.first // QUARTERS_A_DAY,
+        "last_day": _LATEST if selection.end is None else (selection.end - 1) // QUARTERS_A_DAY,
     }
     with database.cursor(binary=True) as cursor:
-        rows = cursor.execute(_STATEMENTS[wanted.needs], values).fetchall()
+        rows = cursor.execute(_STATEMENTS[selection.needs], values).fetchall()
     sealed = sealed_standings(rows, asked)
-    campaigns = [_campaign(wanted.needs, row[4], *row[OWN:]) for row in rows if row[OWN] is not None]
+    campaigns = [_campaign(selection.needs, row[4], *row[OWN:]) for row in rows if row[OWN] is not None]
     versions = {row[4]: row[OWN - 1] for row in rows}
     for version in set(versions.values()) - {FOLD_VERSION, None}:
         older = [place for place, each in enumerate(campaigns) if versions[each.workspace_id] == version]
@@ -152,7 +152,7 @@ def _campaign(  # noqa: PLR0913 (a row of the statement)
     status: str | None,
     about: bytes,
     totals: list[int],
-    facts: int,
+    events: int,
     keys: list[int] | list[str] | None,
     values: list[bytes] | None,
     more: list[bytes | None] | None,
@@ -166,7 +166,7 @@ def _campaign(  # noqa: PLR0913 (a row of the statement)
         status or UNKNOWN,
         about,
         totals,
-        facts,
+        events,
         days,
         journeys,
     )

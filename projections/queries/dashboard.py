@@ -1,4 +1,4 @@
-"""What the dashboard reads: the campaigns of the workspaces that a caller may see, with their numbers."""
+"""The main answer's read: the campaigns of the workspaces that a caller may see, with their numbers."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from projections.pipeline import Pipeline, Statement
 from projections.queries.caller import Asked, Credentials, Sealed, parameters
 from projections.queries.standing import ASKED, COLUMNS, OWN, Standing, State, standing_of
 
-# One statement, so one snapshot: who is calling, what they may see, how far it is projected, and the rows.
+# One statement, so one snapshot: the caller, the workspaces they may see, their positions, and the rows.
 _ANSWER = SQL("""
 {asked}
 SELECT {columns}, r.ids, r.names, r.statuses, r.totals
@@ -23,7 +23,7 @@ LEFT JOIN LATERAL (
     FROM (
         SELECT campaign_id, name, status, totals FROM campaign
         WHERE workspace_id = a.workspace_id AND generation = a.generation AND counted > 0
-            AND a.generation || '.' || a.position || '.' || a.mark || '.' || a.epoch <> ALL (%(held)s::text[])
+            AND a.generation || '.' || a.position || '.' || a.mark || '.' || a.epoch <> ALL (%(cached)s::text[])
         ORDER BY campaign_id LIMIT %(most)s::bigint
     ) AS ordered
 ) AS r ON true
@@ -39,35 +39,35 @@ MOST_ASKED = 200  # campaigns of a workspace that are read on the event loop's c
 
 
 class Workspace(NamedTuple):
-    """One workspace's part of an answer: how far it goes, and its campaigns' rows; None where the caller has them."""
+    """One workspace's part of an answer: how far it goes, and its campaigns' rows; None where these are cached."""
 
     standing: Standing
     campaigns: list[tuple[int, str | None, str | None, tuple[int | None, ...]]] | None
 
 
 def read(
-    database: Database, credentials: Credentials, asked: Asked, held: Collection[State] = ()
+    database: Database, credentials: Credentials, asked: Asked, cached: Collection[State] = ()
 ) -> Sealed[list[Workspace]]:
     """Return the campaigns of the asked workspaces, sorted by workspace and id, in one statement.
 
-    Those of a workspace that is in a state of `held` are not read again.
+    The rows of a workspace whose state is in `cached` are not read.
     """
     with database.cursor(binary=True) as cursor:
-        rows = cursor.execute(_READ, _parameters(credentials, asked, held)).fetchall()
-    return _sealed(database, asked, held, rows)
+        rows = cursor.execute(_READ, _parameters(credentials, asked, cached)).fetchall()
+    return _sealed(database, asked, cached, rows)
 
 
 async def ask(
-    pipeline: Pipeline, credentials: Credentials, asked: Asked, held: Collection[State] = ()
+    pipeline: Pipeline, credentials: Credentials, asked: Asked, cached: Collection[State] = ()
 ) -> Sealed[list[Workspace]] | None:
     """Return what `read` returns, by a connection of the event loop; raises what `Pipeline.rows` raises.
 
     None where a workspace has more than `MOST_ASKED` campaigns to be read, or rows of another version of the fold.
     """
-    rows = await pipeline.rows(_SENT, _parameters(credentials, asked, held, MOST_ASKED + 1))
+    rows = await pipeline.rows(_SENT, _parameters(credentials, asked, cached, MOST_ASKED + 1))
     if any(row[OWN] and (row[OWN - 1] != FOLD_VERSION or len(row[OWN]) > MOST_ASKED) for row in rows):
         return None
-    return _sealed(None, asked, held, rows)
+    return _sealed(None, asked, cached, rows)
 
 
 async def ask_how_far(pipeline: Pipeline, workspace_id: int) -> tuple[int, bool]:
@@ -77,23 +77,23 @@ async def ask_how_far(pipeline: Pipeline, workspace_id: int) -> tuple[int, bool]
 
 
 def _parameters(
-    credentials: Credentials, asked: Asked, held: Collection[State], most: int | None = None
+    credentials: Credentials, asked: Asked, cached: Collection[State], most: int | None = None
 ) -> dict[str, object]:
-    return {**parameters(credentials, asked), **holding(held), "most": most}
+    return {**parameters(credentials, asked), **caching(cached), "most": most}
 
 
 def _sealed(
-    database: Database | None, asked: Asked, held: Collection[State], rows: Sequence[Sequence[Any]]
+    database: Database | None, asked: Asked, cached: Collection[State], rows: Sequence[Sequence[Any]]
 ) -> Sealed[list[Workspace]]:
     if not rows:
         return Sealed(None, None)
-    workspaces = [_workspace(database, held, standing, *row[OWN:]) for row in rows if (standing := standing_of(row))]
+    workspaces = [_workspace(database, cached, standing, *row[OWN:]) for row in rows if (standing := standing_of(row))]
     return Sealed(rows[0], workspaces if workspaces or asked.every else None)
 
 
-def holding(held: Collection[State]) -> dict[str, object]:
-    """Return the parameter that says what need not be read again, as PostgreSQL writes arrays: that is made fastest."""
-    return {"held": f"{{{','.join(map(_named, held))}}}"}
+def caching(cached: Collection[State]) -> dict[str, object]:
+    """Return the parameter with the cached states, as text of a PostgreSQL array, which is fastest to compose."""
+    return {"cached": f"{{{','.join(map(_named, cached))}}}"}
 
 
 def _named(state: State) -> str:
@@ -110,7 +110,7 @@ def totals_in_place(
 
 def _workspace(  # noqa: PLR0913 (a row of the statement)
     database: Database | None,
-    held: Collection[State],
+    cached: Collection[State],
     standing: Standing,
     ids: list[int] | None,
     names: list[str | None],
@@ -122,4 +122,4 @@ def _workspace(  # noqa: PLR0913 (a row of the statement)
         assert database is not None  # the event loop leaves such rows to a thread
         sums = totals_in_place(database, standing.fold_version, totals)
     rows = list(zip(ids, names, statuses, map(tuple, sums), strict=True)) if ids else []
-    return Workspace(standing, None if standing.state in held else rows)
+    return Workspace(standing, None if standing.state in cached else rows)

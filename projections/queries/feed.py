@@ -1,4 +1,4 @@
-"""The log itself, as its readers take it: in order, a page at a time, without gaps."""
+"""The log, for its readers: in order, a page at a time, without gaps."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from domain.recorder import Database
 from projections.marks import MARK
 from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, parameters
 
-# One snapshot: positions are given out under a lock that is held until the commit, so what it shows has no gap.
+# One snapshot: positions are assigned under a lock that lasts until the commit, so a page has no gap.
 _PAGE = SQL("""
 {seen}
 SELECT {caller}, s.workspace_id, coalesce(h.head, 0), h.epoch, coalesce(m.mark, 0) # coalesce(p.forgotten, 0),
@@ -45,7 +45,7 @@ class Page(NamedTuple):
 
 
 def page(database: Database, credentials: Credentials, asked: Asked, after: int, limit: int) -> Sealed[Page]:
-    """Return what comes behind a position of the asked log, at most `limit` events."""
+    """Return the events after a position of the asked log, at most `limit`."""
     values = {**parameters(credentials, asked), "after": after, "limit": limit}
     with database.cursor(binary=True) as cursor:
         rows = cursor.execute(_PAGE, values).fetchall()

@@ -138,7 +138,7 @@ def count(database: Database, hook_id: str, at: int, counts: Counts) -> None:
 
 
 def keep_confirmation(database: Database, hook_id: str, url: str) -> None:
-    """Keep what is to be opened once so that the tool begins to post."""
+    """Store the URL that an operator opens once so that the tool begins to post."""
     database.execute(_CONFIRM, (url, hook_id))
 
 

@@ -1,4 +1,4 @@
-"""The latest events of a workspace that were refused, kept by the way in and shown to whoever may read there."""
+"""The latest rejected events of a workspace: written by the ingest, shown to callers who may read there."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from psycopg.sql import SQL
 from domain.recorder import Database
 from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, parameters
 
-KEPT = 1_000  # of each workspace
+MOST_REJECTIONS = 1_000  # of each workspace
 
 _KEEP = SQL("""
 INSERT INTO rejected_event (workspace_id, at, id, source, code, error)
@@ -19,7 +19,7 @@ ORDER BY r.place
 """)
 _FORGET = SQL("""
 DELETE FROM rejected_event WHERE workspace_id = %(workspace_id)s AND number <= (
-    SELECT number FROM rejected_event WHERE workspace_id = %(workspace_id)s ORDER BY number DESC OFFSET %(kept)s LIMIT 1
+    SELECT number FROM rejected_event WHERE workspace_id = %(workspace_id)s ORDER BY number DESC OFFSET %(most)s LIMIT 1
 )
 """)
 _LATEST = SQL("""
@@ -29,7 +29,7 @@ FROM caller AS c
 LEFT JOIN seen AS s ON true
 LEFT JOIN LATERAL (
     SELECT number, at, id, source, code, error FROM rejected_event WHERE workspace_id = s.workspace_id
-    ORDER BY number DESC LIMIT %(kept)s
+    ORDER BY number DESC LIMIT %(most)s
 ) AS r ON true
 ORDER BY r.number DESC
 """).format(seen=SEEN, caller=CALLER)
@@ -46,20 +46,20 @@ class Rejection(NamedTuple):
 
 
 def keep(database: Database, workspace_id: int, rejections: Sequence[Rejection]) -> None:
-    """Keep what was refused at one time, given in its order, and forget what is no longer among the latest."""
-    latest = rejections[-KEPT:]
+    """Insert rejections of one time, in their order, and delete those that are no longer among the latest."""
+    latest = rejections[-MOST_REJECTIONS:]
     if not latest:
         return
     at, ids, sources, codes, errors = zip(*latest, strict=True)
     columns = {"ids": list(ids), "sources": list(sources), "codes": list(codes), "errors": list(errors)}
     with database.transaction():
         database.execute(_KEEP, {"workspace_id": workspace_id, "at": at[0], **columns})
-        database.execute(_FORGET, {"workspace_id": workspace_id, "kept": KEPT})
+        database.execute(_FORGET, {"workspace_id": workspace_id, "most": MOST_REJECTIONS})
 
 
 def latest(database: Database, credentials: Credentials, asked: Asked) -> Sealed[tuple[int, list[Rejection]]]:
     """Return the asked workspace and its latest rejections, newest first."""
-    rows = database.execute(_LATEST, {**parameters(credentials, asked), "kept": KEPT}).fetchall()
+    rows = database.execute(_LATEST, {**parameters(credentials, asked), "most": MOST_REJECTIONS}).fetchall()
     if not rows or rows[0][4] is None:
         return Sealed(rows[0] if rows else None, None)
     return Sealed(rows[0], (rows[0][4], [Rejection(*row[5:]) for row in rows if row[5] is not None]))

@@ -54,7 +54,7 @@ class State(NamedTuple):
 class Standing(NamedTuple):
     """How far a workspace is projected, and by which version of the fold.
 
-    `lost` says that the read models are of a past that the log no longer has, and that they are not rebuilt yet.
+    `lost` is true while the read models are of a past that the log no longer has, until they are rebuilt.
     """
 
     workspace_id: int

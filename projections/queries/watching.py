@@ -35,7 +35,7 @@ _SENT = Statement("watching", _LOOK.as_bytes())
 
 
 class Watched(NamedTuple):
-    """Which workspaces somebody watches."""
+    """The workspaces that a caller watches."""
 
     credentials: Credentials
     asked: Asked

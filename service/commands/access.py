@@ -1,4 +1,4 @@
-"""The commands `campaign-analytics access …`: who may see what, said and shown by an operator."""
+"""The commands `campaign-analytics access …`: an operator changes and shows who may see what."""
 
 import argparse
 import re
@@ -70,17 +70,17 @@ def _history(arguments: argparse.Namespace, chosen: Settings) -> int:
         events = history_json(users.history(arguments.USER))
     if arguments.json:
         return print_json({"user": arguments.USER, "history": events})
-    rows = [(at, by, kind, _words(said)) for at, by, kind, said in map(_event, events)]
+    rows = [(at, by, kind, _words(fields)) for at, by, kind, fields in map(_event, events)]
     return print_table(("at", "by", "what", ""), rows)
 
 
 def _event(event: dict[str, Any]) -> tuple[str, str, str, dict[str, Any]]:
-    said = dict(event)
-    return said.pop("at"), said.pop("by"), said.pop("type"), said
+    fields = dict(event)
+    return fields.pop("at"), fields.pop("by"), fields.pop("type"), fields
 
 
-def _words(said: dict[str, Any]) -> str:
-    return " ".join(f"{name}={','.join(value) if isinstance(value, list) else value}" for name, value in said.items())
+def _words(fields: dict[str, Any]) -> str:
+    return " ".join(f"{name}={','.join(value) if isinstance(value, list) else value}" for name, value in fields.items())
 
 
 def _issue_key(arguments: argparse.Namespace, chosen: Settings) -> int:

@@ -58,11 +58,13 @@ def run(arguments: argparse.Namespace, chosen: Settings) -> int:
     differing = []
     parts = []
     for metric in [arguments.metric] if arguments.metric else EXPLAINED:
-        found = explain(log.prospect_ids, log.columns, metric, -_EVER, _EVER, at_first_touch=False)
-        value = sum(each.value for each in found)
+        contributions = explain(log.prospect_ids, log.columns, metric, -_EVER, _EVER, at_first_touch=False)
+        value = contributions.total
         if version == FOLD_VERSION and totals is not None and totals[EXPLAINED[metric]] != value:
             differing.append(f"{metric}: the read model says {totals[EXPLAINED[metric]]}, the log {value}")
-        mine = [each for each in found if arguments.prospect in (None, each.prospect_id)]
+        mine = [
+            each for each in contributions.part(0, len(contributions)) if arguments.prospect in (None, each.prospect_id)
+        ]
         parts.append({"metric": metric, "value": value, "contributions": [as_json(each, log.events) for each in mine]})
     if arguments.json:
         print_json({"position": position, "metrics": parts, "retracted": log.retracted})

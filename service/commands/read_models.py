@@ -40,7 +40,7 @@ from service.commands.terminal import (
 )
 from service.connect import chosen_database, chosen_pool
 from service.processes import lifeline
-from service.processes.replay_workers import hands
+from service.processes.replay_workers import replay_workers
 from service.settings import Settings
 
 _LOST = "its log went back: the read models are rebuilt by a projector"
@@ -110,16 +110,19 @@ def _looked() -> Callable[[], None]:
 def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
     if arguments.summary and not arguments.verify:
         return say("--summary: goes with --verify, which changes nothing", MISUSED)
-    with chosen_pool(chosen, database.BATCH_TIMEOUT) as pool, hands(str(pool.conninfo), arguments.workers) as helping:
+    with (
+        chosen_pool(chosen, database.BATCH_TIMEOUT) as pool,
+        replay_workers(str(pool.conninfo), arguments.workers) as workers,
+    ):
         heads = dict(replay.workspaces(pool))
         unknown = sorted(set(arguments.workspace or ()) - heads.keys())
         for each in unknown:
             say(f"workspace {each} has no log", FAILED)
-        wanted = [
+        workspaces = [
             (each, head) for each, head in heads.items() if not arguments.workspace or each in arguments.workspace
         ]
-        replay.require_room(wanted)
-        events = sum(head for _, head in wanted)
+        replay.require_room(workspaces)
+        events = sum(head for _, head in workspaces)
         generations.sweep(pool)
         started = time.monotonic()
         failures: list[Failure] = []
@@ -127,9 +130,9 @@ def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
         with tqdm(total=events, unit=" events", unit_scale=True) as bar:
             if arguments.verify:
                 compare = comparison.changes if arguments.summary else replay.verify
-                _verify(pool, wanted, bar, helping, failures, differences, compare)
+                _verify(pool, workspaces, bar, workers, failures, differences, compare)
             else:
-                failures += replay.replay_all(pool, wanted, bar.update, helping)
+                failures += replay.replay_all(pool, workspaces, bar.update, workers)
         seconds = time.monotonic() - started
         for failure in failures:
             say(
@@ -138,7 +141,12 @@ def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
         generations.sweep(pool)
     rate = round(events / seconds)
     if arguments.json:
-        summary = {"workspaces": len(wanted), "events": events, "seconds": round(seconds, 3), "events_per_second": rate}
+        summary = {
+            "workspaces": len(workspaces),
+            "events": events,
+            "seconds": round(seconds, 3),
+            "events_per_second": rate,
+        }
         failed = [failure._asdict() for failure in failures]
         print_json({**summary, "unknown": unknown, "failed": failed, "differences": differences})
     else:
@@ -146,24 +154,24 @@ def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
             show(difference)
         done = "compared" if arguments.verify else "rebuilt"
         say(
-            f"{done} {len(wanted) - len(failures):,} workspaces, {events:,} events in {seconds:.1f} s ({rate:,}/s)",
+            f"{done} {len(workspaces) - len(failures):,} workspaces, {events:,} events in {seconds:.1f} s ({rate:,}/s)",
             DONE,
         )
     return FAILED if unknown or failures or differences else DONE
 
 
-def _verify(  # noqa: PLR0913 (what is compared, by whom, and where that is told)
+def _verify(  # noqa: PLR0913 (what is compared, by which workers, and the results)
     pool: Pool,
-    wanted: Sequence[tuple[int, int]],
+    workspaces: Sequence[tuple[int, int]],
     bar: "tqdm[Any]",
-    helping: Workers,
+    workers: Workers,
     failures: list[Failure],
     differences: list[str],
     compare: Callable[[Pool, int, replay.Progress, Workers], list[str]],
 ) -> None:
-    for workspace_id, _ in wanted:
+    for workspace_id, _ in workspaces:
         try:
-            differences += compare(pool, workspace_id, bar.update, helping)
+            differences += compare(pool, workspace_id, bar.update, workers)
         except FoldError as error:
             failures.append(Failure(workspace_id, error.position, error.reason))
 
@@ -193,7 +201,7 @@ def _set_aside(arguments: argparse.Namespace, chosen: Settings) -> int:
 
 def _status(arguments: argparse.Namespace, chosen: Settings) -> int:
     with chosen_pool(chosen) as pool, pool.connection() as connection:
-        found = status.workspaces(connection)
+        workspaces = status.workspaces(connection)
         aside = set_aside.listed(connection)
         schema = database.schema_of(connection)
     if schema.fault:
@@ -201,7 +209,7 @@ def _status(arguments: argparse.Namespace, chosen: Settings) -> int:
     if schema.newer:
         say("degraded: the database is newer than this program, which goes on working with it", DONE)
     if arguments.json:
-        return print_json({"workspaces": [_json(each, aside) for each in found]})
+        return print_json({"workspaces": [_json(each, aside) for each in workspaces]})
     print_table(
         ("workspace", "head", "projected", "lag", "seconds", "events/s", "last replay", "stuck"),
         [
@@ -217,7 +225,7 @@ def _status(arguments: argparse.Namespace, chosen: Settings) -> int:
                 if each.lost
                 else each.stuck and f"at {each.stuck.position}, {each.stuck.topic}: {each.stuck.reason}",
             )
-            for each in found
+            for each in workspaces
         ],
     )
     for row in aside:
@@ -226,13 +234,13 @@ def _status(arguments: argparse.Namespace, chosen: Settings) -> int:
             f" by {row.by} at {row.at}: {row.reason}",
             DONE,
         )
-    renewed = [each.epoch_since for each in found if each.epoch_since is not None]
+    renewed = [each.epoch_since for each in workspaces if each.epoch_since is not None]
     if renewed:
         say(
             f"{len(renewed)} logs went back, or may have (restored, copied, taken over), the last at {max(renewed)}",
             DONE,
         )
-    if any(each.stuck for each in found):
+    if any(each.stuck for each in workspaces):
         say(
             "A stuck workspace goes on by itself once its cause has gone: run the version that knows the event, restore"
             " a damaged event from a backup, `replay` where a row is damaged. Else `set-aside` goes past the event.",

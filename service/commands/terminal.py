@@ -1,4 +1,4 @@
-"""What every command shares: exit codes, and how data and words leave on a terminal."""
+"""What all commands share: exit codes, and the output of data and messages."""
 
 import argparse
 import getpass
@@ -57,7 +57,7 @@ def by_operator() -> str:
 
 
 def say(text: object, code: int) -> int:
-    """Print a line for people, and return the exit code given."""
+    """Print a line for people, and return the exit code."""
     print(harmless(text), file=sys.stderr)  # noqa: T201 (for people)
     return code
 
@@ -69,7 +69,7 @@ def show(text: object) -> int:
 
 
 def print_json(data: object) -> int:
-    """Print data as one line of JSON, and return that it is done; what is not printable in it is escaped."""
+    """Print data as one line of JSON, unprintable characters escaped, and return the exit code DONE."""
     text = json.dumps(data, ensure_ascii=(sys.stdout.encoding or "").lower().replace("-", "") != "utf8")
     print("".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text))  # noqa: T201 (data)
     return DONE

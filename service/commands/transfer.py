@@ -46,15 +46,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Batch(NamedTuple):
-    """Events that share a transaction, ready to be written, and how many bytes have been read by now."""
+    """Events that share a transaction, ready to be appended, and the bytes read so far."""
 
-    given: intake.Intake
+    taken: intake.Intake
     prepared: Prepared
     read: int
 
 
 def import_(arguments: argparse.Namespace, chosen: Settings) -> int:
-    """Load events from a file into a workspace's log; what is there already is a duplicate, so it can be repeated."""
+    """Load events from a file into a workspace's log; stored events are duplicates, so an import can be repeated."""
     try:
         file = nullcontext(sys.stdin.buffer) if arguments.file == "-" else Path(arguments.file).open("rb")  # noqa: SIM115
     except OSError as error:
@@ -76,7 +76,7 @@ def import_(arguments: argparse.Namespace, chosen: Settings) -> int:
         return _import(arguments, source, connection, name, batches, unused)
 
 
-def _import(  # noqa: PLR0913 (a file, where it goes, and what it holds)
+def _import(  # noqa: PLR0913 (a file, its target, and its events)
     arguments: argparse.Namespace,
     source: IO[bytes],
     connection: Database,
@@ -94,17 +94,17 @@ def _import(  # noqa: PLR0913 (a file, where it goes, and what it holds)
         coming = reader.submit(next, batches, None)
         while (batch := coming.result()) is not None:
             coming = reader.submit(next, batches, None)  # read and checked while this one is written
-            if batch.given.retracts:
-                given = intake.check_retractions(connection, arguments.workspace, batch.given)
-                batch = batch._replace(given=given, prepared=ledger.prepare(given.facts))
-            others = keys.register(connection, arguments.workspace, batch.given.facts)
+            if batch.taken.retracts:
+                taken = intake.check_retractions(connection, arguments.workspace, batch.taken)
+                batch = batch._replace(taken=taken, prepared=ledger.prepare(taken.events))
+            others = keys.register(connection, arguments.workspace, batch.taken.events)
             if others:
-                given = batch.given.without_keys(others)
-                batch = _Batch(given, ledger.prepare(given.facts), batch.read)
+                taken = batch.taken.without_keys(others)
+                batch = _Batch(taken, ledger.prepare(taken.events), batch.read)
             recorded = ledger.record_in_bulk(connection, arguments.workspace, batch.prepared, repeated=repeated)
             repeated = Outcome.DUPLICATE in recorded.outcomes  # then the next one will be, too
             position = recorded.position
-            refused = batch.given.with_conflicts(recorded.outcomes)
+            refused = batch.taken.with_conflicts(recorded.outcomes)
             rejections.keep(connection, arguments.workspace, [each.rejection for each in refused])
             rejects.write(refused)
             progress.add(recorded, len(refused), batch.read)
@@ -136,27 +136,27 @@ def export(arguments: argparse.Namespace, chosen: Settings) -> int:
             try:
                 sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
                 sys.stdout.buffer.flush()
-            except BrokenPipeError:  # whoever reads has had enough
+            except BrokenPipeError:  # the reader of the pipe has closed it
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would flush again in the end
                 return FAILED
     return DONE
 
 
 def _batches(file: IO[bytes]) -> Iterator[_Batch]:
-    """Yield what a file holds, checked and ready to be written."""
+    """Yield the events of a file in batches, checked and ready to be appended."""
     lines = ndjson.lines(iter(lambda: file.read(_PIECE), b""))
     first = 0
-    while given := list(_at_once(lines)):
-        taken = intake.take(formats.part_of_lines(given), first, clock())
-        first += len(given)
-        yield _Batch(taken, ledger.prepare(taken.facts), file.tell() if file.seekable() else 0)
+    while batch := list(_at_once(lines)):
+        taken = intake.take(formats.part_of_lines(batch), first, clock())
+        first += len(batch)
+        yield _Batch(taken, ledger.prepare(taken.events), file.tell() if file.seekable() else 0)
 
 
 def _batches_of(events: Sequence[object], file: IO[bytes]) -> Iterator[_Batch]:
-    """Yield events that were translated from a file, checked and ready to be written."""
+    """Yield events that were translated from a file in batches, checked and ready to be appended."""
     for first in range(0, len(events), EVENTS_AT_ONCE):
         taken = intake.take(part_of_events(events[first : first + EVENTS_AT_ONCE]), first, clock())
-        yield _Batch(taken, ledger.prepare(taken.facts), file.tell() if file.seekable() else 0)
+        yield _Batch(taken, ledger.prepare(taken.events), file.tell() if file.seekable() else 0)
 
 
 def _at_once(lines: Iterator[ndjson.Line]) -> Iterator[ndjson.Line]:
@@ -197,7 +197,7 @@ class _Progress:
 
 
 class _Rejects:
-    """The file that says which events were refused and why; there is none where none was."""
+    """The file of rejected events and the reasons; it is created with the first one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -216,7 +216,7 @@ class _Rejects:
         return self._file is not None
 
     def write(self, refused: list[intake.Refused]) -> None:
-        """Write what was refused of a batch, each with its line and its index among all events."""
+        """Write the rejected events of a batch, each with its line and its index among all events."""
         if refused and self._file is None:
             self._file = self.path.open("wb")
         for each in refused:

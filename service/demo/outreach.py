@@ -12,7 +12,7 @@ Event = dict[str, Any]  # as a worker posts it
 EMAIL, INVITE, MESSAGE = "EmailSent", "InviteSent", "LinkedInMessageSent"
 WORDS = {EMAIL: "email", INVITE: "invite", MESSAGE: "message"}
 BY_EMAIL, BY_LINKEDIN, BY_BOTH = (EMAIL,) * 4, (INVITE, MESSAGE, MESSAGE), (EMAIL, INVITE, EMAIL, MESSAGE)
-REPLY_CHANCE = {EMAIL: 0.032, INVITE: 0.0, MESSAGE: 0.18}  # who answers an invitation accepts it first
+REPLY_CHANCE = {EMAIL: 0.032, INVITE: 0.0, MESSAGE: 0.18}  # a prospect accepts an invitation before answering
 
 PEOPLE = ("anna", "jonas", "priya")
 LAST_STATUSES = ("ACTIVE", "PAUSED", "ACTIVE", "COMPLETED")
@@ -29,7 +29,7 @@ class Plan(NamedTuple):
 
 
 class Happening(NamedTuple):
-    """What an event says beside whom it is about; `word` ends its id."""
+    """The fields of an event beside campaign and prospect; `word` ends its id."""
 
     at: datetime
     type: str
@@ -165,7 +165,7 @@ def posted(name: str, happening: Happening, about: Mapping[str, Any]) -> Event:
 
 
 def sender(person: str, touch: str) -> str:
-    """The account from which somebody writes: a mailbox or a LinkedIn profile."""
+    """A sender's account: a mailbox or a LinkedIn profile."""
     return f"{person}@sender.example" if touch == EMAIL else f"linkedin.com/in/{person}"
 
 

@@ -79,11 +79,15 @@ def _key(pool: Pool, url: str, file: Path) -> str:
     for workspace in WORKSPACES:
         users.link(USER, workspace, BY)
     with suppress(FileNotFoundError):
-        kept = file.read_text(encoding="ascii", errors="replace").strip()
-        if kept.isascii() and kept.isprintable() and _get(url, _WITH_KEY, {"X-API-Key": kept})[0] == http.client.OK:
-            return kept
+        stored_key = file.read_text(encoding="ascii", errors="replace").strip()
+        if (
+            stored_key.isascii()
+            and stored_key.isprintable()
+            and _get(url, _WITH_KEY, {"X-API-Key": stored_key})[0] == http.client.OK
+        ):
+            return stored_key
     user = users.user(USER)
-    for key in list(user.keys.values()) if user else []:  # nobody knows their secrets any more
+    for key in list(user.keys.values()) if user else []:  # their secrets are lost
         users.revoke_key(USER, key.prefix, BY)
     made = users.issue_key(USER, scopes=("read", "write"), name=KEY_NAME, expires_at=None, by=BY).key
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +112,7 @@ def _caught_up(pool: Pool) -> bool:
 
 
 def _until(stop: Event, holds: Any, otherwise: str) -> None:  # noqa: ANN401 (a function without arguments)
-    """Wait until something holds or all is to stop; raise DemoError where it takes too long."""
+    """Wait until a condition is true or the demo is to stop; raise DemoError where it takes too long."""
     until = time.monotonic() + READY_SECONDS
     while not stop.is_set() and not holds():
         if time.monotonic() > until:

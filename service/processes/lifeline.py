@@ -1,4 +1,4 @@
-"""A child notices that its parent is gone, however that happened, and ends too.
+"""A child process ends when its parent has ended, for whatever reason.
 
 The parent keeps one end of a pipe open for as long as it lives; each child waits for the other end to close.
 """

@@ -1,4 +1,4 @@
-"""The processes that share the work of a replay; they end with the one that began them, however it ends."""
+"""The worker processes of a replay; they end with their parent, however it ends."""
 
 import gc
 import os
@@ -23,13 +23,13 @@ class WorkerEndedError(Exception):
     """A process of ours was ended from outside; each workspace is old or new, and it can be begun again."""
 
     def __init__(self) -> None:
-        """Say so."""
+        """Take nothing; the docstring is the text."""
         super().__init__(self.__doc__)
 
 
 @contextmanager
-def hands(conninfo: str, workers: int) -> Iterator[Workers]:
-    """Lend so many processes that work with connections of their own; of one, this one.
+def replay_workers(conninfo: str, workers: int) -> Iterator[Workers]:
+    """Yield so many worker processes with connections of their own; for 1, this process.
 
     Called in the main thread. Raises WorkerEndedError where one of them is ended from outside.
     """
@@ -49,7 +49,7 @@ def hands(conninfo: str, workers: int) -> Iterator[Workers]:
 
 @contextmanager
 def _interrupted_later() -> Iterator[None]:
-    """Keep Ctrl-C from the processes that are started meanwhile, and from this one until they have started."""
+    """Block Ctrl-C for the processes that are started meanwhile, and for this one until they have started."""
     came: list[int] = []
     resource_tracker.ensure_running()  # if it began now, it would unblock the signal
     handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
@@ -73,4 +73,4 @@ def _end_with_parent() -> None:
     parent = parent_process()
     assert parent is not None  # this is a child
     wait([parent.sentinel])
-    os._exit(1)  # nobody is there to be told
+    os._exit(1)  # no parent is left to report to

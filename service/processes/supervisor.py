@@ -28,11 +28,11 @@ logger = logging.getLogger(__name__)
 
 
 class PortInUseError(Exception):
-    """The address to listen at can't be had; the text names the port."""
+    """The address to listen at is in use or not allowed; the text names the port."""
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Return a socket that listens at the chosen host and port; raise PortInUseError where it can't be had."""
+    """Return a socket that listens at the chosen host and port; raise PortInUseError where that fails."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
@@ -49,7 +49,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 class Supervisor:
-    """Runs the children until it is told to stop or they die too often."""
+    """Runs the children until a signal stops it or they die too often."""
 
     def __init__(self, listener: socket.socket, environment: dict[str, str]) -> None:
         """Take the socket that gunicorn serves and the environment of the children."""
@@ -58,7 +58,7 @@ class Supervisor:
         self._failed = False
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
-        self._lifeline, self._held = os.pipe()
+        self._lifeline, self._write_end = os.pipe()
         self._counts = Counts.made()
         self._slot = self._counts.slot(counts.SUPERVISOR)
         self._slot.set(self._slot.place(telemetry.PROCESS), os.getpid())
@@ -76,8 +76,8 @@ class Supervisor:
     def run(self, once_started: Callable[[Event], None]) -> int:
         """Run until SIGTERM or Ctrl-C, drain, and return the exit code.
 
-        `once_started` runs beside the children, is given an event that is set when it must end, and ends all of them
-        where it fails.
+        `once_started` runs beside the children, takes an event that is set when it must end, and ends all of them if
+        it fails.
         """
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
@@ -91,10 +91,10 @@ class Supervisor:
         finally:
             for child in self._children.values():
                 _kill(child)
-            self._listener.close()  # a request that nobody will answer any more fails, also one of `once_started`
+            self._listener.close()  # pending requests fail, also those of `once_started`
             for number, handler in before.items():
                 signal.signal(number, handler)
-            os.close(self._held)
+            os.close(self._write_end)
             os.close(self._lifeline)
             os.close(self._counts.descriptor)
         beside.join()
@@ -150,7 +150,7 @@ class Supervisor:
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
-    """End what is left of a child and of its children."""
+    """Kill the remaining processes of a child and of its children."""
     with suppress(ProcessLookupError):  # nothing may be left
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()

@@ -39,7 +39,7 @@ class Application:
         self.parts.streams.close()
 
     def close(self) -> None:
-        """Write what is still to be written, and close the connections to the database."""
+        """Write the pending uses of keys, and close the connections to the database."""
         self.hints.close()
         self.parts.authentication.last_use.close()
         self.parts.pool.close()

@@ -42,7 +42,7 @@ logconfig_dict = logs.configuration(_chosen)
 
 
 def on_starting(server: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter)
-    """Make what the workers share: where they count, and a database where none is given."""
+    """Create what the workers share: the memory of their counts, and a database where none is configured."""
     server.counts = counts.Counts.inherited(os.environ) or counts.Counts.made()
     server.slots = {}  # by the age of a worker, which is gunicorn's number of it
     for slot in range(counts.FIRST_WORKER, counts.SLOTS):
@@ -92,7 +92,7 @@ def worker_exit(_: Any, worker: Any) -> None:  # noqa: ANN401 (gunicorn's worker
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter and worker)
-    """Keep what the worker has counted, and stop counting what only a living worker has."""
+    """Keep the counts of an ended worker, without those that only a living worker has."""
     server.load.forget(worker.age)
     slot = server.slots.pop(worker.age, None)
     if slot is not None:

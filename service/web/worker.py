@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 def most_connections() -> int:
-    """Return how many connections a process can hold; the limit of its file descriptors is raised as far as it may."""
+    """Return how many connections a process can open; the limit of its file descriptors is raised as far as it may."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = MOST_CONNECTIONS + OTHER_DESCRIPTORS
     soft = soft if most == resource.RLIM_INFINITY else min(soft, most)
@@ -85,7 +85,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 (asyncio's)
         """Begin to wait for a head; where there are too many connections, the one that is idle longest makes room."""
         seconds = HEAD_SECONDS if self.worker.alive else LINGER_SECONDS
-        self.until: float | None = time.monotonic() + seconds  # when the connection is given up
+        self.until: float | None = time.monotonic() + seconds  # when the connection is closed
         self.fresh = True  # no request has come yet
         self.at_work = self.half_closed = self.broken = self.head_begun = False
         self._closed: bool
@@ -213,7 +213,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (gunicorn's)
         """Begin with no connections."""
         super().__init__(*args, **kwargs)
-        self.protocols: dict[Protocol, None] = {}  # those that are idle longest come first
+        self.protocols: dict[Protocol, None] = {}  # the longest idle first
         self.full = Trouble(logger, "connections can't be accepted", "connections are accepted again")
         self._left_to_others = 0  # so many times in a row
         self._connecting: set[asyncio.Task[Any]] = set()
@@ -245,7 +245,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]
             self.loop.add_reader(listener.fileno(), self._accept, listener)
 
     def _accept(self, listener: socket) -> None:
-        """Take one connection, unless a worker with fewer takes it: whoever is awake would take all."""
+        """Take one connection, unless a worker with fewer takes it: else the first worker awake would take all."""
         if self.load is not None and self.share() > self.load.least() and self._left_to_others < SHARE_TRIES:
             self._left_to_others += 1
             self.loop.remove_reader(listener.fileno())

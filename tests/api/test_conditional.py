@@ -179,9 +179,9 @@ def test_what_is_kept_is_never_told_where_it_is_not_so_any_more(
                     tags[query] = fresh.headers.get("etag", "none")
 
 
-def test_what_is_kept_is_bounded() -> None:
-    """The least used goes first, and what is too large for all of it is not kept at all."""
-    pieces = cache.Kept(most_bytes=100)
+def test_the_cache_is_bounded() -> None:
+    """The least recently used piece is evicted first, and a piece larger than the cache is not cached."""
+    pieces = cache.RenderedCache(most_bytes=100)
 
     def render(workspace_id: int, size: int) -> bytes:
         workspace = Workspace(
@@ -191,11 +191,11 @@ def test_what_is_kept_is_bounded() -> None:
 
     for workspace_id in (1, 2, 3):
         render(workspace_id, 30)
-    assert list(pieces.held((1,))) == [State(1, 5, 7, 1, 9)]
+    assert list(pieces.cached((1,))) == [State(1, 5, 7, 1, 9)]
     render(4, 40)
-    assert {each.workspace_id for each in pieces.held((1, 2, 3, 4))} == {1, 3, 4}
+    assert {each.workspace_id for each in pieces.cached((1, 2, 3, 4))} == {1, 3, 4}
     assert render(5, 101) == b"x" * 101
-    assert pieces.held((1, 2, 3, 4, 5)) == {}
+    assert pieces.cached((1, 2, 3, 4, 5)) == {}
 
 
 def test_rejections_have_a_tag_too(client: testing.TestClient, key: dict[str, str]) -> None:

@@ -173,7 +173,7 @@ def test_the_database_is_asked_once_a_second(
         return await look(probe)
 
     monkeypatch.setattr(health.Probe, "_look", counted)
-    monkeypatch.setattr(health, "KEPT_SECONDS", 60)
+    monkeypatch.setattr(health, "CACHE_SECONDS", 60)
     pool.close()
     for _ in range(3):
         assert client.simulate_get("/readyz").status_code == 503
@@ -185,7 +185,7 @@ def test_what_is_known_of_the_projection_stays_while_the_database_is_away(
     client: testing.TestClient, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A series that vanishes ends its alert just when it is needed."""
-    monkeypatch.setattr(health, "KEPT_SECONDS", 0)
+    monkeypatch.setattr(health, "CACHE_SECONDS", 0)
     record(pool, 340, 1)
     found = samples(client)
     assert (found["campaign_analytics_database_up"], found["campaign_analytics_projection_lag_events"]) == (1, 1)

@@ -82,8 +82,8 @@ def test_only_the_latest_thousand_are_kept(
     client: testing.TestClient, key: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of each workspace, however many come at once."""
-    assert rejections.KEPT == 1_000
-    monkeypatch.setattr(rejections, "KEPT", 10)
+    assert rejections.MOST_REJECTIONS == 1_000
+    monkeypatch.setattr(rejections, "MOST_REJECTIONS", 10)
     for first in (0, 7, 14):
         post(client, key, *(email_sent(number, step=-1) for number in range(first, first + 7)))
     assert [each["id"] for each in shown(client, key)] == [f"e-{number}" for number in range(20, 10, -1)]

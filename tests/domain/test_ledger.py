@@ -135,7 +135,7 @@ def test_eight_writers_of_overlapping_facts_leave_each_once(pool: Pool) -> None:
 def test_a_connection_lost_in_the_middle_stores_nothing_and_the_retry_everything(pool: Pool) -> None:
     """Nothing is half done: the lock, the head and the rows go together."""
     [fact] = parsed(email_sent(1))
-    stored = Rows([ledger.fact_id(fact)], [1], [TOPICS[type(fact)]], [encode(fact)])
+    stored = Rows([ledger.event_key(fact)], [1], [TOPICS[type(fact)]], [encode(fact)])
     with pytest.raises(OperationalError), pool.connection() as database, database.transaction():
         assert append(database, 1, stored) == 1
         with pool.connection() as other:

@@ -239,7 +239,7 @@ def test_a_server_that_is_killed_under_its_user_is_started_again(home: Path, cap
 def test_serve_goes_on_when_its_server_is_killed(home: Path) -> None:
     """Within seconds, and nobody has to do anything."""
     variables = {"CAMPAIGN_ANALYTICS_HOME": str(home), "JWT_SECRET": JWT_SECRET, "WEB_CONCURRENCY": "1"}
-    with running_service(SERVE, Path(__file__).parents[1], **variables) as serving:
+    with running_service(SERVE, Path(__file__).parents[2], **variables) as serving:
         wait_until(serving.is_ready, 30)
         kill_server(home)
         wait_until(lambda: "the embedded PostgreSQL had ended, and was started again" in serving.output, 20)

@@ -12,7 +12,7 @@ from domain import ledger
 from projections.building import status
 from service import cli, database
 from service.connection import PINNED, EncodingError
-from service.processes.replay_workers import hands
+from service.processes.replay_workers import replay_workers
 from tests.support.databases import url_of
 from tests.support.examples import email_sent, parsed
 from tests.support.read_models import project_all
@@ -78,7 +78,7 @@ def test_no_connection_takes_a_setting_from_elsewhere(elsewhere: str) -> None:
     with database.open_pool(elsewhere, size=1) as pool:
         with pool.connection() as connection:
             assert settings_of(connection) == PINNED
-        with hands(str(pool.conninfo), 1) as helping, helping.connect() as connection:
+        with replay_workers(str(pool.conninfo), 1) as workers, workers.connect() as connection:
             assert settings_of(connection) == PINNED
     with database.connect(elsewhere) as connection:
         assert settings_of(connection) == PINNED

@@ -5,7 +5,7 @@ from typing import Any
 
 from domain import ledger
 from domain.events import TOPICS, Event, encode
-from domain.ledger import LogRow, fact_id
+from domain.ledger import LogRow, event_key
 from domain.recorder import Pool
 from tests.support.examples import parsed
 
@@ -42,4 +42,4 @@ def log(pool: Pool, workspace_id: int = 340) -> list[str]:
 
 def log_of(*events: Event) -> list[LogRow]:
     """Return events as the rows of a log."""
-    return [LogRow(n, TOPICS[type(event)], encode(event), fact_id(event)) for n, event in enumerate(events, 1)]
+    return [LogRow(n, TOPICS[type(event)], encode(event), event_key(event)) for n, event in enumerate(events, 1)]

@@ -20,7 +20,7 @@ import pytest
 from domain.recorder import Pool
 from projections.building import replay, replay_by_parts
 from service import database
-from service.processes.replay_workers import hands
+from service.processes.replay_workers import replay_workers
 from tests.support import reference
 from tests.support.databases import new_database
 from tests.support.examples import worked_example
@@ -44,10 +44,10 @@ def test_the_rows_of_a_replay_do_not_depend_on_the_number_of_workers(
         record(pool, workspace_id, *(event for each in range(1, number + 1) for event in worked_example(each)))
     with pool.connection() as connection:
         found = []
-        for workers in (1, 3):
-            with hands(str(pool.conninfo), workers) as helping:
+        for number in (1, 3):
+            with replay_workers(str(pool.conninfo), number) as workers:
                 done: list[int] = []
-                assert list(replay.replay_all(pool, replay.workspaces(pool), done.append, helping)) == []
+                assert list(replay.replay_all(pool, replay.workspaces(pool), done.append, workers)) == []
             assert sum(done) == 13 * sum(sizes.values())
             found.append([live_rows(connection, workspace_id) for workspace_id in sizes])
     assert found[0] == found[1]
@@ -189,7 +189,7 @@ def test_an_interrupted_replay_ends_at_once_with_all_its_workers(
 EARLY = """
 import os, signal, sys
 from concurrent.futures import ProcessPoolExecutor
-from service.processes.replay_workers import hands
+from service.processes.replay_workers import replay_workers
 submit = ProcessPoolExecutor.submit
 def interrupting(executor, work):
     os.kill(os.getpid(), signal.SIGINT)
@@ -197,7 +197,7 @@ def interrupting(executor, work):
 if __name__ == "__main__":
     ProcessPoolExecutor.submit = interrupting
     try:
-        with hands("", 2):
+        with replay_workers("", 2):
             sys.exit("it was lost")
     except KeyboardInterrupt:
         sys.exit("it came")

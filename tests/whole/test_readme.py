@@ -80,15 +80,3 @@ def test_the_readme_shows_a_metric_that_could_be_added_as_it_stands() -> None:
     assert eval(row.strip().rstrip(","), {"Metric": Metric, "Once": Once, "Shown": Shown}) == Metric(
         "amount_of_prospects_bounced", Once(("EmailBounced",)), Shown.EXTENDED
     )
-
-
-def test_every_link_of_the_documents_leads_somewhere() -> None:
-    """Files are moved; what points at them moves along."""
-    documents = [HOUSE / "README.md", HOUSE / "CHANGELOG.md", *(HOUSE / "docs").rglob("*.md")]
-    dead = [
-        f"{document.relative_to(HOUSE)}: {target}"
-        for document in documents
-        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8"))
-        if "://" not in target and not (document.parent / target).exists()
-    ]
-    assert not dead

@@ -14,7 +14,7 @@ import pytest
 from projections.metrics import FOLD_VERSION
 
 HOUSE = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
-COPIED = ("domain", "projections", "api", "service", "tests", "examples", "docs")
+COPIED = ("domain", "projections", "api", "service", "connectors", "page", "client", "tests", "examples", "docs")
 
 
 class Edit(NamedTuple):
@@ -53,9 +53,9 @@ def steps(section: str) -> list[Edit | Command]:
 
 
 def apply(edit: Edit, tree: Path, version: int, digest: str) -> None:
-    """Make an edit; each hunk's old lines stand in the file exactly once."""
+    """Make an edit; each hunk's old lines stand in the file exactly once. A new file has no old lines."""
     path = tree / edit.file
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     for hunk in edit.hunks:
         old = "".join(f"{line[1:]}\n" for line in hunk if not line.startswith("+"))
         new = "".join(f"{line[1:]}\n" for line in hunk if not line.startswith("-"))
