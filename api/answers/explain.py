@@ -4,8 +4,6 @@ All pages describe the log at the position of the first one: the cursor contains
 left out, so the contributions add up to the value however many events arrive meanwhile.
 """
 
-import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -19,10 +17,11 @@ from api.answers.answering import Endpoint, Matched, Reading, selection_for
 from api.answers.numbers import in_ms
 from api.answers.question import AS_OF, CAMPAIGN, MIN_POSITION, PERIOD, Question
 from api.errors import BadRequestError, NotFoundError, UnavailableError
-from api.http.parameters import ONE_WORKSPACE, WORKSPACE, ExpectedError, Parameter, Query, in_path, number, one_of
+from api.http.cursors import cursor_of, encode
+from api.http.parameters import ONE_WORKSPACE, WORKSPACE, Parameter, Query, in_path, number, one_of
 from api.http.schemas import Count, Id, Instant, Word
 from domain import ledger
-from domain.events import decode, shown
+from domain.events import decode
 from domain.recorder import Database
 from projections import marks
 from projections.journeys.explanation import EXPLAINED, Contribution, as_json, explain
@@ -68,10 +67,6 @@ class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     last: int
 
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Cursor).decode
-
-
 class Explain:
     """`GET /api/v1/dashboard/campaign-analytics/{campaign_id}/explain/`."""
 
@@ -91,19 +86,9 @@ class Explain:
         await self._shared.answer_question(visit, EXPLAIN, question)
 
 
-def _read_cursor(texts: list[str]) -> _Cursor:
-    text = texts[0]
-    try:
-        return _decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, binascii.Error, msgspec.DecodeError) as error:
-        raise ExpectedError(f"{shown(text)} is none, expected the last answer's next") from error
-
-
 METRIC: Parameter[str] = replace(one_of("metric", "the number", list(EXPLAINED)), required=True)
 LIMIT: Parameter[int] = number("limit", "so many at a time", 1, 1_000, 100)
-CURSOR: Parameter[_Cursor | None] = Parameter(
-    "cursor", "what the last page said is next", {"type": "string", "minLength": 1}, _read_cursor, None
-)
+CURSOR = cursor_of(_Cursor)
 PAGING = (WORKSPACE, MIN_POSITION, CAMPAIGN, LIMIT, CURSOR)  # of another page of the same question these differ
 
 
@@ -142,7 +127,7 @@ def _body(matched: Matched) -> Explanation:
         metric,
         everything.total,
         _rows(matched.database, standing.workspace_id, page),
-        None if following is None else base64.urlsafe_b64encode(_encode(following)).rstrip(b"=").decode(),
+        None if following is None else encode(following),
     )
 
 

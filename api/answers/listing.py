@@ -3,8 +3,6 @@
 A page begins behind the last row of the page before, so rows that come or go meanwhile shift none of the others.
 """
 
-import base64
-import binascii
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from hashlib import sha256
@@ -14,8 +12,8 @@ import msgspec
 
 from api.answers.question import INCLUDE, MIN_POSITION, Question
 from api.errors import BadRequestError
+from api.http.cursors import cursor_of, encode
 from api.http.parameters import ExpectedError, Parameter, number, one_of
-from domain.events import shown
 from projections.metrics import METRICS, Derived, Shown
 
 MAX_SEARCH = 256
@@ -43,22 +41,10 @@ class Row(NamedTuple):
     key: str | int | Fraction | None
 
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Cursor).decode
-
-
 def _read_search(texts: list[str]) -> str:
     if len(texts[0]) > MAX_SEARCH:
         raise ExpectedError(f"expected at most {MAX_SEARCH} characters")
     return texts[0].casefold()
-
-
-def _read_cursor(texts: list[str]) -> _Cursor:
-    text = texts[0]
-    try:
-        return _decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, binascii.Error, msgspec.DecodeError) as error:
-        raise ExpectedError(f"{shown(text)} is none, expected the last answer's next") from error
 
 
 def _sort(metrics: Sequence[str]) -> Parameter[str | None]:
@@ -80,9 +66,7 @@ SEARCH: Parameter[str | None] = Parameter(
 SORT = _sort(_METRICS)
 SORT_CAMPAIGNS = _sort(("prospect_count",))
 LIMIT: Parameter[int | None] = number("limit", "so many at a time; without it all", 1, 1_000)
-CURSOR: Parameter[_Cursor | None] = Parameter(
-    "cursor", "what the last page said is next", {"type": "string", "minLength": 1}, _read_cursor, None
-)
+CURSOR = cursor_of(_Cursor)
 _PAGING = (MIN_POSITION, LIMIT, CURSOR)
 
 
@@ -133,7 +117,7 @@ def page(question: Question, rows: Sequence[_T], of: Callable[[_T], Row]) -> tup
     last = ordered[limit - 1][0]
     key = str(last.key) if isinstance(last.key, Fraction) else last.key
     following = _Cursor(_listing(question), key, last.workspace_id, last.campaign_id)
-    return [row for _, row in ordered[:limit]], base64.urlsafe_b64encode(_encode(following)).rstrip(b"=").decode()
+    return [row for _, row in ordered[:limit]], encode(following)
 
 
 def _is_behind(row: Row, cursor: _Cursor, *, descending: bool) -> bool:
