@@ -2,7 +2,20 @@
 
 import sys
 
-from benchmarks import append, bulk, client, connections, cost, dashboard, posting, projection, questions, read, replay
+from benchmarks import (
+    append,
+    bulk,
+    client,
+    connections,
+    cost,
+    dashboard,
+    forgetting,
+    posting,
+    projection,
+    questions,
+    read,
+    replay,
+)
 
 BENCHMARKS = {
     "append": append.main,
@@ -11,6 +24,7 @@ BENCHMARKS = {
     "connections": connections.main,
     "cost": cost.main,
     "dashboard": dashboard.main,
+    "forgetting": forgetting.main,
     "posting": posting.main,
     "projection": projection.main,
     "questions": questions.main,

@@ -30,6 +30,7 @@ MANY = range(2_000, 2_050)  # workspaces of twenty campaigns each
 SERIES = "&start_date=2026-08-02&end_date=2026-10-30&interval=day"  # ninety days, as long as the events reach
 MONTH_MS = 30 * 86_400_000
 BIG = 7  # the workspace of a campaign with 5,000 prospects and 50,000 facts
+AS_OF = "40000"  # the first position; each request asks for the one behind
 ASKED = 60  # times at one connection
 UNDISTURBED_SECONDS = 8
 BATCH, PAUSE = 100, 0.05  # 2,000 events a second
@@ -155,6 +156,9 @@ def _worked_out(service: str, pool: Pool, headers: dict[str, str]) -> None:
         ("the same kept", -SIZES[-1], f"timeseries/?{SERIES}&timezone=Europe/Berlin", 20),
         ("a breakdown of 50,000 facts, nothing kept", BIG, "breakdown/?by=step", 150),
         ("an explain page of 50,000 facts, nothing kept", BIG, "1/explain/?metric=amount_of_replies", 150),
+        ("the numbers of 50,000 events as of a position, nothing kept", BIG, f"?as_of={AS_OF}", 150),
+        ("reply times of 50,000 events, nothing kept", BIG, "reply-times/?campaign_id=1", 150),
+        ("weekday and hour of 1,000,000 events, nothing kept", SIZES[-1], "breakdown/?by=weekday,hour", 60),
     ):
         times = _times(service, pool, headers, abs(workspace_id), query, moving=workspace_id > 0)
         end = f", goal under {goal} ms" if goal else ""
@@ -168,13 +172,14 @@ def _times(  # noqa: PLR0913 (who asks what of whom)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
     found = []
     with pool.connection() as database:
-        for _ in range(ASKED):
+        for number in range(ASKED):
             if moving:
                 database.execute(
                     "UPDATE projection SET position = position + 1 WHERE workspace_id = %s", (workspace_id,)
                 )
             started = time.perf_counter()
-            connection.request("GET", f"{DASHBOARD}{query}&workspace_id={workspace_id}", headers=headers)
+            asked = query.replace(AS_OF, str(int(AS_OF) + number))  # an answer as of a position is kept for ever
+            connection.request("GET", f"{DASHBOARD}{asked}&workspace_id={workspace_id}", headers=headers)
             answer = connection.getresponse()
             text = answer.read()
             found.append(time.perf_counter() - started)

@@ -5,21 +5,36 @@ import logging.config
 import sys
 from typing import Any
 
+from pythonjsonlogger.msgspec import MsgspecFormatter
+
+from domain.instants import format_instant
 from service.printable import harmless
 from service.settings import Settings
 
 _TEXT = {"()": "service.logs.Text", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
 _JSON = {
-    "()": "pythonjsonlogger.msgspec.MsgspecFormatter",
+    "()": "service.logs.Json",
     "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
     "rename_fields": {"asctime": "at", "levelname": "level", "name": "logger"},
 }
 
 
-_FIELDS = ("method", "route", "status", "ms", "user", "key", "workspace", "request_id")  # of a request's line
+_FIELDS = ("method", "route", "status", "ms", "user", "key", "workspace", "reason", "request_id")  # of a request's line
 
 
-class Text(logging.Formatter):
+class _InUtc(logging.Formatter):
+    """Writes instants as everything else does: RFC 3339 in UTC, whatever the zone of the machine."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002 (logging's)
+        """Return when a line was logged."""
+        return format_instant(int(record.created * 1000))
+
+
+class Json(_InUtc, MsgspecFormatter):
+    """A line for programs: one JSON object."""
+
+
+class Text(_InUtc):
     """A line for people: the message, then a request's fields."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)

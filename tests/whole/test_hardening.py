@@ -78,6 +78,7 @@ def test_each_request_is_one_line_of_the_log(service: Service, url: str) -> None
         (line,) = lines(service, request_id)
         assert line["method"] == method
         assert isinstance(line["ms"], float)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(line["at"]))
         assert {name: line.get(name) for name in expected} == expected
         assert "?" not in str(line)
         assert {"user", "key", "workspace"} & line.keys() <= expected.keys(), path
@@ -91,6 +92,8 @@ def test_the_line_is_readable_on_a_terminal(url: str) -> None:
         (line,) = [line for line in service.output.splitlines() if "r-text" in line]
     assert "access: request method=GET route=/api/v1/dashboard/campaign-analytics status=403 ms=" in line
     assert "user=u-text" in line
+    assert "reason=" in line
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO ", line)
 
 
 def test_no_secret_is_told_anywhere(service: Service, url: str) -> None:
