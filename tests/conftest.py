@@ -1,5 +1,6 @@
 """What the tests stand on: a real PostgreSQL, an empty database for whoever asks, and the application around it."""
 
+import logging
 import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
@@ -88,6 +89,16 @@ def client(pool: Pool) -> testing.TestClient:
     environment = {"JWT_SECRET": JWT_SECRET, "DATABASE_URL": "postgresql://unused"}
     chosen = settings.from_environment(environment)
     return testing.TestClient(create_app(make_parts(pool, chosen, {})))
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Take back what a command in this process configured: it logs to a stream that ends with its test."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture

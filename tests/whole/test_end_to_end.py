@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from service import cli, database
 from tests.support.databases import Databases
 from tests.support.examples import WORKED_EXAMPLE_ANALYTICS, api_key, email_sent, session, worked_example
-from tests.support.running import Service, exchange, request, serving, users_of, with_password
+from tests.support.running import Answer, Service, exchange, request, serving, users_of, with_password
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.processes
@@ -151,11 +151,17 @@ def test_without_its_database_the_service_says_so_quickly_and_recovers_by_itself
         close_database(server, url)
         asked = ["/api/v1/dashboard/campaign-analytics/?workspace_id=340", "/readyz"] * 8
         started = time.monotonic()
-        with ThreadPoolExecutor(len(asked)) as callers:
-            answers = list(callers.map(lambda path: service.request("GET", path, key), asked))
+        answers: list[Answer] = []
+
+        def are_all_refused() -> bool:
+            with ThreadPoolExecutor(len(asked)) as callers:
+                answers[:] = callers.map(lambda path: service.request("GET", path, key), asked)
+            return {answer.status for answer in answers} == {503}
+
+        wait_for(are_all_refused)  # not at once: a process answers probes for a second by what it saw last
         answers.append(service.post(340, key, email_sent(1, source="away")))
         assert time.monotonic() - started < 10
-        assert {answer.status for answer in answers} == {503}
+        assert answers[-1].status == 503
         assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
         assert service.request("GET", "/healthz").status == 200
         wait_for(lambda: "the database does not answer" in service.output)
