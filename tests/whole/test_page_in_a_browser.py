@@ -341,7 +341,7 @@ def test_the_platforms_session_comes_in_at_once_and_is_told_when_it_expires(
         reader.context.add_cookies([session_until(-4, service.url)])
         reader.come()
         assert int(reader.tile("amount_of_replies")) > 0
-        expect(reader.page.get_by_role("alert")).to_contain_text("session has expired", timeout=15_000)
+        expect(reader.page.get_by_role("alert").filter(has_text="session has expired")).to_be_visible(timeout=15_000)
         assert reader.page.locator(".tile, tbody, dialog[open]").count() == 0
 
 
@@ -355,13 +355,17 @@ def test_a_revoked_key_and_an_unlinked_workspace_show_nothing_any_more(
             reader.come(given, "?workspace=1&why=amount_of_replies")
             expect(reader.page.locator("dialog .adds")).to_be_visible()
             users.unlink("goes", 1, "cli:test")
-            expect(reader.page.get_by_role("alert")).to_contain_text("Workspace 1 is not yours to see", timeout=6_000)
+            expect(reader.page.get_by_role("alert").filter(has_text="Workspace 1 is not yours to see")).to_be_visible(
+                timeout=6_000
+            )
             assert reader.page.locator(".tile, tbody, dialog[open]").count() == 0
             reader.page.get_by_label("Workspace", exact=True).select_option(label="Workspace 2")
             reader.page.keyboard.press("Escape")
             reader.settled()
             users.revoke_key("goes", given.partition(".")[0], "cli:test")
-            expect(reader.page.get_by_role("alert")).to_contain_text("API key does not hold", timeout=6_000)
+            expect(reader.page.get_by_role("alert").filter(has_text="API key does not hold")).to_be_visible(
+                timeout=6_000
+            )
             assert reader.page.locator(".tile, tbody").count() == 0
             assert reader.page.evaluate("sessionStorage.length") == 0
             with users_of(url) as again:
@@ -385,7 +389,7 @@ def test_who_may_see_nothing_is_told_why(  # noqa: PLR0913
         given = api_key(users, *([1] if link else []), user=f"nothing-{link}", scopes=scopes)["X-API-Key"]
     with reading(browser, service.url) as reader:
         reader.page.goto(f"{service.url}/#key={given}")
-        expect(reader.page.get_by_role("alert")).to_contain_text(words)
+        expect(reader.page.get_by_role("alert").filter(has_text=words)).to_be_visible()
 
 
 def test_a_hostile_name_is_just_a_name_wherever_text_can_stand(browser: Browser, service: Service, url: str) -> None:
