@@ -98,7 +98,7 @@ def _measure_sizes(environment: dict[str, str], headers: dict[str, str]) -> None
 
 
 def _moving(hello: str, service: str, pool: Pool, headers: dict[str, str]) -> None:
-    """Ask while the position is moved all the time, so that nothing kept helps; hello world beside that too."""
+    """Ask while the mark of what is shown changes all the time, so that nothing cached helps; hello world beside that too."""
     workspace_id = SIZES[0]
     url = f"{service}{DASHBOARD}?workspace_id={workspace_id}"
     callers = {"API key": headers, "session": web.session("worker")}
@@ -129,7 +129,7 @@ def _mover(pool: Pool, workspace_id: int) -> Iterator[Callable[[], float]]:
             connection.execute("SET synchronous_commit = off")
             while not stop.is_set():
                 connection.execute(
-                    "UPDATE projection SET position = position + 1 WHERE workspace_id = %s", (workspace_id,)
+                    "UPDATE projection SET forgotten = forgotten + 1 WHERE workspace_id = %s", (workspace_id,)
                 )
                 times += 1
 
@@ -143,7 +143,7 @@ def _mover(pool: Pool, workspace_id: int) -> Iterator[Callable[[], float]]:
 
 
 def _worked_out(service: str, pool: Pool, headers: dict[str, str]) -> None:
-    """Ask on one connection, with the position moved before each request so that nothing is kept."""
+    """Ask on one connection, with the mark changed before each request, so that nothing cached helps."""
     for what, workspace_id, query, goal in (
         ("a series of 90 days by day, 1,000,000 events, nothing kept", SIZES[-1], f"timeseries/?{SERIES}", 20),
         ("the same in Europe/Berlin", SIZES[-1], f"timeseries/?{SERIES}&timezone=Europe/Berlin", 20),
@@ -175,7 +175,7 @@ def _times(  # noqa: PLR0913 (who asks what of whom)
         for number in range(ASKED):
             if moving:
                 database.execute(
-                    "UPDATE projection SET position = position + 1 WHERE workspace_id = %s", (workspace_id,)
+                    "UPDATE projection SET forgotten = forgotten + 1 WHERE workspace_id = %s", (workspace_id,)
                 )
             started = time.perf_counter()
             asked = query.replace(AS_OF, str(int(AS_OF) + number))  # an answer as of a position is kept for ever
