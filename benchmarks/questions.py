@@ -98,7 +98,7 @@ def _measure_sizes(environment: dict[str, str], headers: dict[str, str]) -> None
 
 
 def _moving(hello: str, service: str, pool: Pool, headers: dict[str, str]) -> None:
-    """Ask while the mark of what is shown changes all the time, so that nothing cached helps; hello world beside that too."""
+    """Ask while the mark of what is shown changes all the time, so that no cache helps; hello world beside it."""
     workspace_id = SIZES[0]
     url = f"{service}{DASHBOARD}?workspace_id={workspace_id}"
     callers = {"API key": headers, "session": web.session("worker")}
