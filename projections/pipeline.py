@@ -3,6 +3,7 @@
 libpq's pipeline mode carries them (PostgreSQL documentation, "Pipeline Mode"). Statements that come in one tick of the
 loop share a sync point, and so one system call on either side; each has a snapshot of its own. Where one of them fails,
 those behind it, which PostgreSQL skips, are sent again, each with a sync point of its own: an error is one caller's.
+So are those that were sent while their statement was being prepared in vain.
 """
 
 import asyncio
@@ -16,8 +17,14 @@ from typing import NamedTuple
 
 from psycopg import DataError, OperationalError, abc
 from psycopg.adapt import Transformer
-from psycopg.errors import InvalidSqlStatementName, LockNotAvailable, QueryCanceled, error_from_result
-from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.errors import (
+    DuplicatePreparedStatement,
+    InvalidSqlStatementName,
+    LockNotAvailable,
+    QueryCanceled,
+    error_from_result,
+)
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import TupleRow
 
@@ -32,6 +39,7 @@ _ARRAY = Struct(">iiiii")  # dimensions, whether there are nulls, the elements' 
 _TEXT, _BINARY = 0, 1
 _BYTEA_OID, _INT8_OID, _TEXT_OID = 17, 20, 25
 
+_UNKNOWN, _KNOWN = (str(each.sqlstate).encode() for each in (InvalidSqlStatementName, DuplicatePreparedStatement))
 _OVERDUE = (QueryCanceled, LockNotAvailable)  # the server's own time-outs
 
 Borrow = Callable[[], Awaitable[Database]]
@@ -138,8 +146,6 @@ class Pipeline:
             error = error_from_result(result, encoding="utf-8")
             if isinstance(error, _OVERDUE) and self._sent:
                 self._lose(error)  # the statements behind have waited as long, and would have to wait again
-            if isinstance(error, InvalidSqlStatementName):  # it was deallocated, or could not be prepared
-                self._prepared.clear()
             raise error
         transformer = self._loaders.get(statement.name)
         if transformer is None:
@@ -257,16 +263,27 @@ class Pipeline:
         batch = self._sent.popleft()
         again, failed = list[_Sent](), dict[object, PGresult]()
         for sent, each in zip(batch.sent, batch.results, strict=True):
+            corrected = each.status == ExecStatus.FATAL_ERROR and self._correct_prepared(sent.statement.name, each)
             own = failed.get(sent.answer) or failed.get(sent.statement.name, each)
             if sent.answer is None:
-                self._take_before(sent, own, failed)
+                if not corrected:
+                    self._take_before(sent, own, failed)
             elif not sent.answer.done():
-                if own.status == ExecStatus.PIPELINE_ABORTED:
+                if corrected or own.status == ExecStatus.PIPELINE_ABORTED:
                     again.append(sent)
                 else:
                     sent.answer.set_result(own)
         for sent in again:
             self._send([sent])
+
+    def _correct_prepared(self, name: bytes, failure: PGresult) -> bool:
+        """Note what a failure tells of whether a statement is prepared; return whether it tells anything."""
+        state = failure.error_field(DiagnosticField.SQLSTATE)
+        if state == _UNKNOWN:  # its preparation failed in an earlier batch, or it was deallocated
+            self._prepared.discard(name)
+        elif state == _KNOWN:  # by another batch that was sent again
+            self._prepared.add(name)
+        return state in (_UNKNOWN, _KNOWN)
 
     def _take_before(self, sent: _Sent, result: PGresult, failed: dict[object, PGresult]) -> None:
         """Note failures: of a preparation by the statement's name, of a preceding one by the next one's answer."""

@@ -12,7 +12,7 @@ from domain.recorder import Database, Pool
 from projections import pipeline
 from projections.pipeline import Pipeline, Statement, TooManySentError
 from tests.support.databases import connected
-from tests.support.waiting import until
+from tests.support.waiting import until, wait_for
 
 DIVIDED = Statement("divided", b"SELECT %(text)s::text, 10 / %(number)s::bigint, %(yes)s::boolean, %(number)s")
 LONG = Statement("long", b"SELECT %(text)s::text")
@@ -185,16 +185,51 @@ def test_more_than_can_be_answered_soon_is_refused_at_once(run: Any, monkeypatch
 
 
 def test_a_statement_that_somebody_has_deallocated_is_prepared_again(run: Any) -> None:
-    """One caller is told, the next ones are not."""
+    """No caller notices, and the others that were prepared are none of its business."""
     deallocate = Statement("deallocate", b"DEALLOCATE divided")
 
     async def test(made: Pipeline) -> None:
         given: dict[str, object] = {"text": "x", "number": 1, "yes": True}
         await made.rows(DIVIDED, given)
+        pid = await made.rows(PID, {})
         await made.rows(deallocate, {})
-        with pytest.raises(psycopg.errors.InvalidSqlStatementName):
-            await made.rows(DIVIDED, given)
-        assert await made.rows(DIVIDED, given) == [("x", 10, True, 1)]
+        tasks = [asyncio.create_task(made.rows(SLEEP, {"seconds": 0.3, "number": 1}))]
+        for sendings in range(made.sendings + 1, made.sendings + 4):  # all are sent before the first one is answered
+            await until(lambda sendings=sendings: made.sendings == sendings)  # type: ignore[misc]
+            tasks.append(asyncio.create_task(made.rows(DIVIDED, given)))
+        _, *answers = await asyncio.gather(*tasks)
+        assert answers == [[("x", 10, True, 1)]] * 3
+        assert await made.rows(PID, {}) == pid
+
+    run(test)
+
+
+def test_a_statement_whose_preparation_waits_in_vain_breaks_no_other(run: Any, database_url: str) -> None:
+    """Who sent it meanwhile waits in vain as well; whatever was prepared before, and it itself later, are answered."""
+    limit = Statement("limit", b"SET lock_timeout = '100ms'")
+    locked = Statement("locked", b"SELECT count(*) FROM workspace_link")
+
+    async def test(made: Pipeline) -> None:
+        await made.rows(limit, {})
+        [(pid,)] = await made.rows(PID, {})
+        with psycopg.connect(database_url) as other, psycopg.connect(database_url, autocommit=True) as observer:
+            other.execute("LOCK TABLE workspace_link IN ACCESS EXCLUSIVE MODE")
+
+            def is_idle() -> bool:
+                seen = observer.execute("SELECT state FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchone()
+                return seen == ("idle",)
+
+            sent = made.sendings
+            first = asyncio.create_task(made.rows(locked, {}))
+            await until(lambda: made.sendings > sent)
+            second = asyncio.create_task(made.rows(locked, {}))
+            await until(lambda: made.sendings > sent + 1)
+            wait_for(is_idle)  # in the loop's thread, so that it takes both answers at once
+            failed = await asyncio.gather(first, second, return_exceptions=True)
+            assert all(isinstance(each, psycopg.errors.LockNotAvailable) for each in failed), failed
+        for _ in range(2):
+            assert len(await made.rows(PID, {})) == 1
+            assert await made.rows(locked, {}) == [(0,)]
 
     run(test)
 
