@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ FORBIDDEN = {
 }
 
 
+@cache
 def imports(file: Path) -> list[tuple[int, str]]:
     """Return the line and the whole name of each module, or of what is taken from it, that a file imports."""
     imported = []

@@ -105,12 +105,14 @@ def asked(databases: Databases) -> Iterator[Asked]:
         parts.close()
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each != ENDLESS])
 def test_what_the_document_allows_is_answered_as_it_says(asked: Asked, operation: str) -> None:
     """Statuses, headers and bodies are as described, and nothing is our fault."""
     asked.ask(operation, GenerationMode.POSITIVE, EXAMPLES)
 
 
+@pytest.mark.load
 @pytest.mark.parametrize(
     "operation", [name for name, it in OPERATIONS.items() if it.get("parameters") or "requestBody" in it]
 )

@@ -24,6 +24,8 @@ from tests.support.read_models import ignore, in_small_pieces, live_rows, projec
 from tests.support.stored_events import record
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.load
+
 
 @on_the_database()
 @given(history=histories)

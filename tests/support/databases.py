@@ -11,10 +11,11 @@ from psycopg.errors import OperationalError, UndefinedTable
 
 from domain.recorder import Database, Pool
 from service import database
+from tests.support.waiting import wait_for
 
 _KEPT = ("migration", "fold_version", "database_identity")  # their rows belong to the schema
 _END_SESSIONS = """
-SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 # DELETE takes a tenth of the time of TRUNCATE, but leaves the dead rows of a large test to be read by all later ones.
@@ -70,6 +71,7 @@ class Databases:
         self._server_url = server_url
         self._template_url = _create(server_url, "template0")
         self._free: list[str] = []
+        self._sessions: dict[str, Database] = {}  # with those that have been lent: a new session costs most of the time
         database.migrate(self._template_url)
         with psycopg.connect(self._template_url) as connection:
             self._shape = connection.execute(_SHAPE).fetchone()
@@ -81,27 +83,40 @@ class Databases:
         try:
             yield url
         finally:
-            if self._emptied(url):
+            if self._is_empty_again(url):
                 self._free.append(url)
             else:
-                _drop(self._server_url, url)
+                self._drop(url)
 
     def close(self) -> None:
         """Drop them all."""
         for url in (*self._free, self._template_url):
-            _drop(self._server_url, url)
+            self._drop(url)
 
-    def _emptied(self, url: str) -> bool:
-        """End all sessions and empty the tables; return whether nothing else was changed, so that it can be lent."""
-        try:
-            with psycopg.connect(url, autocommit=True) as connection:
-                connection.execute(_END_SESSIONS)
-                if connection.execute(_SHAPE).fetchone() != self._shape:
+    def _is_empty_again(self, url: str) -> bool:
+        """End all sessions and empty the tables; return whether the database is then as a new one."""
+        for _ in range(2):  # a test may have ended our session
+            try:
+                session = self._sessions.get(url) or psycopg.connect(url, autocommit=True)
+                self._sessions[url] = session
+                # PostgreSQL's own wait for the end of a session looks only every 100 ms.
+                wait_for(lambda session=session: session.execute(_END_SESSIONS).rowcount == 0, pause_seconds=0.002)  # type: ignore[misc]
+                if session.execute(_SHAPE).fetchone() != self._shape:
                     return False
-                connection.execute(_EMPTY)
-        except (OperationalError, UndefinedTable):
-            return False
-        return True
+                session.execute(_EMPTY)
+            except (OperationalError, UndefinedTable):
+                self._end_session(url)
+            else:
+                return True
+        return False
+
+    def _end_session(self, url: str) -> None:
+        if session := self._sessions.pop(url, None):
+            session.close()
+
+    def _drop(self, url: str) -> None:
+        self._end_session(url)
+        _drop(self._server_url, url)
 
 
 def _create(server_url: str, template: str) -> str:

@@ -2,13 +2,15 @@
 
 from hypothesis import HealthCheck, Phase, settings
 
-SHRINK = "shrink"
+FAST, SHRINK = "fast", "shrink"
+_SHARE = 4  # of the examples, one in so many is tried by `make test-fast`
 _QUICK_PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
 def load_profiles() -> None:
     """Make the tests' profile the one that counts unless pytest is asked for another by `--hypothesis-profile`."""
     settings.register_profile("tests", deadline=None)
+    settings.register_profile(FAST, deadline=None, max_examples=100 // _SHARE)
     settings.register_profile(SHRINK, deadline=None)
     settings.load_profile("tests")
 
@@ -18,8 +20,9 @@ def on_the_database(max_examples: int = 60) -> settings:
 
     An example that fails is shown as it was drawn. `--hypothesis-profile=shrink --timeout=0` makes it small first.
     """
+    profile = settings.get_current_profile_name()
     return settings(
-        max_examples=max_examples,
-        phases=tuple(Phase) if settings.get_current_profile_name() == SHRINK else _QUICK_PHASES,
+        max_examples=-(-max_examples // _SHARE) if profile == FAST else max_examples,
+        phases=tuple(Phase) if profile == SHRINK else _QUICK_PHASES,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from threading import Event
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 20, *, pause_seconds: float = 0.02) -> None:
     """Wait for something that comes about elsewhere, and fail where it does not."""
     until = time.monotonic() + seconds
     pause = Event()
     while not condition():
         assert time.monotonic() < until, "it did not come about in time"
-        pause.wait(0.02)
+        pause.wait(pause_seconds)
 
 
 async def until(condition: Callable[[], bool]) -> None:
