@@ -1,6 +1,7 @@
 """Sends a worker's outreach events to campaign-analytics, each exactly once, through a spool on disk."""
 
-from campaign_analytics_client.client import Batch, Client
+from campaign_analytics_client.calls import Batch
+from campaign_analytics_client.client import Client
 from campaign_analytics_client.errors import (
     ClientError,
     ClosedError,

@@ -8,9 +8,10 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable
 
+from campaign_analytics_client.calls import EventCalls
 from campaign_analytics_client.commits import Commits
 from campaign_analytics_client.errors import ClosedError, ForkedError, SpoolError
-from campaign_analytics_client.events import EventMethods, Prepared, prepare
+from campaign_analytics_client.events import Prepared, prepare
 from campaign_analytics_client.lease import Lease
 from campaign_analytics_client.sender import BATCH_EVENTS, MAX_BATCH_EVENTS, Sender, Stats
 from campaign_analytics_client.spool import MAX_BYTES, Spool
@@ -19,8 +20,7 @@ from campaign_analytics_client.transport import Transport
 if TYPE_CHECKING:
     import os
     import ssl
-    from collections.abc import Iterable, Mapping
-    from types import TracebackType
+    from collections.abc import Mapping
 
     from campaign_analytics_client.rows import DeadLetter
 
@@ -34,7 +34,7 @@ _ABORT_SECONDS = 5.0
 _log = logging.getLogger("campaign_analytics_client")
 
 
-class Client(EventMethods):
+class Client(EventCalls):
     """Sends events of one workspace. When a call returns, the event survives `kill -9` and a power cut.
 
     Threads may share a client, and processes may share a spool, each with a client of its own, made after a fork.
@@ -68,7 +68,7 @@ class Client(EventMethods):
         if timeout <= 0 or gather < 0:
             raise ValueError("timeout and gather: expected seconds, above and from 0")
         transport = Transport(url, api_key, workspace_id, timeout, context)
-        self._now = now
+        super().__init__(now)
         self._spool = Spool(spool, workspace_id=workspace_id, max_bytes=max_bytes)
         try:
             lease = Lease(self._spool.path)
@@ -82,21 +82,6 @@ class Client(EventMethods):
         self._closed = False
         self._thread = threading.Thread(target=self._sender.run, name="campaign-analytics-sender", daemon=True)
         self._thread.start()
-
-    def send(self, event: Mapping[str, Any]) -> str:
-        """Keep an event, given as its fields, and return its id; raise InvalidEventError or SpoolError.
-
-        An event without an `id` gets one, so that it is counted once however often it has to be sent.
-        """
-        return self._append([prepare(event, self._now)])[0]
-
-    def send_many(self, events: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Keep events with one commit, all or none; return their ids. Raise as `send` does."""
-        return self._append([prepare(event, self._now) for event in events])
-
-    def batch(self) -> Batch:
-        """Return a context whose calls are kept with one commit at its end: fast, but safe only from then on."""
-        return Batch(self._append, self._now)
 
     def flush(self, timeout: float) -> bool:
         """Wait until every event that is in the spool now has left it: stored by the server, or a dead letter.
@@ -184,19 +169,6 @@ class Client(EventMethods):
         if not self._thread.is_alive():
             self._sent_from.close()
 
-    def __enter__(self) -> Client:
-        """Return the client."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
-
     def _append(self, prepared: list[Prepared]) -> list[str]:
         self._usable()
         if prepared:
@@ -207,32 +179,3 @@ class Client(EventMethods):
         if self._closed:
             raise ClosedError("the client is closed")
         self._spool.usable()
-
-
-class Batch(EventMethods):
-    """Events that are kept together, at the end of a `with` block; for one thread."""
-
-    def __init__(self, append: Callable[[list[Prepared]], list[str]], now: Callable[[], datetime]) -> None:
-        """Take what keeps events, and the clock."""
-        self._append, self._now = append, now
-        self._prepared: list[Prepared] = []
-
-    def send(self, event: Mapping[str, Any]) -> str:
-        """Take an event, given as its fields, and return its id; it is kept when the block ends."""
-        prepared = prepare(event, self._now)
-        self._prepared.append(prepared)
-        return prepared.id
-
-    def __enter__(self) -> Batch:
-        """Return the batch."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Keep what was taken, also where an error ends the block: it has happened all the same."""
-        prepared, self._prepared = self._prepared, []
-        self._append(prepared)

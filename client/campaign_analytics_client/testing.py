@@ -6,38 +6,25 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable
 
-from campaign_analytics_client.client import Batch
+from campaign_analytics_client.calls import EventCalls
 from campaign_analytics_client.errors import ClosedError
-from campaign_analytics_client.events import EventMethods, Prepared, prepare
 from campaign_analytics_client.sender import Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from types import TracebackType
+    from collections.abc import Mapping
 
+    from campaign_analytics_client.events import Prepared
     from campaign_analytics_client.rows import DeadLetter
 
 
-class RecordingClient(EventMethods):
+class RecordingClient(EventCalls):
     """Takes what a client takes, refuses what it refuses, and keeps it in `events`, as it would be sent."""
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)) -> None:
         """Take the clock that dates events without `occurred_at`."""
+        super().__init__(now)
         self.events: list[dict[str, Any]] = []
         self.closed = False
-        self._now = now
-
-    def send(self, event: Mapping[str, Any]) -> str:
-        """Keep an event and return its id."""
-        return self._append([prepare(event, self._now)])[0]
-
-    def send_many(self, events: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Keep events, all or none, and return their ids."""
-        return self._append([prepare(event, self._now) for event in events])
-
-    def batch(self) -> Batch:
-        """Return a context whose calls are kept at its end."""
-        return Batch(self._append, self._now)
 
     def flush(self, timeout: float) -> bool:  # noqa: ARG002 (as the client has it)
         """Return True: nothing waits."""
@@ -61,19 +48,6 @@ class RecordingClient(EventMethods):
     def close(self, timeout: float = 0.0) -> None:  # noqa: ARG002 (as the client has it)
         """Take no more events."""
         self.closed = True
-
-    def __enter__(self) -> RecordingClient:
-        """Return the client."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def _append(self, prepared: list[Prepared]) -> list[str]:
         if self.closed:
