@@ -12,7 +12,7 @@ from domain.api_keys import SCOPES
 from domain.recorder import Pool
 from projections import access
 from service.clock import clock
-from service.commands.terminal import DONE, FAILED, Command, by_operator, print_json, print_table, say, words, workspace
+from service.commands.terminal import DONE, FAILED, adder, by_operator, print_json, print_table, say, words, workspace
 from service.connect import chosen_pool
 from service.settings import Settings
 
@@ -21,31 +21,26 @@ _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Teach the parser of `access` its commands."""
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(name: str, command: Command, text: str, *arguments: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(command=command)
-        for argument in arguments:
-            added.add_argument(argument, type=workspace if argument == "WS" else words)
-        return added
+    add = adder(parser)
 
     for name, text, done in (
         ("link", "link a workspace to a user", "workspace {workspace} is linked to {user}"),
         ("unlink", "unlink a workspace from a user", "workspace {workspace} is not linked to {user}"),
         ("select", "make a linked workspace the user's current one", "workspace {workspace} is current for {user}"),
     ):
-        add(name, _change, text, "USER", "WS").set_defaults(change=getattr(Access, name), done=done)
-    add("show", _show, "show what a user may see", "USER").add_argument("--json", action="store_true", help="as JSON")
-    added = add("issue-key", _issue_key, "issue an API key and print it, this once", "USER")
+        add(name, _change, text, USER=words, WS=workspace).set_defaults(change=getattr(Access, name), done=done)
+    add("show", _show, "show what a user may see", USER=words).add_argument(
+        "--json", action="store_true", help="as JSON"
+    )
+    added = add("issue-key", _issue_key, "issue an API key and print it, this once", USER=words)
     added.add_argument("--scope", choices=SCOPES, action="append", help="what the key may do (read)")
     added.add_argument("--expires", metavar="90d", type=_duration, help="how long it holds: a number of s, m, h or d")
     added.add_argument("--name", type=words, default="", help="what the key is for")
-    add("history", _history, "show who could see what, since when, by whose hand", "USER").add_argument(
+    add("history", _history, "show who could see what, since when, by whose hand", USER=words).add_argument(
         "--json", action="store_true", help="as JSON"
     )
-    add("revoke-key", _revoke_key, "revoke an API key", "PREFIX")
-    add("keys", _keys, "show a user's API keys", "USER").add_argument("--json", action="store_true", help="as JSON")
+    add("revoke-key", _revoke_key, "revoke an API key", PREFIX=words)
+    add("keys", _keys, "show a user's API keys", USER=words).add_argument("--json", action="store_true", help="as JSON")
 
 
 def _change(arguments: argparse.Namespace, chosen: Settings) -> int:

@@ -21,7 +21,7 @@ from projections import access
 from projections.queries import hooks
 from service import references
 from service.clock import clock
-from service.commands.terminal import DONE, FAILED, Command, by_operator, print_json, print_table, say, workspace
+from service.commands.terminal import DONE, FAILED, adder, by_operator, print_json, print_table, say, workspace
 from service.connect import chosen_pool
 from service.settings import Settings
 
@@ -30,16 +30,9 @@ _SECONDS = 10.0  # a tool waits about so long, too
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Teach the parser of `hooks` its commands."""
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add = adder(parser)
 
-    def add(name: str, command: Command, text: str, *arguments: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(command=command)
-        for argument in arguments:
-            added.add_argument(argument, type=workspace if argument == "WORKSPACE" else str)
-        return added
-
-    added = add("add", _add, "connect a tool, and print the URL to paste into it, this once", "WORKSPACE")
+    added = add("add", _add, "connect a tool, and print the URL to paste into it, this once", WORKSPACE=workspace)
     added.add_argument("PROVIDER", choices=sorted(PROVIDERS), help="%(choices)s")
     added.add_argument("--base-url", metavar="URL", type=_base, help="where the tool reaches us (http://HOST:PORT)")
     added.add_argument("--prospects", choices=PROSPECTS, default=PROSPECTS[0], help="how addresses enter the log")
@@ -56,8 +49,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     add("list", _list, "show all hooks, and what has come in").add_argument(
         "--json", action="store_true", help="as JSON"
     )
-    add("revoke", _revoke, "revoke a hook, from the very next delivery on", "ID")
-    added = add("test", _test, "tell what a made-up delivery would become; nothing is stored", "ID")
+    add("revoke", _revoke, "revoke a hook, from the very next delivery on", ID=str)
+    added = add("test", _test, "tell what a made-up delivery would become; nothing is stored", ID=str)
     added.add_argument("--send", action="store_true", help="post it to the hook's URL, which standard input gives")
 
 

@@ -23,6 +23,7 @@ from service.commands.terminal import (
     INTERRUPTED,
     MISUSED,
     Command,
+    adder,
     position,
     say,
     show_what_can_be,
@@ -74,12 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="campaign-analytics", description=__doc__)
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('campaign-analytics')}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(command=command)
-        return added
+    add = adder(parser)
 
     for name, command, text in (
         ("demo", _demo, "show the whole system working, with demo data in it"),
@@ -115,15 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--after", metavar="POSITION", type=position, default=0, help="only what comes behind (0)")
     workspaces.add_forget(add)
     add("mcp", _mcp, "offer read-only tools to assistants, on standard input and output (extra mcp)")
-    access.add_commands(commands.add_parser("access", help="say who may see what", description="say who may see what"))
-    workspaces.add_commands(
-        commands.add_parser(
-            "workspace", help="list, name, delete workspaces", description="list, name, delete workspaces"
-        )
-    )
-    hooks.add_commands(
-        commands.add_parser("hooks", help="connect tools", description="connect the tools that teams use")
-    )
+    access.add_commands(add("access", None, "say who may see what"))
+    workspaces.add_commands(add("workspace", None, "list, name, delete workspaces"))
+    hooks.add_commands(add("hooks", None, "connect the tools that teams use"))
     return parser
 
 

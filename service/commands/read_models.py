@@ -27,7 +27,7 @@ from service.commands.terminal import (
     DONE,
     FAILED,
     MISUSED,
-    Command,
+    Add,
     by_operator,
     position,
     print_json,
@@ -46,7 +46,7 @@ from service.settings import Settings
 _LOST = "its log went back: the read models are rebuilt by a projector"
 
 
-def add_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+def add_commands(add: Add) -> None:
     """Teach the parser these commands."""
     add("project", _project, "run the projector alone")
     added = add("replay", _replay, "rebuild the read models from the log while everything goes on")

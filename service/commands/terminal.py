@@ -17,6 +17,27 @@ from service.settings import Settings
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 Command = Callable[[argparse.Namespace, Settings], int]
+Add = Callable[..., argparse.ArgumentParser]
+
+
+def adder(parser: argparse.ArgumentParser) -> Add:
+    """Return what adds a command to a parser: by name, function, text, and its positional arguments with their types.
+
+    Without a function it is a group of commands.
+    """
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(
+        name: str, command: Command | None, text: str, **positional: Callable[[str], object]
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        if command is not None:
+            added.set_defaults(command=command)
+        for argument, kind in positional.items():
+            added.add_argument(argument, type=kind)
+        return added
+
+    return add
 
 
 def workspace(text: str) -> int:

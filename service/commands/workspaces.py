@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from psycopg.sql import SQL
@@ -21,7 +21,8 @@ from service.commands.terminal import (
     DONE,
     FAILED,
     MISUSED,
-    Command,
+    Add,
+    adder,
     by_operator,
     print_json,
     print_table,
@@ -43,7 +44,7 @@ ORDER BY workspace_id
 _COLUMNS = ("workspace_id", "name", "head", "users", "deleted_at")
 
 
-def add_forget(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+def add_forget(add: Add) -> None:
     """Teach the parser `forget`."""
     added = add("forget", _forget, "put a random token in the place of a prospect's id, in all that is stored")
     added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose prospect")
@@ -53,21 +54,13 @@ def add_forget(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> N
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Teach the parser of `workspace` its commands."""
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(command=command)
-        return added
+    add = adder(parser)
 
     add("list", _list, "show all workspaces, deleted ones too").add_argument(
         "--json", action="store_true", help="as JSON"
     )
-    added = add("rename", _rename, "give a workspace a name")
-    added.add_argument("ID", type=workspace)
-    added.add_argument("NAME", type=words)
-    added = add("delete", _delete, "delete a workspace and all that is stored of it, for good")
-    added.add_argument("ID", type=workspace)
+    add("rename", _rename, "give a workspace a name", ID=workspace, NAME=words)
+    added = add("delete", _delete, "delete a workspace and all that is stored of it, for good", ID=workspace)
     added.add_argument("--yes", metavar="ID", type=workspace, help="the id again, in place of a question")
 
 
