@@ -8,19 +8,11 @@ from domain.access import Access
 from domain.recorder import Pool
 from service import settings
 from service.web.application import make_parts
-from tests.support.examples import JWT_SECRET, session
+from tests.support.examples import JWT_SECRET, SECURITY_HEADERS, session
 
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
 EVENTS = "/api/v1/events/"
 HERE = "https://app.example.com"
-SECURITY = {
-    "cache-control": "no-store",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-    "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-}
 
 
 @pytest.mark.parametrize("path", [DASHBOARD, EVENTS, "/healthz", "/readyz", "/metrics", "/nowhere"])
@@ -30,7 +22,7 @@ def test_every_answer_carries_the_security_headers_and_no_cookie(
 ) -> None:
     """Errors too; and nobody's page may read it."""
     answer = client.simulate_request(method, path, headers={"Origin": HERE, "Access-Control-Request-Method": "GET"})
-    assert {name: answer.headers.get(name) for name in SECURITY} == SECURITY
+    assert {name: answer.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
     assert "set-cookie" not in answer.headers
     assert [name for name in answer.headers if name.startswith("access-control-")] == []
 

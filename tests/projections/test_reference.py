@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.examples import WORKED_EXAMPLE_ANALYTICS
 from tests.support.reference import Event, campaigns, instant, reply_time_in_words, totals
 
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
@@ -64,17 +65,7 @@ WORKED_ANSWER = [
         "id": 123,
         "name": "Campaign 123",
         "status": "UNKNOWN",
-        "analytics": {
-            "amount_of_prospects": 2,
-            "amount_of_emails_sent": 3,
-            "amount_of_invites_sent": 1,
-            "amount_of_invites_accepted": 1,
-            "amount_of_linkedin_messages_sent": 1,
-            "amount_of_prospects_contacted": 3,
-            "amount_of_replies": 3,
-            "amount_of_interested": 1,
-            "average_reply_time": "2 days",
-        },
+        "analytics": WORKED_EXAMPLE_ANALYTICS,
     }
 ]
 

@@ -35,6 +35,14 @@ WORKED_EXAMPLE_ANALYTICS = {
     "amount_of_interested": 1,
     "average_reply_time": "2 days",
 }
+SECURITY_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
 
 
 def email_sent(number: int = 1, **fields: Any) -> dict[str, Any]:

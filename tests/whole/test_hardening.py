@@ -14,7 +14,7 @@ import pytest
 
 from service.web import worker
 from tests.support.databases import Databases
-from tests.support.examples import JWT_SECRET, api_key, email_sent, session
+from tests.support.examples import JWT_SECRET, SECURITY_HEADERS, api_key, email_sent, session
 from tests.support.running import Service, descendants, exchange, held, serving, users_of, with_password
 from tests.support.waiting import wait_for
 
@@ -23,14 +23,6 @@ pytestmark = pytest.mark.processes
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
 EVENTS = "/api/v1/events/"
 HERE = "https://app.example.com"
-SECURITY = {
-    "cache-control": "no-store",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-    "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-}
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +159,9 @@ def test_what_is_no_request_gets_an_error_like_any_other(service: Service, sent:
     assert head.startswith(b"HTTP/1.1 %d " % status), answer
     assert b"\r\nContent-Type: application/json\r\n" in head
     assert b"\r\nX-Request-ID: " in head
-    assert [name for name, said in SECURITY.items() if f"\r\n{name}: {said}".lower().encode() not in head.lower()] == []
+    assert [
+        name for name, said in SECURITY_HEADERS.items() if f"\r\n{name}: {said}".lower().encode() not in head.lower()
+    ] == []
     assert set(json.loads(body)) == ({"error", "details"} if status == 400 else {"error"})
 
 
