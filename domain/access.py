@@ -6,21 +6,20 @@ format.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from eventsourcing.application import AggregateNotFoundError, Application
+from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.domain import Aggregate, event
-from eventsourcing.persistence import ApplicationRecorder, IntegrityError, StoredEvent
-from eventsourcing.utils import Environment, EnvType
+from eventsourcing.persistence import IntegrityError
 
+from domain.access_log import ACCESS_LOG, AccessApplication
 from domain.api_keys import MAX_KEY_NAME, SCOPES, IssuedKey, Key, new_prefix_and_secret, secret_sha256
 from domain.events import MAX_ID
-from domain.recorder import Database, Pool, WorkspaceRecorder, append, rows_of
+from domain.recorder import Database, append, rows_of
 from domain.workspaces import MAX_WORKSPACE_NAME, Workspace
 
-ACCESS_LOG = 0  # the log of the users' own events; workspaces begin at 1
 MAX_USER_ID = 255
 _ATTEMPTS = 50  # each conflict means that another change succeeded, so this many in a row do not happen
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and what UTF-8 can't say
@@ -188,22 +187,11 @@ class User(Aggregate):
         self.revoked_keys.add(prefix)
 
 
-class Access(Application[UUID]):
-    """The users, stored in log 0 by our own recorder; each change takes effect in the rows of the same transaction."""
+class Access(AccessApplication):
+    """The users, and what is known of workspaces."""
 
     name = "access"
-
-    def __init__(
-        self,
-        pool: Pool,
-        project: Callable[[Database, Iterable[User.Event | Workspace.Event]], None],
-        clock: Callable[[], int],
-    ) -> None:
-        """Take the pool, what writes the rows that requests are checked against, and the clock (ms, UTC)."""
-        self._pool = pool
-        self._project = project
-        self._clock = clock
-        super().__init__()
+    kinds = (User.Event, Workspace.Event)
 
     def link(self, user_id: str, workspace_id: int, by: str) -> None:
         """Link a workspace to a user, who need not be known before."""
@@ -297,18 +285,6 @@ class Access(Application[UUID]):
         """Return all events of the user, in order."""
         events = self.events.get(User.create_id(check_user(user_id)))
         return [each for each in events if isinstance(each, User.Event)]
-
-    def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
-        """Leave the process's environment out: everything is handed in."""
-        return Environment(name, env)
-
-    def construct_recorder(self) -> ApplicationRecorder:
-        """Record in log 0, and write the rows in the same transaction."""
-        return WorkspaceRecorder(self._pool, ACCESS_LOG, also=self._write_rows)
-
-    def _write_rows(self, database: Database, stored: Sequence[StoredEvent]) -> None:
-        events = (self.mapper.to_domain_event(each) for each in stored)
-        self._project(database, (each for each in events if isinstance(each, User.Event | Workspace.Event)))
 
     def _change(self, user_id: str, by: str, change: Callable[[User, int], T]) -> T:
         """Load, change and save the user; retry after a concurrent change."""

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from eventsourcing.application import AggregateNotFoundError, Application
+from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.domain import Aggregate, event
-from eventsourcing.persistence import ApplicationRecorder, IntegrityError, StoredEvent
-from eventsourcing.utils import Environment, EnvType
+from eventsourcing.persistence import IntegrityError
 
-from domain.access import ACCESS_LOG, AccessError, BadFieldError
+from domain.access import AccessError, BadFieldError
+from domain.access_log import AccessApplication
 from domain.api_keys import secret_sha256
 from domain.events import MAX_ID, shown
-from domain.recorder import Database, Pool, WorkspaceRecorder
+from domain.recorder import Database, Pool
 from domain.suggestions import did_you_mean
 
 PROSPECTS = ("hashed", "plain")  # how prospects are called that a tool knows by their address
@@ -124,10 +124,11 @@ class Hook(Aggregate):
         self.is_revoked = True
 
 
-class Hooks(Application[UUID]):
-    """The hooks, stored in log 0; each change takes effect in the rows of the same transaction."""
+class Hooks(AccessApplication):
+    """The hooks."""
 
     name = "hooks"
+    kinds = (Hook.Event,)
 
     def __init__(
         self,
@@ -137,11 +138,8 @@ class Hooks(Application[UUID]):
         known: Known,
     ) -> None:
         """Take the pool, what writes the rows, the clock (ms, UTC), and the known tools."""
-        self._pool = pool
-        self._project = project
-        self._clock = clock
         self._known = known
-        super().__init__()
+        super().__init__(pool, project, clock)
 
     def add(self, terms: Terms, by: str) -> NewHook:
         """Add a hook; raise BadFieldError for terms that can't be."""
@@ -173,18 +171,6 @@ class Hooks(Application[UUID]):
             self.save(hook)
         except IntegrityError:
             self.revoke(hook_id, by)  # a concurrent call may have revoked it
-
-    def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
-        """Leave the process's environment out: everything is handed in."""
-        return Environment(name, env)
-
-    def construct_recorder(self) -> ApplicationRecorder:
-        """Record in log 0, and write the rows in the same transaction."""
-        return WorkspaceRecorder(self._pool, ACCESS_LOG, also=self._write_rows)
-
-    def _write_rows(self, database: Database, stored: Sequence[StoredEvent]) -> None:
-        events = (self.mapper.to_domain_event(each) for each in stored)
-        self._project(database, (each for each in events if isinstance(each, Hook.Event)))
 
 
 def _check(terms: Terms, known: Known) -> None:
