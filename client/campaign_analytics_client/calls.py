@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from campaign_analytics_client.events import EventMethods, Prepared, prepare
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-    from typing_extensions import Self
+
+_Calls = TypeVar("_Calls", bound="EventCalls")  # Python 3.9 has no typing.Self
 
 
 class EventCalls(EventMethods):
@@ -40,7 +41,7 @@ class EventCalls(EventMethods):
         """Take no more events."""
         raise NotImplementedError
 
-    def __enter__(self) -> Self:
+    def __enter__(self: _Calls) -> _Calls:
         """Return the client."""
         return self
 
