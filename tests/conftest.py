@@ -86,6 +86,16 @@ def users(pool: Pool) -> Access:
 @pytest.fixture
 def client(pool: Pool) -> testing.TestClient:
     """Give the application around an empty database, without a server; nothing projects unless a test does."""
+    return _application(pool)
+
+
+@pytest.fixture
+def other_client(pool: Pool) -> testing.TestClient:
+    """Give the application around the same database in another process: it shares nothing of what `client` caches."""
+    return _application(pool)
+
+
+def _application(pool: Pool) -> testing.TestClient:
     environment = {"JWT_SECRET": JWT_SECRET, "DATABASE_URL": "postgresql://unused"}
     chosen = settings.from_environment(environment)
     return testing.TestClient(create_app(make_parts(pool, chosen, {})))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import falcon
 import msgspec
 
-from api.answers.cache import Bodies
+from api.answers.cache import Cache
 from api.answers.question import AS_OF, BOM, CAMPAIGN, CSV, STATUS, Moment, Question, parse
 from api.auth.gate import Visit
 from api.dependencies import Parts
@@ -62,6 +62,9 @@ class Endpoint(NamedTuple):
     answers: tuple[type[msgspec.Struct], ...]  # the types of the body
     table: Callable[[Question], Table] | None = None
     check: Callable[[Question], object] = lambda _: None
+    cached: Callable[[Matched], object] | None = (
+        None  # the body, made without the campaigns; None where they are needed
+    )
 
     def parse(self, request: falcon.Request) -> Question:
         """Return the question that a request asks; raise BadRequestError, which names what is wrong."""
@@ -76,7 +79,7 @@ class Reading:
     def __init__(self, parts: Parts) -> None:
         """Take the parts."""
         self.parts = parts
-        self.bodies = Bodies()
+        self.bodies: Cache[str, bytes] = Cache(len)
 
     async def answer(self, request: falcon.Request, response: falcon.Response, endpoint: Endpoint) -> None:
         """Answer a request, in a thread."""
@@ -149,11 +152,13 @@ class Reading:
         tagged = self._tag(request, standings, question, upto)
         body = self.bodies.get(tagged)
         if body is None and not has(request, tagged):
-            standings, matching = self.matching(visit, question, selection)
-            with self.parts.connection() as database:
-                body = _rendered(endpoint, Matched(question, standings, matching, database, upto), selection)
+            body = self._from_cache(endpoint, question, standings, upto)
+            if body is None:
+                standings, matching = self.matching(visit, question, selection)
+                with self.parts.connection() as database:
+                    body = _rendered(endpoint, Matched(question, standings, matching, database, upto), selection)
             tagged = self._tag(request, standings, question, upto)
-            self.bodies.keep(tagged, body)
+            self.bodies.put(tagged, body)
         say_how_fresh(response, standings, question, upto)
         if not unchanged(request, response, tagged, VARY if endpoint.table is None else VARY_BY_FORM):
             response.content_type = f"{CSV}; charset=utf-8" if question.csv else falcon.MEDIA_JSON
@@ -161,6 +166,16 @@ class Reading:
             if question.csv:
                 name = request.path.removeprefix("/api/v1/").removeprefix("dashboard/").strip("/").replace("/", "-")
                 response.set_header("Content-Disposition", f'attachment; filename="{name}.csv"')
+
+    def _from_cache(
+        self, endpoint: Endpoint, question: Question, standings: list[Standing], upto: int | None
+    ) -> bytes | None:
+        """Return the body of an answer to a caller who was checked, where no campaigns have to be read for it."""
+        if endpoint.cached is None:
+            return None
+        with self.parts.connection() as database:
+            body = endpoint.cached(Matched(question, standings, [], database, upto))
+        return None if body is None else encode(body)
 
     def _tag(self, request: falcon.Request, standings: Sequence[Standing], question: Question, upto: int | None) -> str:
         """Return the entity tag of an answer; as of a position, later events do not change it."""

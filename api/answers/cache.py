@@ -1,13 +1,13 @@
-"""A cache of rendered answers in this process, so that an unchanged dashboard costs one small query.
+"""Caches of what answers are made of, in this process: an unchanged dashboard costs one small query, a page its rows.
 
-The cache never decides who may see what: each request asks the database, which also compares the generation and the
+A cache never decides who may see what: each request asks the database, which also compares the generation and the
 position of a workspace with those of the cached piece. A piece is used only where both are the same.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from threading import Lock
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from projections.queries.caller import Asked, Credentials
 from projections.queries.dashboard import Workspace
@@ -15,37 +15,43 @@ from projections.queries.standing import State
 
 MOST_BYTES = 64 * 1024 * 1024
 MOST_CALLERS = 10_000
-_SHARE = 8  # no body alone may take more than an eighth of all that is cached
+_SHARE = 8  # no value alone may take more than an eighth of all that is cached
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
-class Bodies:
-    """A cache of whole answers by entity tag; the least recently used are evicted first."""
+class Cache(Generic[K, V]):
+    """A cache that is bounded in bytes; the least recently used values are evicted first. Threads may share it."""
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        """Take the capacity in bytes."""
+    def __init__(self, size: Callable[[V], int], most_bytes: int = MOST_BYTES, share: int = _SHARE) -> None:
+        """Take what returns the bytes of a value, the capacity, and which part of it one value may take."""
+        self._size = size
         self._most = most_bytes
+        self._most_of_one = most_bytes // share
         self._bytes = 0
-        self._bodies: OrderedDict[str, bytes] = OrderedDict()
+        self._values: OrderedDict[K, V] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, tag: str) -> bytes | None:
-        """Return the answer that has this tag; None where it is not cached."""
+    def get(self, key: K) -> V | None:
+        """Return the value of a key; None where it is not cached."""
         with self._lock:
-            body = self._bodies.get(tag)
-            if body is not None:
-                self._bodies.move_to_end(tag)
-            return body
+            value = self._values.get(key)
+            if value is not None:
+                self._values.move_to_end(key)
+            return value
 
-    def keep(self, tag: str, body: bytes) -> None:
-        """Cache an answer, unless it is larger than an eighth of the cache."""
+    def put(self, key: K, value: V) -> None:
+        """Cache a value, unless it is too large or its key has one."""
+        size = self._size(value)
         with self._lock:
-            if tag in self._bodies or len(body) > self._most // _SHARE:
+            if key in self._values or size > self._most_of_one:
                 return
-            self._bodies[tag] = body
-            self._bytes += len(body)
+            self._values[key] = value
+            self._bytes += size
             while self._bytes > self._most:
-                _, oldest = self._bodies.popitem(last=False)
-                self._bytes -= len(oldest)
+                _, oldest = self._values.popitem(last=False)
+                self._bytes -= self._size(oldest)
 
 
 class _Piece(NamedTuple):

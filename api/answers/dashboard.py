@@ -89,7 +89,7 @@ class CampaignAnalytics:
         if body is None:
             body = b'{"campaigns":[%b]}' % b",".join(filter(None, pieces))
             if len(pieces) > 1:
-                self._shared.bodies.keep(tagged, body)
+                self._shared.bodies.put(tagged, body)
         return body
 
     async def _read(

@@ -1,19 +1,21 @@
 """Why a number is what it is: `GET …/{campaign_id}/explain/` lists what makes it up, a page at a time.
 
 All pages describe the log at the position of the first one: the cursor contains that position, and later events are
-left out, so the contributions add up to the value however many events arrive meanwhile.
+left out, so the contributions add up to the value however many events arrive meanwhile. The first page computes what
+makes up the number; a process caches that, so that a further page costs what it shows.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import falcon
 import msgspec
 from msgspec import Meta
 
 from api.answers.answering import Endpoint, Matched, Reading, selection_for
+from api.answers.cache import Cache
 from api.answers.numbers import in_ms
 from api.answers.question import AS_OF, CAMPAIGN, MIN_POSITION, PERIOD, Question
 from api.errors import BadRequestError, NotFoundError, UnavailableError
@@ -24,7 +26,8 @@ from domain import ledger
 from domain.events import decode
 from domain.recorder import Database
 from projections import marks
-from projections.journeys.explanation import EXPLAINED, Contribution, as_json, explain
+from projections.journeys.explanation import EXPLAINED, Contribution, Contributions, as_json, explain
+from projections.metrics import FOLD_VERSION
 from projections.queries.campaigns import Needs, Selection
 
 
@@ -67,12 +70,24 @@ class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     last: int
 
 
+class _Key(NamedTuple):
+    """What decides an explanation: the question about a campaign, a position of the log, and its mark."""
+
+    workspace_id: int
+    campaign_id: int
+    question: str
+    position: int
+    mark: int
+
+
 class Explain:
     """`GET /api/v1/dashboard/campaign-analytics/{campaign_id}/explain/`."""
 
     def __init__(self, shared: Reading) -> None:
         """Take what it shares with the others that read."""
         self._shared = shared
+        self._explanations: Cache[_Key, Contributions] = Cache(lambda each: each.bytes, _MOST_BYTES, share=2)
+        self._endpoint = EXPLAIN._replace(body=self._computed, cached=self._cached)
 
     async def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: str) -> None:
         """Answer with the contributions to a metric."""
@@ -83,52 +98,87 @@ class Explain:
             return replace(question, values=question.values.with_value(CAMPAIGN, (campaign,)))
 
         visit, question = await self._shared.parts.gate.visit(request, response, parse_request)
-        await self._shared.answer_question(visit, EXPLAIN, question)
+        await self._shared.answer_question(visit, self._endpoint, question)
+
+    def _cached(self, matched: Matched) -> Explanation | None:
+        """Return the asked page of a cached explanation; None where it is not cached."""
+        key = _key(matched)
+        everything = self._explanations.get(key)
+        [standing] = matched.standings
+        if everything is None or standing.fold_version != FOLD_VERSION or key.position > standing.position:
+            return None
+        return _page(matched, key, everything)
+
+    def _computed(self, matched: Matched) -> Explanation:
+        """Return the asked page, and cache the whole explanation."""
+        key, everything = _explained(matched)
+        [standing] = matched.standings
+        # A prospect may have been forgotten since the journeys were read: then the mark is not that of the journeys.
+        if marks.at(matched.database, standing.workspace_id, standing.position) == standing.mark:
+            self._explanations.put(key, everything)
+        return _page(matched, key, everything)
 
 
 METRIC: Parameter[str] = replace(one_of("metric", "the number", list(EXPLAINED)), required=True)
 LIMIT: Parameter[int] = number("limit", "so many at a time", 1, 1_000, 100)
 CURSOR = cursor_of(_Cursor)
+_MOST_BYTES = 128 * 1024 * 1024  # of all explanations that a process caches; half of it is one of 450,000 prospects
 PAGING = (WORKSPACE, MIN_POSITION, CAMPAIGN, LIMIT, CURSOR)  # of another page of the same question these differ
 
 
 def _select(question: Question) -> Selection:
-    return selection_for(question, Needs.JOURNEYS)
-
-
-def _body(matched: Matched) -> Explanation:
-    question, [standing] = matched.question, matched.standings
-    if not matched.campaigns:
-        raise NotFoundError("No such campaign")
-    [campaign] = matched.campaigns
-    metric = question.values[METRIC]
-    binding = (standing.workspace_id, campaign.campaign_id, question.values.normal(without=PAGING))
-    asked = sha256(repr(binding).encode()).hexdigest()[:16]
+    """Return which rows are needed; a further page shows what the log had, even if nothing of it counts any more."""
     cursor = question.values[CURSOR]
-    if cursor is not None and cursor.question != asked:
-        raise BadRequestError((CURSOR.name, "belongs to another question"))
+    return selection_for(question, Needs.JOURNEYS, None if cursor is None else cursor.position)
+
+
+def _key(matched: Matched) -> _Key:
+    """Return what decides the asked explanation; raise BadRequestError for the cursor of another question or past."""
+    question, [standing] = matched.question, matched.standings
+    [campaign_id] = question.values[CAMPAIGN] or ()
+    cursor = question.values[CURSOR]
     newest = standing.position if matched.upto is None else matched.upto
     position = newest if cursor is None else cursor.position
     mark = marks.at(matched.database, standing.workspace_id, position)
+    key = _Key(standing.workspace_id, campaign_id, question.values.normal(without=PAGING), position, mark)
+    if cursor is not None and cursor.question != _digest(key):
+        raise BadRequestError((CURSOR.name, "belongs to another question"))
     if cursor is not None and cursor.mark != mark:
         raise BadRequestError((CURSOR.name, "is of a past that the log no longer has: begin with the first page"))
-    if position > standing.position:  # the read models were begun anew
+    return key
+
+
+def _digest(key: _Key) -> str:
+    """Return what names the question in a cursor."""
+    return sha256(repr(key[:3]).encode()).hexdigest()[:16]
+
+
+def _explained(matched: Matched) -> tuple[_Key, Contributions]:
+    """Return what makes up the number, from the campaign's journeys, behind what decides it."""
+    question, [standing] = matched.question, matched.standings
+    if not matched.campaigns:
+        raise NotFoundError("No such campaign")
+    key = _key(matched)
+    if key.position > standing.position:  # the read models were begun anew
         raise UnavailableError("The projection has not come so far yet, please try again")
+    [campaign] = matched.campaigns
     prospect_ids = [each.prospect_id for each in campaign.journeys]
-    events = campaign.unpacked(position)
-    everything = explain(prospect_ids, events, metric, *in_ms(question), at_first_touch=question.at_first_touch)
+    events = campaign.unpacked(key.position)
+    metric, period = question.values[METRIC], in_ms(question)
+    return key, explain(prospect_ids, events, metric, *period, at_first_touch=question.at_first_touch)
+
+
+def _page(matched: Matched, key: _Key, everything: Contributions) -> Explanation:
+    """Return the asked page of an explanation."""
+    values = matched.question.values
+    cursor = values[CURSOR]
     first = 0 if cursor is None else everything.place_behind(cursor.at, cursor.prospect_id, cursor.last)
-    page = everything.part(first, first + question.values[LIMIT])
+    page = everything.part(first, first + values[LIMIT])
     following = None
     if first + len(page) < len(everything):
         last = page[-1]
-        following = _Cursor(asked, position, mark, last.at, last.prospect_id, last.position)
-    return Explanation(
-        metric,
-        everything.total,
-        _rows(matched.database, standing.workspace_id, page),
-        None if following is None else encode(following),
-    )
+        following = encode(_Cursor(_digest(key), key.position, key.mark, last.at, last.prospect_id, last.position))
+    return Explanation(values[METRIC], everything.total, _rows(matched.database, key.workspace_id, page), following)
 
 
 def _rows(database: Database, workspace_id: int, page: Sequence[Contribution]) -> list[ContributionRow]:
@@ -142,6 +192,6 @@ EXPLAIN = Endpoint(
     "Why a number is what it is",
     Query(ONE_WORKSPACE, MIN_POSITION, *PERIOD, AS_OF, METRIC, LIMIT, CURSOR),
     _select,
-    _body,
+    lambda matched: _page(matched, *_explained(matched)),
     (Explanation,),
 )

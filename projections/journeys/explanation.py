@@ -34,7 +34,7 @@ class Contribution(NamedTuple):
     positions: tuple[int, ...]
 
 
-class Explanation:
+class Contributions:
     """What makes up a number, by columns, in the order in which answers list it; a page costs what it shows."""
 
     def __init__(
@@ -44,10 +44,12 @@ class Explanation:
 
         The columns have shape (n,) and dtype int64, in any order; the last of `named` are the positions that date.
         """
+        used, journeys = np.unique(journeys, return_inverse=True)
+        prospect_ids = [prospect_ids[journey] for journey in used.tolist()]
         ranks = np.empty(len(prospect_ids), np.int64)
         ranks[sorted(range(len(prospect_ids)), key=prospect_ids.__getitem__)] = np.arange(len(prospect_ids))
         order = np.lexsort((named[-1], ranks[journeys], at))
-        self._prospect_ids = prospect_ids
+        self._prospect_ids = prospect_ids  # of the journeys that contribute
         self._at, self._journeys, self._values = at[order], journeys[order], values[order]
         self._named = [positions[order] for positions in named]
         self.total = int(values.sum())  # a count or ms
@@ -81,7 +83,7 @@ class Explanation:
 
 def explain(  # noqa: PLR0913 (a question)
     prospect_ids: Sequence[str], columns: EventColumns, metric: str, first: int, end: int, *, at_first_touch: bool
-) -> Explanation:
+) -> Contributions:
     """Return what makes up a number, one of `EXPLAINED`, from instant `first` up to `end` (ms, UTC).
 
     `columns` are those of one campaign, `prospect_ids` names the prospect of each journey.
@@ -98,7 +100,7 @@ def explain(  # noqa: PLR0913 (a question)
     if isinstance(rule, Turns | TurnTime):
         touches = latest(IS_TOUCH[columns.codes], columns.journeys)
         named.insert(0, lowest[touches[dating[counted]]])
-    return Explanation(prospect_ids, at[counted], columns.journeys[dating[counted]], values[counted], named)
+    return Contributions(prospect_ids, at[counted], columns.journeys[dating[counted]], values[counted], named)
 
 
 def amount_retracted(stored: Sequence[tuple[bytes, bytes]]) -> int:

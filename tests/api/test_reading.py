@@ -9,14 +9,14 @@ import pytest
 from falcon import testing
 
 from api.answers import question, waiting
-from api.answers.cache import Bodies
+from api.answers.cache import Cache
 from api.http import compression
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
 from projections.metrics import MEASURES
 from projections.queries import campaigns as rows
-from tests.support.examples import api_key, email_sent, parsed, session, worked_example
+from tests.support.examples import api_key, email_sent, parsed, session
 from tests.support.read_models import project_all
 
 BASE = "/api/v1/dashboard/campaign-analytics/"
@@ -302,13 +302,13 @@ def test_an_answer_is_worked_out_once(  # noqa: PLR0913 (a question, and who wor
 
 def test_bodies_that_are_kept_are_bounded() -> None:
     """The least used goes first, and no body may take more than an eighth of all."""
-    kept = Bodies(most_bytes=32)
+    kept: Cache[str, bytes] = Cache(len, most_bytes=32)
     for name in "abcdefgh":
-        kept.keep(name, b"1234")
+        kept.put(name, b"1234")
     assert kept.get("a") == b"1234"
-    kept.keep("i", b"1234")
+    kept.put("i", b"1234")
     assert (kept.get("a"), kept.get("b"), kept.get("i")) == (b"1234", None, b"1234")
-    kept.keep("too large", b"12345")
+    kept.put("too large", b"12345")
     assert kept.get("too large") is None
     assert kept.get("c") == b"1234", "and nothing has gone for it"
 
@@ -448,46 +448,3 @@ def test_every_answer_is_somebodys_own(client: testing.TestClient, key: dict[str
     head = client.simulate_head(path, headers=key, params={"workspace_id": 340})
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == answer.headers["content-length"]
-
-
-def test_an_explanation_of_an_unknown_campaign_is_a_404(client: testing.TestClient, key: dict[str, str]) -> None:
-    """After a 403: whether a foreign workspace has it is not told."""
-    query = {"metric": "amount_of_replies"}
-    assert get(client, BASE + "9/explain/", key, **query).status_code == 404
-    assert get(client, BASE + "9/explain/", key, workspace_id=342, **query).status_code == 403
-    assert get(client, BASE + "1/explain/", key, **query).json["value"] == 0
-
-
-def test_a_cursor_belongs_to_its_question(client: testing.TestClient, pool: Pool, users: Access) -> None:
-    with pool.connection() as database:
-        ledger.record(database, 340, parsed(*worked_example()))
-    project_all(pool)
-    key = api_key(users, 340)
-    page = get(client, BASE + "123/explain/", key, metric="amount_of_emails_sent", limit=1).json
-    other = get(client, BASE + "123/explain/", key, metric="amount_of_replies", limit=1, cursor=page["next"])
-    assert other.status_code == 400
-    assert other.json["details"][0]["field"] == "cursor"
-
-
-def test_pages_of_an_explanation_are_of_one_position(client: testing.TestClient, pool: Pool, users: Access) -> None:
-    """However many events come meanwhile, before, within and behind what was told, the parts add up to the value."""
-    key = api_key(users, 340)
-    with pool.connection() as database:
-        ledger.record(database, 340, parsed(*(email_sent(n, prospect_id="a") for n in range(1, 8))))
-    project_all(pool)
-    values: list[int] = []
-    pages: list[Any] = []
-    cursor: dict[str, str] = {}
-    while True:
-        page = get(client, BASE + "123/explain/", key, metric="amount_of_emails_sent", limit=2, **cursor).json
-        pages += page["contributions"]
-        values.append(page["value"])
-        if page["next"] is None:
-            break
-        cursor = {"cursor": page["next"]}
-        with pool.connection() as database:
-            late = [email_sent(100 * len(values) + n, occurred_at=f"2026-1{n}-01T10:00:00Z") for n in (0, 1)]
-            ledger.record(database, 340, parsed(*late))
-        project_all(pool)
-    assert values == [7, 7, 7, 7]
-    assert [each["events"][0]["position"] for each in pages] == [1, 2, 3, 4, 5, 6, 7]
