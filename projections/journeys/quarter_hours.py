@@ -165,6 +165,11 @@ def entries(
     return rows, slots, values
 
 
+def split(slots: Integers) -> tuple[Integers, Integers]:
+    """Return the quarter hour of the day of each slot, and the place of its measure: shape (n,), int64."""
+    return slots >> _PLACE_BITS, slots & _PLACE_MASK
+
+
 def _pack(rows: Integers, slots: Integers, values: Integers, number: int) -> list[bytes]:
     if values.size and values.min() < 0:
         raise OverflowError("a sum is negative or too great")

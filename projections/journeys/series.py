@@ -18,6 +18,7 @@ from projections.journeys.quarter_hours import QUARTERS_A_DAY, Cells
 from projections.metrics import MEASURES
 
 _FIRST_WEEKDAY = 3  # 1 January 1970 was a Thursday, with Monday as 0
+_HOURS_OF_WEEK = _OUTSIDE = 7 * 24  # the row behind them is what lies outside of the period
 
 
 class Day(NamedTuple):
@@ -64,18 +65,21 @@ def by_hour_of_week(days: Sequence[Day], zone: ZoneInfo, period: Bounds) -> dict
     A quarter hour belongs to the hour in which it begins. Of each row the sums are in order of `MEASURES` (counts and
     ms). Raises msgspec.DecodeError where a stored day is damaged.
     """
-    numbers = [each.day for each in days]
-    cells = quarter_hours.unpacked(range(len(days)), numbers, [_quarters(each) for each in days])
-    first, end = period
-    quarters = cells.quarters
-    counted = np.flatnonzero(
-        (quarters >= (quarters.min(initial=0) if first is None else first))
-        & (quarters < (quarters.max(initial=0) + 1 if end is None else end))
-    )
-    hours = local_hours(quarters[counted], zone)
+    present, places_of_days = np.unique(np.array([each.day for each in days], np.int64), return_inverse=True)
+    quarters = (present[:, np.newaxis] * QUARTERS_A_DAY + np.arange(QUARTERS_A_DAY)).reshape(-1)
+    hours = local_hours(quarters, zone)
     rows = (hours // 24 + _FIRST_WEEKDAY) % 7 * 24 + hours % 24
-    sums = quarter_hours.added((7 * 24, len(MEASURES)), rows, cells.places[counted], cells.values[counted])
-    return {(row // 24 + 1, row % 24): sums[row].tolist() for row in np.unique(rows).tolist()}
+    first, end = period
+    if first is not None:
+        rows[quarters < first] = _OUTSIDE
+    if end is not None:
+        rows[quarters >= end] = _OUTSIDE
+    of_days, slots, values = quarter_hours.entries([_quarters(each) for each in days])
+    of_day, places = quarter_hours.split(slots)
+    shape = (_HOURS_OF_WEEK + 1, len(MEASURES))
+    sums = quarter_hours.added(shape, rows[places_of_days[of_days] * QUARTERS_A_DAY + of_day], places, values)
+    counted = np.flatnonzero(sums[:_OUTSIDE].any(axis=1))
+    return {(row // 24 + 1, row % 24): sums[row].tolist() for row in counted.tolist()}
 
 
 def extent(days: Iterable[Day]) -> tuple[int, int] | None:
