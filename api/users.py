@@ -1,4 +1,4 @@
-"""Who may see what, said and shown over HTTP: for the platform that owns the users, with a key of scope `admin`."""
+"""Who may see what, changed and shown over HTTP: for the platform that owns the users, with a key of scope `admin`."""
 
 from dataclasses import replace
 from typing import Any
@@ -203,11 +203,11 @@ _TERMS = ("workspace_id", "provider", "prospects", "own_campaign_ids", "secret",
 
 def terms_of(body: dict[str, Any]) -> Terms:
     """Return the terms of a hook that a body gives; raise BadRequestError where a field has another type."""
-    given = {name: value for name, value in body.items() if value is not None}
-    workspace_id, own = given.get("workspace_id"), given.get("own_campaign_ids", False)
-    texts = {name: given.get(name, default) for name, default in (("prospects", PROSPECTS[0]), ("secret", ""))}
-    texts["provider"] = given.get("provider")
-    labels = given.get("labels", {})
+    fields = {name: value for name, value in body.items() if value is not None}
+    workspace_id, own = fields.get("workspace_id"), fields.get("own_campaign_ids", False)
+    texts = {name: fields.get(name, default) for name, default in (("prospects", PROSPECTS[0]), ("secret", ""))}
+    texts["provider"] = fields.get("provider")
+    labels = fields.get("labels", {})
     faults = [(name, "expected a string") for name, text in texts.items() if not isinstance(text, str)]
     if type(workspace_id) is not int or not 1 <= workspace_id <= MAX_ID:
         faults.append((_WORKSPACE_ID, _NUMBER))
@@ -249,23 +249,23 @@ def _admit(
     return f"key:{request.context.key}"
 
 
-def _scopes(given: object) -> list[str]:
-    if given is None:
+def _scopes(scopes: object) -> list[str]:
+    if scopes is None:
         return ["read"]
-    if not isinstance(given, list) or not given or any(each not in ISSUED_HERE for each in given):
+    if not isinstance(scopes, list) or not scopes or any(each not in ISSUED_HERE for each in scopes):
         expected = (
             f"expected a list of some of {', '.join(ISSUED_HERE)}; admin keys are issued on the command line only"
         )
         raise BadRequestError(("scopes", expected))
-    return given
+    return scopes
 
 
-def _name(given: object) -> str:
-    if given is None:
+def _name(name: object) -> str:
+    if name is None:
         return ""
-    if not isinstance(given, str):
+    if not isinstance(name, str):
         raise BadRequestError(("name", "expected a string"))
-    return given
+    return name
 
 
 def user_json(user_id: str, user: User | None, last_used: dict[str, int | None]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import sys
 
 from benchmarks import (
     append,
+    baseline,
     bulk,
     client,
     connections,
@@ -19,6 +20,7 @@ from benchmarks import (
 
 BENCHMARKS = {
     "append": append.main,
+    "baseline": baseline.main,
     "bulk": bulk.main,
     "client": client.main,
     "connections": connections.main,

@@ -69,6 +69,17 @@ def running(environment: Mapping[str, str], *application: str, home: Path = HOME
 @contextmanager
 def baseline(environment: Mapping[str, str]) -> Iterator[tuple[str, int] | None]:
     """Run gunicorn with the code of the commit that BASELINE names; give what `running` gives, None without one."""
+    with baseline_tree() as tree:
+        if tree is None:
+            yield None
+            return
+        with running(environment, home=tree) as found:
+            yield found
+
+
+@contextmanager
+def baseline_tree() -> Iterator[Path | None]:
+    """Give a directory with the code of the commit that BASELINE names, None without one."""
     commit = os.environ.get("BASELINE")
     if not commit:
         yield None
@@ -78,8 +89,7 @@ def baseline(environment: Mapping[str, str]) -> Iterator[tuple[str, int] | None]
         tree = Path(directory) / "baseline"
         subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
         try:
-            with running(environment, home=tree) as found:
-                yield found
+            yield tree
         finally:
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 

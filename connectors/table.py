@@ -1,4 +1,4 @@
-"""The words of which a provider's table is made; everything that tools differ in is said with them, none with code.
+"""The words of which a provider's table is made; everything that tools differ in is expressed by them, none by code.
 
 A path names a field: `a.b`, with `a.0` for the first of a list and `a.b | c` for the first one that is there, which
 neither `null` nor a blank string is. In a list of `{"name", "value"}` objects a name stands for its value.

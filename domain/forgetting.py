@@ -87,7 +87,7 @@ def _fields(state: bytes) -> dict[str, Any] | None:
 
 
 def _key_of(retracts: dict[str, Any]) -> bytes:
-    kept = retracts.get("key")
-    if isinstance(kept, str):
-        return base64.b64decode(kept)
+    key = retracts.get("key")
+    if isinstance(key, str):
+        return base64.b64decode(key)
     return event_key(Retracted(id=str(retracts.get("id")), source=str(retracts.get("source") or "")))

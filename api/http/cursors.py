@@ -31,4 +31,4 @@ def cursor_of(places: type[_Place]) -> Parameter[_Place | None]:
             raise ExpectedError(f"{shown(text)} is none, expected the last answer's next") from error
 
     schema = {"type": "string", "minLength": 1}
-    return Parameter("cursor", "what the last page said is next", schema, read, None)
+    return Parameter("cursor", "`next` of the last page", schema, read, None)

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def status(spool: Spool, chosen: argparse.Namespace) -> int:
     """Print how much waits and was refused, and what the sender last wrote down."""
     content, note = spool.content(), spool.note()
-    said: dict[str, Any] = {
+    shown: dict[str, Any] = {
         "workspace_id": spool.workspace_id,
         "pending": content.pending,
         "dead": content.dead,
@@ -46,7 +46,7 @@ def status(spool: Spool, chosen: argparse.Namespace) -> int:
         "reason": note.reason if note else "",
     }
     if chosen.json:
-        print(json.dumps(said))
+        print(json.dumps(shown))
         return DONE
     print(f"workspace    {spool.workspace_id}")
     print(f"pending      {content.pending:,}")
@@ -62,10 +62,10 @@ def dead(spool: Spool, chosen: argparse.Namespace) -> int:
     for letter in spool.dead():
         event = letter.event
         if chosen.json:
-            said = {**letter._asdict(), "event": event, "body": letter.body.decode(errors="replace")}
+            shown = {**letter._asdict(), "event": event, "body": letter.body.decode(errors="replace")}
             if event is not None:
-                del said["body"]
-            print(json.dumps(said, ensure_ascii=False))
+                del shown["body"]
+            print(json.dumps(shown, ensure_ascii=False))
         else:
             what = letter.body.decode(errors="replace")
             print(f"{letter.number}  {letter.at}  {letter.code}: {letter.error}\n    {what}")
@@ -75,14 +75,14 @@ def dead(spool: Spool, chosen: argparse.Namespace) -> int:
 def retry(spool: Spool, chosen: argparse.Namespace) -> int:
     """Put dead letters back at the end of what is sent."""
     if chosen.all:
-        wanted: dict[int, bytes | None] = {letter.number: None for letter in spool.dead()}
+        bodies: dict[int, bytes | None] = {letter.number: None for letter in spool.dead()}
     elif chosen.mended is not None:
         with chosen.mended as lines:
-            wanted = dict(map(_mended, filter(str.strip, lines)))
+            bodies = dict(map(_mended, filter(str.strip, lines)))
     else:
-        wanted = dict.fromkeys(chosen.numbers)
-    missing = [number for number, body in wanted.items() if not spool.revive(number, body)]
-    print(f"{len(wanted) - len(missing):,} events will be sent again", file=sys.stderr)
+        bodies = dict.fromkeys(chosen.numbers)
+    missing = [number for number, body in bodies.items() if not spool.revive(number, body)]
+    print(f"{len(bodies) - len(missing):,} events will be sent again", file=sys.stderr)
     return _missing(missing)
 
 
@@ -107,8 +107,8 @@ def salvage(spool: Spool, chosen: argparse.Namespace) -> int:
 def _mended(line: str) -> tuple[int, bytes]:
     """Return the number and the event of a line that `dead --json` has printed and somebody has mended."""
     try:
-        said = json.loads(line)
-        number, event = int(said["number"]), said["event"]
+        letter = json.loads(line)
+        number, event = int(letter["number"]), letter["event"]
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidEventError("a mended line needs `number` and `event`, as `dead --json` prints them") from error
     return number, prepare(event, lambda: datetime.now(timezone.utc)).body

@@ -59,30 +59,30 @@ def understand(status: int, retry_after: str | None, body: bytes, posted: int, n
     An answer that does not account for every event is none: whatever is in doubt is sent again, since the same
     event is counted once however often it comes. `now` is for a `Retry-After` that names an instant (RFC 9110).
     """
-    said = _said(body)
+    answer = _parsed(body)
     if status in _STORED:
-        return _settled(said, posted) or Later(f"an answer with status {status} that does not account for each event")
-    reason = _reason(status, said)
+        return _settled(answer, posted) or Later(f"an answer with status {status} that does not account for each event")
+    reason = _reason(status, answer)
     if status in _HALTING:
         return Halt(reason)
     # Only the service's own 400 is about the body; another one may come from anything on the way.
-    if status == 413 or (status == 400 and "error" in said):  # noqa: PLR2004
+    if status == 413 or (status == 400 and "error" in answer):  # noqa: PLR2004
         if posted > 1:
             return Split(reason)
         return Settled(0, 0, (Rejected(0, "too_large" if status == 413 else "malformed", reason),))  # noqa: PLR2004
     return Later(reason, _seconds(retry_after, now))
 
 
-def _said(body: bytes) -> dict[str, Any]:
+def _parsed(body: bytes) -> dict[str, Any]:
     try:
-        said = json.loads(body)
+        answer = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return answer if isinstance(answer, dict) else {}
 
 
-def _settled(said: dict[str, Any], posted: int) -> Settled | None:
-    accepted, duplicates, listed = (said.get(name) for name in ("accepted", "duplicates", "rejected"))
+def _settled(answer: dict[str, Any], posted: int) -> Settled | None:
+    accepted, duplicates, listed = (answer.get(name) for name in ("accepted", "duplicates", "rejected"))
     if type(accepted) is not int or type(duplicates) is not int or not isinstance(listed, list):
         return None
     rejected: list[Rejected] = []
@@ -100,12 +100,12 @@ def _settled(said: dict[str, Any], posted: int) -> Settled | None:
     return Settled(accepted, duplicates, tuple(rejected))
 
 
-def _reason(status: int, said: dict[str, Any]) -> str:
+def _reason(status: int, answer: dict[str, Any]) -> str:
     reason = f"the server answers {status}"
-    if "error" in said:
-        reason += f": {said['error']}"
-    if said.get("details"):
-        reason += f" {json.dumps(said['details'], ensure_ascii=False)}"
+    if "error" in answer:
+        reason += f": {answer['error']}"
+    if answer.get("details"):
+        reason += f" {json.dumps(answer['details'], ensure_ascii=False)}"
     return reason[:_SHOWN_CHARACTERS]
 
 

@@ -24,24 +24,24 @@ class _Guards:
 
     def __init__(self) -> None:
         self.guarded: weakref.WeakSet[Guarded] = weakref.WeakSet()
-        self.held: list[Guarded] = []
+        self.locked: list[Guarded] = []
         self.lock = threading.RLock()
         self.registered = False
 
     def before(self) -> None:
         self.lock.acquire()
-        self.held = sorted(self.guarded, key=id)
-        for each in self.held:
+        self.locked = sorted(self.guarded, key=id)
+        for each in self.locked:
             each.lock.acquire()
 
     def after_in_parent(self) -> None:
-        for each in self.held:
+        for each in self.locked:
             each.lock.release()
-        self.held = []
+        self.locked = []
         self.lock.release()
 
     def after_in_child(self) -> None:
-        for each in self.held:
+        for each in self.locked:
             each.forked = True
         self.after_in_parent()
 

@@ -27,11 +27,11 @@ class Lease:
             )
         except sqlite3.DatabaseError as error:
             raise SpoolError(f"the lock {self._path} can't be used: {error}") from error
-        self.held = False
+        self.is_owned = False
 
     def take(self) -> bool:
         """Return whether this process may send now; raise SpoolError where that can't be known."""
-        if not self.held:
+        if not self.is_owned:
             try:
                 self._connection.execute("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError as error:
@@ -40,16 +40,16 @@ class Lease:
                 raise SpoolError(f"the lock {self._path} can't be used: {error}") from error
             except sqlite3.DatabaseError as error:
                 raise SpoolError(f"the lock {self._path} can't be used: {error}") from error
-            self.held = True
+            self.is_owned = True
         return True
 
     def give_back(self) -> None:
         """Let others send."""
-        if self.held:
+        if self.is_owned:
             self._connection.execute("ROLLBACK")
-            self.held = False
+            self.is_owned = False
 
     def close(self) -> None:
         """Let others send, for good."""
         self._connection.close()
-        self.held = False
+        self.is_owned = False

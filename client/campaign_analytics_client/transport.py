@@ -123,7 +123,7 @@ class Transport:
 
     def _receive(self, connection: http.client.HTTPConnection) -> Answer:
         response = connection.getresponse()
-        said = response.read(MAX_ANSWER_BYTES)
+        body = response.read(MAX_ANSWER_BYTES)
         if response.will_close or not response.isclosed():
             self.close()
-        return Answer(response.status, response.headers.get("Retry-After"), said)
+        return Answer(response.status, response.headers.get("Retry-After"), body)

@@ -137,5 +137,5 @@ def _cells(batch: Sequence[TupleRow], column: int, places: "np.ndarray[Any, np.d
     if cells.places.size and cells.places.max() >= places.size:
         raise msgspec.DecodeError("a measure is not known")
     today = places[cells.places]
-    kept = today >= 0
-    return quarter_hours.cells(cells.owners[kept], cells.quarters[kept], today[kept], sign * cells.values[kept])
+    known = today >= 0
+    return quarter_hours.cells(cells.owners[known], cells.quarters[known], today[known], sign * cells.values[known])

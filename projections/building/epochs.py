@@ -73,7 +73,7 @@ class Identity(NamedTuple):
     database: int
 
     def differs(self, other: "Identity | None") -> bool:
-        """Return whether it is another one than what was known before, as far as both are told."""
+        """Return whether it is another one than what was known before, as far as both are known."""
         return other is None or any(
             mine != its for mine, its in zip(self, other, strict=True) if None not in (mine, its)
         )

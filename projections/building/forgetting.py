@@ -204,7 +204,7 @@ def _known_positions(
 
 
 def _rewrite_texts(database: Database, workspace_id: int, forgetting: Forgetting, table: str) -> int:
-    """Change what people are told in a table; return in how many rows."""
+    """Change the texts of a table that people read; return in how many rows."""
     changed = 0
     for key, *texts in database.execute(_READ_TEXTS[table], (workspace_id,)).fetchall():
         new = [forgetting.text(text) for text in texts]

@@ -291,8 +291,8 @@ def _directory() -> Iterator[Path]:
 
 def _delete_if_left(lock: Path) -> None:
     try:
-        with lock.open() as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(lock.parent)
     except (BlockingIOError, FileNotFoundError, PermissionError):
         return  # in use, deleted by somebody else, or somebody else's

@@ -153,8 +153,8 @@ def entries(
     if without is not None:
         of_day = packed >> _DIGIT_BITS + _WHICH_BITS + _PLACE_BITS
         first, end = (np.repeat(bound.astype(_ENTRY), counts) for bound in without)
-        kept = np.flatnonzero((of_day < first) | (of_day >= end))
-        packed, rows = packed[kept], rows[kept]
+        remaining = np.flatnonzero((of_day < first) | (of_day >= end))
+        packed, rows = packed[remaining], rows[remaining]
     wide = packed.astype(np.int64)
     slots = wide >> _DIGIT_BITS + _WHICH_BITS
     values = (wide & _DIGIT_MASK) << (wide >> _DIGIT_BITS & _WHICH_MASK) * _DIGIT_BITS

@@ -36,8 +36,8 @@ CHECK = Statement("check", _CHECK.as_bytes())
 # That API keys may all write to the workspace now; an append asks for it and acts in one statement.
 _MAY_WRITE = SQL("""(
         SELECT count(*)
-        FROM unnest(%(prefixes)b::text[], %(secrets)b::text[]) AS given (prefix, secret_sha256)
-        JOIN api_key AS k ON k.prefix = given.prefix AND k.secret_sha256 = given.secret_sha256
+        FROM unnest(%(prefixes)b::text[], %(secrets)b::text[]) AS writer (prefix, secret_sha256)
+        JOIN api_key AS k ON k.prefix = writer.prefix AND k.secret_sha256 = writer.secret_sha256
         JOIN workspace_link AS w ON w.user_id = k.user_id AND w.workspace_id = %(workspace_id)s
         WHERE 'write' = ANY (k.scopes) AND (k.expires_at IS NULL OR k.expires_at > %(now)s)
     ) = %(writers)s""")

@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the file is what this tool's API lists, saved as it is; its events are those of the tool's hook",
     )
     added.add_argument("--hook", metavar="ID", help="with --from: as this hook understands the tool")
-    added.add_argument("--rejects", metavar="FILE", help="where rejected events are told (FILE.ndjson.rejected.ndjson)")
+    added.add_argument("--rejects", metavar="FILE", help="where rejected events go (FILE.ndjson.rejected.ndjson)")
     added.add_argument("--json", action="store_true", help="the counts as JSON")
     added = add("export", transfer.export, "print a workspace's log, as import takes it")
     added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
