@@ -9,7 +9,7 @@ from api.dependencies import Parts
 from api.errors import BadRequestError, ConflictError, NotFoundError
 from api.hooks import hook_url
 from api.http.bodies import json_object
-from api.http.parameters import ONE_WORKSPACE, Query, in_path, no_parameters
+from api.http.parameters import ONE_WORKSPACE, Query, in_path, no_parameters, path_is_utf8
 from domain import instants
 from domain.access import BadFieldError, DeletedWorkspaceError, NotLinkedError, UnknownKeyError, User, check_user
 from domain.api_keys import SCOPES, Key, Scope
@@ -150,7 +150,7 @@ class Prospects:
             assert workspace_id is not None  # it is required
             if not 1 <= len(prospect) <= _MAX_PROSPECT or "\0" in prospect:
                 raise BadRequestError(("prospect_id", f"expected 1–{_MAX_PROSPECT} characters without NUL"))
-            if "\N{REPLACEMENT CHARACTER}" in prospect:  # what Falcon makes of bytes that are no UTF-8
+            if not path_is_utf8(request):
                 raise BadRequestError(("prospect_id", "expected UTF-8"))
             return workspace_id
 
@@ -243,7 +243,7 @@ def _admit(
 
     def check(request: falcon.Request) -> None:
         no_parameters(request)
-        _check_path(user, workspace)
+        _check_path(request, user, workspace)
 
     parts.gate.enter(request, response, check, lambda database, credentials, _: who(database, credentials), "admin")
     return f"key:{request.context.key}"
@@ -325,13 +325,13 @@ def _instant(instant: int | None) -> str | None:
     return None if instant is None else instants.format_instant(instant)
 
 
-def _check_path(user: str, workspace: str) -> None:
+def _check_path(request: falcon.Request, user: str, workspace: str) -> None:
     faults = []
     try:
         check_user(user)
     except BadFieldError as error:
         faults.append((error.field, error.expected))
-    if "\N{REPLACEMENT CHARACTER}" in user:  # what Falcon makes of bytes that are no UTF-8
+    if not path_is_utf8(request):
         faults.append(("user", "expected UTF-8"))
     try:
         in_path("workspace", workspace)

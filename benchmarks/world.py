@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 from eventsourcing.postgres import PostgresDatastore
 
 from domain import ledger
-from domain.events import Event, parse
+from domain.events import Event
+from domain.parsing import parse
 from domain.recorder import Pool
 from service import database
 from tests.support.servers import temporary_server

@@ -10,8 +10,9 @@ from connectors.connection import Connection
 from connectors.prospects import prospect_of_address
 from connectors.reading import find, instant_of, is_one_of, newest_of, text_of, whole_of
 from connectors.table import Choice, Fact, Provider, Recipe, Rule
-from domain.events import MAX_ID, shown
+from domain.events import MAX_ID
 from domain.instants import format_instant
+from domain.texts import shown
 
 RECIPE_VERSION = "1"  # stands before each id that is made here; a recipe never changes under the same one
 Event = dict[str, object]  # as its JSON says it at `POST events/`

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from connectors.connection import Connection
 from connectors.payload import Event, IgnoredError, MalformedError, Payload, decoded, opened
 from connectors.table import Provider
-from domain.events import shown
+from domain.texts import shown
 
 UNNAMED = ""  # counts what names no event
 

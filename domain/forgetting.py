@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from domain.events import MAX_EVENT_ID, MAX_SOURCE, SHOWN_CHARACTERS, Retracted
+from domain.events import MAX_EVENT_ID, MAX_SOURCE, Retracted
 from domain.ledger import event_key
+from domain.texts import SHOWN_CHARACTERS
 
 _DISTINCTIVE = 8  # characters: a shorter id may be part of any word, which is then none of it
 

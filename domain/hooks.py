@@ -18,9 +18,10 @@ from eventsourcing.persistence import IntegrityError
 from domain.access import AccessError, BadFieldError
 from domain.access_log import AccessApplication
 from domain.api_keys import secret_sha256
-from domain.events import MAX_ID, shown
+from domain.events import MAX_ID
 from domain.recorder import Database, Pool
 from domain.suggestions import did_you_mean
+from domain.texts import shown
 
 PROSPECTS = ("hashed", "plain")  # how prospects are called that a tool knows by their address
 MAX_LABELS = 100

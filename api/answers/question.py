@@ -24,8 +24,9 @@ from api.http.parameters import (
     read_number,
 )
 from domain.campaign_keys import campaign_id_of_key
-from domain.events import MAX_CAMPAIGN_KEY, MAX_ID, Status, shown
+from domain.events import MAX_CAMPAIGN_KEY, MAX_ID, Status
 from domain.instants import parse_instant
+from domain.texts import shown
 from domain.zones import time_zone, time_zones
 from projections.journeys.calendar import Bounds, bounds
 from projections.queries.caller import Asked

@@ -9,8 +9,9 @@ import falcon
 
 from api.errors import BadRequestError, RequestTimeoutError, TooLargeError, UnsupportedTypeError
 from api.http import strict_json
-from domain.events import MAX_ERRORS, shown
+from domain.parsing import MAX_ERRORS
 from domain.suggestions import did_you_mean
+from domain.texts import shown
 
 RECEIVE = "campaign_analytics.receive"  # in a request's scope: the server's own `receive`
 BODY_SECONDS = 10.0  # for each next piece of a body

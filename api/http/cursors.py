@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from api.http.parameters import ExpectedError, Parameter
-from domain.events import shown
+from domain.texts import shown
 
 _Place = TypeVar("_Place", bound=msgspec.Struct)
 

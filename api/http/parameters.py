@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, Generic, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import falcon
 
 from api.errors import BadRequestError
-from domain.events import MAX_ID, shown
+from domain.events import MAX_ID
+from domain.texts import shown
 from projections.queries.caller import ALL, Asked
 
 Json = dict[str, Any]
@@ -161,6 +162,15 @@ def in_path(name: str, text: str) -> int:
         return read_number(text)
     except ExpectedError as error:
         raise BadRequestError((name, str(error))) from error
+
+
+def path_is_utf8(request: falcon.Request) -> bool:
+    """Return whether a path is UTF-8 behind its percent signs; else Falcon shows replacement characters instead."""
+    try:
+        unquote_to_bytes(request.scope["raw_path"]).decode()  # type: ignore[attr-defined]
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _words(words: Sequence[str], default: str | None) -> Json:

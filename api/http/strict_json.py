@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from domain.events import shown
+from domain.texts import shown
 
 # Arrays and objects of one text: 10,000 events have a fifth of it, and 5 MiB of `[],[],…` would become 200 MiB.
 MOST_CONTAINERS = 100_000

@@ -13,7 +13,8 @@ import falcon
 
 from api.errors import BadRequestError
 from api.http import strict_json
-from domain.events import MAX_ERRORS, RejectedError, json_type, shown
+from domain.parsing import MAX_ERRORS, RejectedError, json_type
+from domain.texts import shown
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"

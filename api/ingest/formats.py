@@ -8,7 +8,8 @@ import falcon
 from api.errors import BadRequestError, TooLargeError
 from api.http import bodies, strict_json
 from api.ingest import cloudevents, ndjson
-from domain.events import MAX_ERRORS, RejectedError, json_type, shown
+from domain.parsing import MAX_ERRORS, RejectedError, json_type
+from domain.texts import shown
 
 MAX_EVENTS = 10_000
 MAX_BODY_BYTES = 5 * 1024 * 1024

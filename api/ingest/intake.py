@@ -6,18 +6,11 @@ from typing import NamedTuple
 
 from api.ingest.formats import Part
 from domain import ledger
-from domain.events import (
-    NO_RETRACTION,
-    Event,
-    EventRetracted,
-    RejectedError,
-    parse,
-    readable_id,
-    readable_source,
-    shown,
-)
+from domain.events import Event, EventRetracted
 from domain.ledger import Outcome
+from domain.parsing import NO_RETRACTION, RejectedError, parse, readable_id, readable_source
 from domain.recorder import Database
+from domain.texts import shown
 from projections.queries.rejections import Rejection
 
 _CONFLICT = "id: names another fact already, with other content"

@@ -257,7 +257,7 @@ def test_other_paths_are_not_found(platform: Platform, path: str) -> None:
     assert platform.status("PUT", path) == 404
 
 
-@pytest.mark.parametrize("user", ["u 1", "ü@example.com", "u+1", "ALL", "u%2e", "x" * 255])
+@pytest.mark.parametrize("user", ["u 1", "ü@example.com", "u+1", "ALL", "u%2e", "\N{REPLACEMENT CHARACTER}", "x" * 255])
 def test_a_users_id_may_be_of_any_characters(platform: Platform, users: Access, user: str) -> None:
     """It is percent-encoded in the path, and nothing is trimmed or folded."""
     assert platform.status("PUT", f"{quote(user)}/workspaces/340") == 204

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from falcon import testing
@@ -223,6 +224,16 @@ def test_log_0_says_so_with_the_token_only(world: World) -> None:
         if isinstance(each, Workspace.ProspectForgotten)
     ]
     assert (event.token, event.events, event.by) == (token, 1, f"key:{world.admin['X-API-Key'].partition('.')[0]}")
+
+
+def test_any_prospect_that_could_be_posted_can_be_forgotten(world: World) -> None:
+    """Also one whose id has the character that stands for what is no UTF-8; a path that is none is a 400."""
+    strange = "caf\N{REPLACEMENT CHARACTER}"
+    world.post(email_sent(1, prospect_id=strange))
+    project_all(world.pool)
+    assert world.forget(quote(strange)).json["events"] == 1
+    answer = world.forget("caf%E9")
+    assert (answer.status_code, answer.json["details"]) == (400, [{"field": "prospect_id", "error": "expected UTF-8"}])
 
 
 def test_only_an_admin_forgets(world: World) -> None:

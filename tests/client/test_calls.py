@@ -18,7 +18,8 @@ from campaign_analytics_client import Client, ClosedError, ForkedError, InvalidE
 from campaign_analytics_client.events import MAX_EVENT_BYTES, ProspectMethod
 from campaign_analytics_client.spool import Spool
 
-from domain.events import EVENTS, RejectedError, parse
+from domain.events import EVENTS
+from domain.parsing import RejectedError, parse
 from tests.client.dummy import Dummy
 from tests.client.spooled import python_path
 from tests.support.waiting import wait_for

@@ -13,7 +13,8 @@ from connectors.payload import Event
 from connectors.table import Provider
 from connectors.translation import Translation, translate
 from domain.campaign_keys import campaign_id_of_key
-from domain.events import canonical, parse
+from domain.events import canonical
+from domain.parsing import parse
 
 KEY = b"a key of the tests, thirty-two b"
 CONNECTION = Connection(prospect_key=KEY)

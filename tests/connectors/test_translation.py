@@ -17,7 +17,7 @@ from connectors.providers import PROVIDERS
 from connectors.reading import find
 from connectors.table import INTERESTED, MEETING, Provider
 from connectors.translation import UNNAMED, translate
-from domain.events import RejectedError
+from domain.parsing import RejectedError
 from tests.connectors.cases import (
     CONNECTION,
     EXAMPLES,

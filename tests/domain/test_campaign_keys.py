@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from domain import ledger
 from domain.access import Access
 from domain.campaign_keys import campaign_id_of_key
-from domain.events import EmailSent, RejectedError, canonical, decode, encode, parse
+from domain.events import EmailSent, canonical, decode, encode
+from domain.parsing import RejectedError, parse
 from domain.recorder import Pool
 from tests.support.examples import api_key, email_sent, parsed
 from tests.support.read_models import project_all

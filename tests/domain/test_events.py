@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.events import EVENTS, TOPICS, Event, RejectedError, UndecodableError, decode, encode, parse
+from domain.events import EVENTS, TOPICS, Event, UndecodableError, decode, encode
+from domain.parsing import RejectedError, parse
 from tests.support.event_parsing import NOW, event_of, refusal
 from tests.support.examples import email_sent
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.events import RejectedError, parse
+from domain.parsing import RejectedError, parse
 
 NOW = 1_793_527_200_000  # 2026-11-01T10:00:00Z
 

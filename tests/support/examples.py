@@ -6,7 +6,8 @@ from typing import Any
 import jwt
 
 from domain.access import Access
-from domain.events import Event, parse
+from domain.events import Event
+from domain.parsing import parse
 
 JWT_SECRET = "a secret of the tests, long enough to be taken"
 WORKED_EXAMPLE = [  # DOMAIN: three prospects of one campaign, thirteen events
