@@ -11,6 +11,9 @@ import falcon
 import falcon.asgi
 
 from api import access_log
+from api.administration.hooks import ConnectedTools
+from api.administration.prospects import Prospects
+from api.administration.users import Users, Workspaces
 from api.answers import analytics, explain
 from api.answers.answering import Reading, Resource
 from api.answers.changes import ChangesResource
@@ -33,7 +36,6 @@ from api.openapi.page import Documentation, OpenAPI
 from api.page import Page
 from api.telemetry import Measurements
 from api.threads import Threads
-from api.users import ConnectedTools, Prospects, Users, Workspaces
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 NO_ROUTE = "none"

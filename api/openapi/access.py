@@ -1,5 +1,6 @@
 """The part of the OpenAPI document about who may see what."""
 
+from api.administration.prospects import FORGET
 from api.openapi.vocabulary import (
     COUNT,
     ID,
@@ -17,7 +18,6 @@ from api.openapi.vocabulary import (
     or_null,
     ref,
 )
-from api.users import FORGET
 from domain.api_keys import MAX_KEY_NAME, SCOPES
 from domain.workspaces import MAX_WORKSPACE_NAME
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from api.users import history_json, user_json
+from api.administration.users import history_json, user_json
 from domain.access import Access
 from domain.api_keys import SCOPES
 from domain.recorder import Pool

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from api.administration.hooks import hook_json
 from api.hooks import TEST, hook_url
 from api.ingest.deliveries import KNOWN, rehearsed
-from api.users import hook_json
 from connectors.made_up import MadeUp, made_up
 from connectors.providers import PROVIDERS
 from domain.hooks import PROSPECTS, Hooks, Terms
