@@ -5,8 +5,9 @@ ARG PYTHON=python:3.11.14-slim-bookworm
 FROM ${PYTHON} AS built
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
-COPY requirements-fast.txt .
-RUN pip wheel --no-cache-dir --require-hashes --requirement requirements-fast.txt --wheel-dir /wheels \
+ARG REQUIREMENTS=requirements-fast.txt
+COPY ${REQUIREMENTS} .
+RUN pip wheel --no-cache-dir --require-hashes --requirement ${REQUIREMENTS} --wheel-dir /wheels \
     && pip install --no-cache-dir --no-index /wheels/setuptools-*.whl
 COPY pyproject.toml README.md LICENSE ./
 COPY domain domain

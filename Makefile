@@ -56,6 +56,8 @@ lock:
 		--extra build --extra fast pyproject.toml -o requirements-fast.txt
 	uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 		--extra build --extra mcp pyproject.toml -o requirements-mcp.txt
+	uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+		--extra build --extra otel pyproject.toml -o requirements-otel.txt
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, for example: apt install python3.11"; exit 1; }

@@ -5,14 +5,14 @@ import logging
 import falcon
 
 _BAD = 400
-_QUIET = ("/healthz", "/readyz", "/metrics")  # probes would drown the rest
+QUIET = ("/healthz", "/readyz", "/metrics")  # probes would drown the rest
 
 logger = logging.getLogger("access")
 
 
 def log(request: falcon.Request, response: falcon.Response, route: str, method: str, seconds: float) -> None:
     """Write the line, at level info; of probes that succeed, at level debug."""
-    level = logging.DEBUG if route in _QUIET and response.status_code < _BAD else logging.INFO
+    level = logging.DEBUG if route in QUIET and response.status_code < _BAD else logging.INFO
     if not logger.isEnabledFor(level):
         return
     context = request.context
@@ -24,7 +24,7 @@ def log(request: falcon.Request, response: falcon.Response, route: str, method: 
         "request_id": context.request_id,
     }
     # Only an authenticated caller is named: an unknown prefix may be any text, a secret too.
-    for name in ("user", "key", "workspace", "reason"):
+    for name in ("user", "key", "workspace", "reason", "traceparent"):
         value = getattr(context, name, None)
         if value is not None:
             fields[name] = value

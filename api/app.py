@@ -5,7 +5,7 @@ import time
 from functools import partial
 from inspect import iscoroutinefunction
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import falcon
 import falcon.asgi
@@ -30,12 +30,15 @@ from api.health import Healthz, Metrics, Probe, Readyz
 from api.hooks import HookDeliveries
 from api.http.bodies import RECEIVE
 from api.http.compression import Packed
-from api.http.headers import REQUEST_ID, SECURITY
+from api.http.headers import REQUEST_ID, SECURITY, TRACEPARENT, TRACESTATE, traceparent_of
 from api.ingest.events import Events
 from api.openapi.page import Documentation, OpenAPI
 from api.page import Page
 from api.telemetry import Measurements
 from api.threads import Threads
+
+if TYPE_CHECKING:
+    from api.tracing import Tracing
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 NO_ROUTE = "none"
@@ -64,7 +67,7 @@ class _Routed:
 
 def create_app(parts: Parts) -> App:
     """Return the ASGI application made of these parts; paths are taken with and without a slash at the end."""
-    middleware: list[Any] = [_Around(parts.measurements), Packed(parts.threads)]
+    middleware: list[Any] = [_Around(parts.measurements, parts.tracing), Packed(parts.threads)]
     if parts.reading_origins:
         middleware.append(_ReadingFromElsewhere(parts.reading_origins))
     app = App(middleware=middleware)
@@ -122,11 +125,12 @@ def _add(app: App, threads: Threads, path: str, resource: object, suffix: str | 
 
 
 class _Around:
-    """Gives each request an id and each answer its headers, measures it and logs it."""
+    """Gives each request an id and each answer its headers, measures it, logs it and, where asked, traces it."""
 
-    def __init__(self, measurements: Measurements) -> None:
+    def __init__(self, measurements: Measurements, tracing: "Tracing | None") -> None:
         self._measurements = measurements
         self._random = Random()  # noqa: S311 (an id is no secret, and random bytes of the system take ten times as long)
+        self._tracing = tracing
 
     async def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         request_id = request.get_header(REQUEST_ID)
@@ -134,6 +138,10 @@ class _Around:
             request_id = f"{self._random.getrandbits(128):032x}"
         request.context.request_id = request_id
         request.context.started = time.perf_counter()
+        request.context.traceparent = traceparent_of(request.get_header(TRACEPARENT))
+        request.context.span = None
+        if self._tracing is not None and request.path.rstrip("/") not in access_log.QUIET:
+            self._tracing.begin(request, request.get_header(TRACESTATE))
         request.context.measurements = self._measurements
         response.set_headers(SECURITY)
         response.set_header(REQUEST_ID, request_id)
@@ -144,6 +152,8 @@ class _Around:
         route = request.uri_template or NO_ROUTE
         self._measurements.answered(method, route, response.status_code, seconds)
         access_log.log(request, response, route, method, seconds)
+        if self._tracing is not None and request.context.span is not None:
+            self._tracing.end(request, response, method, route)
 
 
 class _ReadingFromElsewhere(falcon.CORSMiddleware[Any, Any]):

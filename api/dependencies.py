@@ -4,13 +4,14 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from api.answers.projected import Projected
 from api.answers.streams import Streams
 from api.answers.waiting import Waiting
 from api.auth.authentication import Authentication
 from api.auth.gate import Gate
-from api.ingest.appending import Appending
+from api.ingest.appending import Appending, Commit
 from api.ingest.deliveries import KNOWN
 from api.telemetry import Measurements
 from api.threads import Threads
@@ -23,6 +24,9 @@ from domain.recorder import Database, Pool
 from projections import access
 from projections.pipeline import Pipeline
 from projections.queries.caller import APPEND_IF_ALLOWED, Credentials, may_write
+
+if TYPE_CHECKING:
+    from api.tracing import Tracing
 
 APPENDS = 8  # connections for appends in one process; commits of several workspaces wait for the disk together
 
@@ -38,10 +42,11 @@ class Parts:
     clock: Callable[[], int]
     measurements: Measurements
     migrations: Collection[int]  # that this version knows
-    appended: Callable[[], None] = lambda: None  # called after each append
+    appended: Callable[..., None] = lambda *_: None  # called after each append, with what goes with the hint
     reading_origins: tuple[str, ...] = ()  # pages from elsewhere that may read, with their users' cookies
     secret_of: Callable[[str], str | None] = lambda _: None  # what a reference names; None where it can't be read
     embedding_origins: tuple[str, ...] = ()  # pages from elsewhere that may show the dashboard in a frame
+    tracing: "Tracing | None" = None  # where spans are asked for
 
     @cached_property
     def reads(self) -> Pipeline:
@@ -86,13 +91,18 @@ class Parts:
             APPEND_IF_ALLOWED,
             lambda writers: may_write(writers, self.clock()).parameters,
             self._record_carefully,
-            self.appended,
+            self.committed,
         )
 
     @cached_property
     def appends(self) -> tuple[Pipeline, ...]:
         """Return the connections of the event loop for appends."""
         return tuple(self._pipeline() for _ in range(APPENDS))
+
+    def committed(self, commit: Commit) -> None:
+        """Count a commit, trace it where that is asked for, and wake the projector."""
+        self.measurements.committed(commit.events, commit.posts)
+        self.appended(*(() if self.tracing is None else self.tracing.appended(commit)))
 
     def close(self) -> None:
         """Close what the event loop has opened, and end the threads."""

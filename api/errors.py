@@ -212,14 +212,22 @@ async def _database_away(request: falcon.Request, response: falcon.Response, err
         return
     # Only the server's own errors: that the database is down is logged once, where connections are made.
     level = logging.DEBUG if getattr(error, "sqlstate", None) is None else logging.WARNING
-    logger.log(level, "the database refused: %s", error, extra={"request_id": request.context.request_id})
+    logger.log(level, "the database refused: %s", error, extra=_names(request))
     _set(response, HTTPStatus.SERVICE_UNAVAILABLE, {"error": "The database does not answer, please try again"})
 
 
 async def _internal_error(request: falcon.Request, response: falcon.Response, error: Exception, _: object) -> None:
-    request_id = request.context.request_id
-    logger.error("internal error", exc_info=error, extra={"request_id": request_id})
-    _set(response, HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "Internal error", "request_id": request_id})
+    names = _names(request)
+    logger.error("internal error", exc_info=error, extra=names)
+    body: dict[str, object] = {"error": "Internal error", "request_id": names["request_id"]}
+    _set(response, HTTPStatus.INTERNAL_SERVER_ERROR, body)
+
+
+def _names(request: falcon.Request) -> dict[str, str]:
+    """Return what finds the other lines about a request."""
+    context = request.context
+    traceparent = {"traceparent": context.traceparent} if context.traceparent else {}
+    return {"request_id": context.request_id, **traceparent}
 
 
 def _set(response: falcon.Response, status: HTTPStatus, body: dict[str, object]) -> None:

@@ -6,7 +6,9 @@ hook by its id.
 """
 
 import logging
+import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import falcon
 
@@ -15,6 +17,7 @@ from api.errors import NotFoundError, UnauthenticatedError, UnavailableError
 from api.http import bodies
 from api.http.parameters import no_parameters
 from api.ingest import intake
+from api.ingest.appending import Commit, Traced
 from api.ingest.deliveries import ACCEPTED, DUPLICATE, OUTCOMES, REJECTED, Effect, connection_of, part_of_events
 from api.ingest.deliveries import rehearsed as rehearse
 from api.ingest.formats import MAX_BODY_BYTES, MAX_EVENTS
@@ -27,6 +30,9 @@ from domain.api_keys import secret_sha256
 from domain.recorder import ConditionError, Database
 from projections.queries import hooks, rejections
 from projections.queries.hooks import KnownHook
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 TEST = "X-Hook-Test"  # a header of deliveries that are understood and answered, but neither stored nor counted
 _TOO_LARGE = f"Expected at most {MAX_BODY_BYTES} bytes"
@@ -66,7 +72,7 @@ class HookDeliveries:
         if TEST.lower() in headers:
             effect = await run(rehearse, table, hook, body, headers, self._parts.clock())
         else:
-            effect = await run(self._take, table, hook, body, headers)
+            effect = await run(self._take, table, hook, body, headers, request.context.span)
         response.media = effect.answer()
 
     def _hook(self, table: Provider, token: str) -> KnownHook:
@@ -76,14 +82,20 @@ class HookDeliveries:
             raise _unknown()
         return hook
 
-    def _take(self, table: Provider, hook: KnownHook, body: bytes, headers: Mapping[str, str]) -> Effect:
+    def _take(
+        self, table: Provider, hook: KnownHook, body: bytes, headers: Mapping[str, str], span: "Span | None"
+    ) -> Effect:
         """Store a delivery's events, in a thread."""
         now, effect = self._parts.clock(), Effect()
         self._require_signature(table, hook, Delivery(body=body, headers=headers, now=now))
         translation = translate(table, body, connection_of(hook), now, headers)
         effect.add_unused(translation, table.name, now)
         for first in range(0, len(translation.events), MAX_EVENTS):
-            self._append(hook, translation, slice(first, first + MAX_EVENTS), effect, now)
+            began = time.time_ns()
+            position, events = self._append(hook, translation, slice(first, first + MAX_EVENTS), effect, now)
+            if events:
+                traced = [] if span is None else [Traced(span, began, events)]
+                self._parts.committed(Commit(hook.workspace_id, position, events, 1, traced))
         with self._parts.connection() as database:
             rejections.keep(database, hook.workspace_id, effect.rejections)
             hooks.count(database, hook.hook_id, now, effect.counts)
@@ -104,8 +116,13 @@ class HookDeliveries:
         if len(url) <= MOST_CONFIRMATION:
             hooks.keep_confirmation(database, hook.hook_id, url)
 
-    def _append(self, hook: KnownHook, translation: Translation, stretch: slice, effect: Effect, now: int) -> None:
-        """Append a stretch of a delivery's events, where the hook was not revoked meanwhile."""
+    def _append(
+        self, hook: KnownHook, translation: Translation, stretch: slice, effect: Effect, now: int
+    ) -> tuple[int, int]:
+        """Append a stretch of a delivery's events, where the hook was not revoked meanwhile.
+
+        Return where the log ends now, and how many of the events were valid.
+        """
         taken = intake.take(part_of_events(translation.events[stretch]), stretch.start, now)
         try:
             with self._parts.connection() as database:
@@ -115,9 +132,8 @@ class HookDeliveries:
                 )
         except ConditionError as error:
             raise _unknown() from error
-        if taken.events:
-            self._parts.appended()
         effect.add(taken, translation.names[stretch], recorded.outcomes)
+        return recorded.position, len(taken.events)
 
     def _require_signature(self, table: Provider, hook: KnownHook, delivery: Delivery) -> None:
         """Raise UnauthenticatedError where a delivery is not signed as it should be, if the hook has a secret.

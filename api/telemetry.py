@@ -24,10 +24,13 @@ OUTCOMES = ("accepted", "duplicate", "rejected")
 CHILDREN = ("web", "worker", "projector")
 _PREFIX = "campaign_analytics_"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_EVENTS_AT_ONCE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+_EVENT_BOUNDS = (*(str(float(each)) for each in _EVENTS_AT_ONCE), "+Inf")
 _BOUNDS = (*(str(float(each)) for each in _SECONDS), "+Inf")
 
 # The keys of what is counted; the values of labels follow, each behind a tab.
 _HOOKS = "hooks"
+_COMMITS, _COMMITTED_POSTS = "commits", "committed_posts"
 _REQUESTS, _DURATIONS, _EVENTS, _DISK_FULL, RESTARTS = "requests", "durations", "events", "disk_full", "restarts"
 _CONNECTIONS, PROCESS, LOOKED_AT = f"{LIVING}connections", f"{LIVING}process", f"{LIVING}looked_at"
 
@@ -47,6 +50,8 @@ class Measurements:
         self._outcomes = [self._slot.place(f"{_EVENTS}\t{outcome}") for outcome in OUTCOMES]
         self._hook = cache(lambda provider, outcome: self._slot.place(f"{_HOOKS}\t{provider}\t{outcome}"))
         self._refused = self._slot.place(_DISK_FULL)
+        self._commits = self._slot.place(_COMMITS, len(_EVENT_BOUNDS) + 1)
+        self._committed_posts = self._slot.place(_COMMITTED_POSTS)
         self._full = Trouble(logger, "nothing can be recorded, the database's disk is full", "recording goes on")
 
     @classmethod
@@ -75,6 +80,12 @@ class Measurements:
         for place, number in zip(self._outcomes, (accepted, duplicates, rejected), strict=True):
             if number:
                 self._slot.add(place, number)
+
+    def committed(self, events: int, posts: int) -> None:
+        """Count a transaction that has appended so many events of so many posts."""
+        self._slot.add(self._commits + bisect_left(_EVENTS_AT_ONCE, events), 1)
+        self._slot.add(self._commits + len(_EVENT_BOUNDS), events)
+        self._slot.add(self._committed_posts, posts)
 
     def disk_full(self, error: Exception) -> None:
         """Count a request that could not be recorded, since the database's disk is full."""

@@ -19,7 +19,8 @@ _JSON = {
 }
 
 
-_FIELDS = ("method", "route", "status", "ms", "user", "key", "workspace", "reason", "request_id")  # of a request's line
+# Of a request's line.
+_FIELDS = ("method", "route", "status", "ms", "user", "key", "workspace", "reason", "request_id", "traceparent")
 
 
 class _InUtc(logging.Formatter):

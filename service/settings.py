@@ -41,6 +41,7 @@ class Settings:
     rate_limit: int  # requests a minute for one key, 0 for any number
     reading_origins: tuple[str, ...]
     embedding_origins: tuple[str, ...]
+    traces: bool  # OpenTelemetry's own variables say where to and which
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -59,6 +60,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         rate_limit=_number(environment, "RATE_LIMIT", 0, 0, 1_000_000),
         reading_origins=_origins(environment, "CORS_ORIGINS"),
         embedding_origins=_origins(environment, "EMBED_ORIGINS"),
+        traces=_traces(environment),
     )
 
 
@@ -147,6 +149,14 @@ def _keys(name: str, value: str, algorithm: str | None) -> Keys:
             msg = f"JWT_PUBLIC_KEY: {value[1:]} can't be read"
             raise BadSettingError(msg) from error
     return FixedKey(sessions.public_key(value), algorithm)
+
+
+def _traces(environment: Mapping[str, str]) -> bool:
+    """Return whether OpenTelemetry's variables name a collector, and none of them switches spans off."""
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    is_named = any(environment.get(name) for name in names)
+    is_off = (environment.get("OTEL_SDK_DISABLED") or "").strip().lower() == "true"
+    return is_named and not is_off and environment.get("OTEL_TRACES_EXPORTER") in (None, "", "otlp")
 
 
 def _origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:

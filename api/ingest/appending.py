@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 from psycopg.errors import UniqueViolation
@@ -18,6 +19,9 @@ from domain.ledger import Prepared, Recorded
 from domain.recorder import ConditionError, parameters
 from projections.pipeline import Pipeline, Statement
 from projections.queries.caller import Credentials
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 MAX_EVENTS = 10_000  # of one transaction
 MAX_BYTES = 5 * 1024 * 1024
@@ -29,6 +33,24 @@ class QueueTimeoutError(Exception):
     """The post waited too long for other posts; sending it again is safe and helps."""
 
 
+class Traced(NamedTuple):
+    """A post that is traced: its request's span, when its append began (ns since 1970), how many events it has."""
+
+    span: "Span"
+    began: int
+    events: int
+
+
+class Commit(NamedTuple):
+    """A transaction that has appended events of so many posts to a log, which ends at `position` now."""
+
+    workspace_id: int
+    position: int
+    events: int
+    posts: int
+    traced: Sequence[Traced]
+
+
 @dataclass(eq=False)
 class _Post:
     """A post that waits for its commit."""
@@ -38,6 +60,7 @@ class _Post:
     bytes: int
     since: float  # seconds of the loop's clock
     recorded: asyncio.Future[Recorded]
+    traced: Traced | None
 
 
 class Appending:
@@ -49,25 +72,27 @@ class Appending:
         statement: Statement,
         condition: Callable[[Collection[Credentials]], Mapping[str, object]],
         carefully: Callable[[int, Prepared, Collection[Credentials]], Awaitable[Recorded]],
-        appended: Callable[[], None],
+        committed: Callable[[Commit], None],
     ) -> None:
         """Take the connections and statements to append with.
 
         `statement` is the append with a condition on the writers, whose parameters `condition` returns; `carefully`
-        records events of which some are known already, on the same condition; `appended` is called after each commit.
+        records events of which some are known already, on the same condition; `committed` is called after each commit.
         """
         self._free = list(pipelines)
         self._statement = statement
         self._condition = condition
         self._carefully = carefully
-        self._appended = appended
+        self._committed = committed
         self._queues: dict[int, deque[_Post]] = {}  # of each workspace with posts, waiting or being committed
         self._turns: deque[int] = deque()  # workspaces with posts that no connection is at work on
         self._waiting = 0
         self._scheduled = False
         self._commits: set[asyncio.Task[None]] = set()
 
-    async def record(self, workspace_id: int, prepared: Prepared, writer: Credentials) -> Recorded:
+    async def record(
+        self, workspace_id: int, prepared: Prepared, writer: Credentials, traced: Traced | None = None
+    ) -> Recorded:
         """Record events as `ledger.record_prepared` does, where the writer may write to the workspace.
 
         Raises ConditionError where the writer may not, QueueTimeoutError, and psycopg's errors. After
@@ -83,7 +108,7 @@ class Appending:
             self._waiting -= 1
         if self._waiting >= MOST_WAITING or (queue and loop.time() - queue[0].since > WAIT_SECONDS / 2):
             raise QueueTimeoutError
-        post = _Post(prepared, writer, sum(map(len, prepared.states)), loop.time(), loop.create_future())
+        post = _Post(prepared, writer, sum(map(len, prepared.states)), loop.time(), loop.create_future(), traced)
         queue.append(post)
         self._waiting += 1
         if not self._scheduled:  # posts that came in the same tick of the loop go together
@@ -151,7 +176,8 @@ class Appending:
             outcomes = list(islice(rest, len(each.prepared.events)))
             if not each.recorded.done():
                 each.recorded.set_result(Recorded(outcomes, recorded.position))
-        self._appended()
+        traced = [each.traced for each in group if each.traced is not None]
+        self._committed(Commit(workspace_id, recorded.position, len(together.events), len(group), traced))
 
     async def _append(
         self, pipeline: Pipeline, workspace_id: int, prepared: Prepared, writers: Collection[Credentials]

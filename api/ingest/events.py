@@ -22,7 +22,7 @@ from api.errors import (
 from api.http import bodies
 from api.http.parameters import ONE_WORKSPACE, Query
 from api.ingest import formats, intake, ndjson
-from api.ingest.appending import QueueTimeoutError
+from api.ingest.appending import Commit, QueueTimeoutError, Traced
 from api.ingest.known_writers import KnownWriters
 from api.ingest.receipt import Rejected, Tally
 from domain import ledger
@@ -149,7 +149,7 @@ class Events:
             return
         try:
             recorded = await self._parts.appending.record(
-                sender.workspace_id, ledger.prepare(taken.events), sender.credentials
+                sender.workspace_id, ledger.prepare(taken.events), sender.credentials, sender.traced(len(taken.events))
             )
         except ConditionError as error:
             await self._parts.threads.run(sender.check)  # says why not
@@ -183,14 +183,16 @@ class Events:
         taken = taken.without_keys(self._register_keys(sender, taken) if others is None else others)
         if taken.events:
             prepared = ledger.prepare(taken.events)
-            condition = may_write([sender.credentials], self._parts.clock())
+            condition, traced = may_write([sender.credentials], self._parts.clock()), sender.traced(len(taken.events))
             try:
                 with self._parts.connection() as database:
                     recorded = ledger.record_prepared(database, sender.workspace_id, prepared, condition)
             except ConditionError as error:
                 sender.check()
                 raise _being_changed() from error
-            self._parts.appended()
+            self._parts.committed(
+                Commit(sender.workspace_id, recorded.position, len(taken.events), 1, [traced] if traced else [])
+            )
             sender.admitted()
         self._finish(sender, tally, taken, recorded)
 
@@ -239,6 +241,11 @@ class _Sender:
     def checked(self) -> bool:
         """Whether the sender is authenticated."""
         return self._visit.is_counted
+
+    def traced(self, events: int) -> Traced | None:
+        """Return what is traced of an append that begins now; None where its request has no span."""
+        span = self._request.context.span
+        return None if span is None else Traced(span, time.time_ns(), events)
 
     def sends_little(self) -> bool:
         """Return whether the body is small enough for the event loop, and the append can decide who may write.

@@ -5,10 +5,11 @@ Any number of projectors may run: whoever locks a workspace's `projection` row f
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from psycopg import Error, OperationalError
 from psycopg.sql import SQL, Literal
@@ -75,6 +76,25 @@ class _Prefetched(NamedTuple):
     batch: Batch[EventsByJourney]
 
 
+class Folded(NamedTuple):
+    """A batch of a workspace's log that was folded, from position to position, and when that began (ns since 1970)."""
+
+    workspace_id: int
+    first: int
+    last: int
+    began: int
+
+
+class Tracer(Protocol):
+    """What makes traces of a projector's work."""
+
+    def hinted(self, payload: str) -> None:
+        """Take what came with a hint, before the batches that it is about."""
+
+    def folded(self, batch: Folded) -> None:
+        """Take a batch after its commit."""
+
+
 class Projector:
     """Folds new events into the read models, in one thread, until it is stopped."""
 
@@ -85,12 +105,14 @@ class Projector:
         batch: int = BATCH,
         moved: Callable[[int], None] = lambda _: None,
         looked: Callable[[], None] = lambda: None,
+        tracer: Tracer | None = None,
     ) -> None:
         """Take the pool, of which it borrows two connections, and how many events it folds at once.
 
-        Both are called in the thread that runs the projector: `moved` with the workspace's id after each commit of a
-        batch, `looked` after each poll.
+        All are called in the thread that runs the projector: `moved` with the workspace's id after each commit of a
+        batch, `looked` after each poll, the tracer where there is one.
         """
+        self._tracer = tracer
         self._moved = moved
         self._looked = looked
         self._pool = pool
@@ -114,7 +136,9 @@ class Projector:
                         self._waiting.over()
                         self._looked()
                         if not moved:
-                            wait(POLL_SECONDS)
+                            self._take_hints(wait(POLL_SECONDS))
+                        elif self._tracer is not None:
+                            self._take_hints(wait(0))
             except PoolClosed:
                 raise
             except Error as error:
@@ -122,6 +146,11 @@ class Projector:
                 if error.sqlstate is not None:  # else it is away, which is logged where connections are made
                     self._waiting.met(error)
                 stop.wait(RETRY_SECONDS)
+
+    def _take_hints(self, payloads: Iterable[str]) -> None:
+        if self._tracer is not None:
+            for payload in payloads:
+                self._tracer.hinted(payload)
 
     def step(self) -> bool:
         """Fold one batch of each workspace that is behind; return whether any moved on."""
@@ -206,6 +235,7 @@ class Projector:
         )
 
     def _project(self, database: Database, workspace_id: int, *, solo: bool, new: bool, size: int) -> bool:
+        began = time.time_ns()
         if new:
             generations.begin(database, workspace_id)
         with database.transaction():
@@ -240,7 +270,7 @@ class Projector:
                 logger.error(
                     "workspace %s is stuck at position %s, %s: %s", workspace_id, stuck.position, topic, stuck.reason
                 )
-            position = position if last is None else last
+            first, position = position + 1, position if last is None else last
             parameters = {
                 "workspace_id": workspace_id,
                 "position": position,
@@ -255,7 +285,13 @@ class Projector:
                 raise WentBackError
         mark, projected_at = moved
         self._memory.keep(workspace_id, Mark(position, mark), projected_at)
-        return last is not None
+        return last is not None and self._traced(Folded(workspace_id, first, position, began))
+
+    def _traced(self, batch: Folded) -> bool:
+        """Have a batch traced where that is asked for; return that it has moved."""
+        if self._tracer is not None:
+            self._tracer.folded(batch)
+        return True
 
 
 def _read(database: Database, workspace_id: int, reached: Mark, after: int, limit: int) -> tuple[Mark, list[PlainRow]]:

@@ -15,9 +15,10 @@ from psycopg.sql import SQL
 from domain.recorder import Pool
 from projections.pipeline import Statement
 
-APPENDED, PROJECTED = "appended", "projected"  # the channels; the payload is the workspaces' ids, none for any of them
+# The channels. The payload of the second are the workspaces' ids, none for any of them; of the first, notes for traces.
+APPENDED, PROJECTED = "appended", "projected"
 SPACING_SECONDS = 0.02  # between two hints
-MOST_NAMED = 300  # workspaces in one hint; a payload has less than 8,000 bytes
+MOST_BYTES = 7_999  # of a payload; what would be longer is left out
 
 _GIVE = SQL("SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)")
 _LISTEN = SQL("LISTEN appended")
@@ -38,13 +39,13 @@ class Hints:
         self._closed = Event()
         self._lock = Lock()
         self._thread: Thread | None = None
-        self._workspaces: set[int] = set()
+        self._about: dict[object, None] = {}
 
-    def give(self, workspace_id: int | None = None) -> None:
-        """Queue a hint about this workspace, or about any of them; returns at once, and may be called by any thread."""
-        if workspace_id is not None:
+    def give(self, *about: object) -> None:
+        """Queue a hint, about these workspaces or with these notes; returns at once, any thread may call it."""
+        if about:
             with self._lock:
-                self._workspaces.add(workspace_id)
+                self._about.update(dict.fromkeys(about))
         if self._due.is_set():
             return
         self._due.set()
@@ -69,8 +70,9 @@ class Hints:
                 return
             self._due.clear()
             with self._lock:
-                workspaces, self._workspaces = self._workspaces, set()
-            payload = ",".join(map(str, workspaces)) if len(workspaces) <= MOST_NAMED else ""
+                about, self._about = self._about, {}
+            payload = ",".join(map(str, about))
+            payload = payload if len(payload) <= MOST_BYTES else ""
             try:
                 with self._pool.connection() as database:
                     database.execute(_GIVE, (self._channel, payload))
@@ -80,14 +82,16 @@ class Hints:
 
 
 @contextmanager
-def listening(pool: Pool) -> Iterator[Callable[[float], None]]:
-    """Give a function that blocks its thread until an append, or for so many seconds; it raises psycopg's errors."""
+def listening(pool: Pool) -> Iterator[Callable[[float], list[str]]]:
+    """Give a function that blocks its thread until an append, or for so many seconds.
+
+    It returns the payloads of the hints that came, and raises psycopg's errors.
+    """
     with pool.connection() as database:
         database.execute(_LISTEN)
 
-        def wait(seconds: float) -> None:
-            for _ in database.notifies(timeout=seconds, stop_after=1):
-                pass
+        def wait(seconds: float) -> list[str]:
+            return [hint.payload for hint in database.notifies(timeout=seconds, stop_after=1)]
 
         try:
             yield wait

@@ -22,7 +22,7 @@ from projections.building.replay_by_parts import Workers
 from projections.building.set_aside import SetAsideError
 from projections.building.status import WorkspaceStatus
 from projections.building.wakeup import PROJECTED, Hints
-from service import database, logs
+from service import database, logs, spans
 from service.commands.terminal import (
     DONE,
     FAILED,
@@ -86,13 +86,15 @@ def _project(_: argparse.Namespace, chosen: Settings) -> int:
             database.open_pool(url, size=5, statement_timeout=database.BATCH_TIMEOUT, outage=outage) as pool,
             ThreadPoolExecutor(1, "keep-current") as beside,
         ):
-            moved = Hints(pool, PROJECTED)
+            moved, tracing = Hints(pool, PROJECTED), spans.of(chosen)
             rebuilding = beside.submit(replay.keep_current, pool, stop)
             rebuilding.add_done_callback(lambda _: stop.set())  # neither goes on without the other
             try:
-                Projector(pool, moved=moved.give, looked=_looked()).run(stop)
+                Projector(pool, moved=moved.give, looked=_looked(), tracer=tracing).run(stop)
             finally:
                 moved.close()
+                if tracing is not None:
+                    tracing.close()
                 stop.set()
             rebuilding.result()
     return DONE

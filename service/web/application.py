@@ -18,7 +18,7 @@ from domain.access import Access
 from domain.recorder import Pool
 from projections import access
 from projections.building.wakeup import Hints
-from service import database, logs, references, settings
+from service import database, logs, references, settings, spans
 from service.clock import clock
 
 
@@ -44,6 +44,8 @@ class Application:
         self.parts.authentication.last_use.close()
         self.parts.pool.close()
         self.parts.close()
+        if self.parts.tracing is not None:
+            self.parts.tracing.close()
 
 
 def application() -> Application:
@@ -56,7 +58,7 @@ def application() -> Application:
     size = chosen.threads + APPENDS + 3  # one for the loop's reads, two for hints and for the uses of keys
     pool = database.open_pool(chosen.database_url, size=size, outage=database.new_outage())
     hints = Hints(pool)
-    parts = replace(make_parts(pool, chosen, os.environ), appended=hints.give)
+    parts = replace(make_parts(pool, chosen, os.environ), appended=hints.give, tracing=spans.of(chosen))
     if chosen.sessions is not None and isinstance(chosen.sessions.keys, PublishedKeys):
         chosen.sessions.keys.preload()
     return Application(create_app(parts), parts, hints)

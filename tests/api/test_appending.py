@@ -10,7 +10,7 @@ import pytest
 from psycopg.sql import SQL
 
 from api.ingest import appending
-from api.ingest.appending import Appending, QueueTimeoutError
+from api.ingest.appending import Appending, Commit, QueueTimeoutError
 from domain import ledger
 from domain.ledger import Outcome, Prepared, Recorded
 from domain.recorder import APPEND, ConditionError, Database, Pool
@@ -33,7 +33,7 @@ class Log:
         self._pool = pool
         self.commits = 0
         self.pipelines = [Pipeline(self._borrow, lambda _: None) for _ in range(connections)]
-        self.posts = Appending(self.pipelines, APPEND_IF_ALLOWED, self._condition, self._carefully, self._appended)
+        self.posts = Appending(self.pipelines, APPEND_IF_ALLOWED, self._condition, self._carefully, self._committed)
 
     async def record(self, *events: dict[str, Any], writer: Credentials = WRITER, workspace_id: int = 340) -> Recorded:
         """Post events."""
@@ -52,7 +52,7 @@ class Log:
 
         return await asyncio.to_thread(work)
 
-    def _appended(self) -> None:
+    def _committed(self, _: Commit) -> None:
         self.commits += 1
 
 
