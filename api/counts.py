@@ -8,7 +8,8 @@ import mmap
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from struct import Struct
 from threading import Lock
 from typing import Self
@@ -19,6 +20,7 @@ SLOTS = 256
 SLOT_BYTES = 256 * 1024  # some thousand series; what is not written takes no memory
 SUPERVISOR, PROJECTOR, ENDED, FIRST_WORKER = range(4)  # the slots
 LIVING = "~"  # begins the key of what ends with its process
+LATEST = "="  # begins the key of what is so for the whole tree; the first number is when that was seen (monotonic)
 _HEADER_BYTES = 16  # of a slot: the bytes in use; in the first one also the version, which is odd while slots change
 _ENTRY = Struct("=II")  # the key's bytes, and how many numbers follow it
 _NUMBER = 8
@@ -62,7 +64,9 @@ class Counts:
         self._version[0] |= 1
         worker, ended = self.slot(number), self.slot(ENDED)
         for key, numbers in worker.read():
-            if not key.startswith(LIVING):
+            if key.startswith(LATEST):
+                ended.keep(key, numbers)
+            elif not key.startswith(LIVING):
                 place = ended.place(key, len(numbers))
                 for offset, each in enumerate(numbers):
                     ended.add(place + offset, each)
@@ -75,7 +79,7 @@ class Counts:
             yield number, self.slot(number)
 
     def totals(self) -> dict[str, list[float]]:
-        """Return the sums over all processes, by key."""
+        """Return the sums over all processes, by key; of what begins with `LATEST`, what was seen last."""
         for _ in range(_TRIES):
             version = self._version[0]
             totals = self._totals()
@@ -89,9 +93,12 @@ class Counts:
         for _, slot in self.slots():
             for key, numbers in slot.read():
                 before = totals.get(key)
-                totals[key] = (
-                    numbers if before is None else [one + more for one, more in zip(before, numbers, strict=True)]
-                )
+                if before is None:
+                    totals[key] = numbers
+                elif key.startswith(LATEST):
+                    totals[key] = max(before, numbers, key=itemgetter(0))
+                else:
+                    totals[key] = [one + more for one, more in zip(before, numbers, strict=True)]
         return totals
 
 
@@ -124,6 +131,17 @@ class Slot:
     def set(self, place: int, number: float) -> None:
         """Set a number."""
         self._numbers[place] = number
+
+    def keep(self, key: str, numbers: Sequence[float]) -> None:
+        """Set the numbers of a key that begins with `LATEST`, unless later ones stand there."""
+        place = self.place(key, len(numbers))
+        if self._numbers[place] <= numbers[0]:
+            for offset, each in enumerate(numbers):
+                self._numbers[place + offset] = each
+
+    def numbers(self, key: str) -> list[float] | None:
+        """Return the numbers of a key; None where nothing was noted under it."""
+        return next((numbers for each, numbers in self.read() if each == key), None)
 
     def read(self) -> Iterator[tuple[str, list[float]]]:
         """Yield each key with its numbers as they are now."""

@@ -1,25 +1,33 @@
 """Liveness, readiness and metrics of the process; none of them contains the id of a user or workspace."""
 
 import asyncio
+import logging
 import time
 
 import falcon
 import psycopg
 
+from api import exposition
 from api.dependencies import Parts
 from api.errors import UnavailableError
 from api.http.parameters import no_parameters
-from api.telemetry import CONTENT_TYPE
-from projections import schema
+from api.sampling import Sampler
+from projections import health, schema
 from projections.building.status import LAG, Lag
+from projections.health import STATE, State
 from projections.pipeline import TooManySentError
 from projections.schema import Schema
 
 LAG_SECONDS = 60.0  # a projection that is further behind is reported
 ANSWER_SECONDS = 2.0  # a probe waits no longer for the database
 CACHE_SECONDS = 1.0  # the database is asked no more often
+SIZES_SECONDS = 60.0  # and no more often for the sizes of tables
+SIZES_WAIT_SECONDS = 1.0  # an answer waits no longer for these, and has the ones before
+TEXT_SECONDS = 5.0  # nor for what the machine says of itself
 
 _AWAY = (psycopg.Error, TooManySentError, TimeoutError, UnavailableError)
+
+logger = logging.getLogger(__name__)
 
 
 class Probe:
@@ -31,7 +39,6 @@ class Probe:
         self._lock = asyncio.Lock()
         self._answer: tuple[Schema, Lag | None] | None = None
         self._looked_at = float("-inf")
-        self.lag: Lag | None = None  # the latest that is known
 
     async def look(self) -> tuple[Schema, Lag | None] | None:
         """Return the schema, and the lag where that can be read, at most a second old; None: the database is down."""
@@ -42,16 +49,47 @@ class Probe:
             return self._answer
 
     async def _look(self) -> tuple[Schema, Lag | None] | None:
-        reads = self._parts.reads
+        reads, measurements, lag = self._parts.reads, self._parts.measurements, None
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 seen = schema.judge(await schema.applied_by(reads), self._parts.migrations)
+                asked = time.time()
+                state = State(*(await reads.rows(STATE, {}))[0])
+                ahead = health.clock_ahead(asked, time.time(), state.clock)
+                measurements.state_seen(ahead, writable=state.writable)
                 if seen.fault is None:
-                    [row] = await reads.rows(LAG, {})
-                    self.lag = Lag(*row)
+                    lag = Lag(*(await reads.rows(LAG, {}))[0])
+                    measurements.lag_seen(lag)
         except _AWAY:
             return None
-        return seen, None if seen.fault else self.lag
+        return seen, lag
+
+
+class Sizes:
+    """Looks at the sizes of tables now and then, in a thread, since a table that is locked is waited for."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Take the parts."""
+        self._parts = parts
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at = float("-inf")
+
+    async def look(self) -> None:
+        """Look, where the last look is a minute ago, and wait a second at most."""
+        if time.monotonic() - self._looked_at >= SIZES_SECONDS and (self._looking is None or self._looking.done()):
+            self._looked_at = time.monotonic()
+            self._looking = asyncio.ensure_future(self._look())
+            await asyncio.wait([self._looking], timeout=SIZES_WAIT_SECONDS)
+
+    async def _look(self) -> None:
+        def look() -> None:
+            with self._parts.connection() as database:
+                self._parts.measurements.sizes_seen(health.sizes(database))
+
+        try:
+            await self._parts.threads.run(look)
+        except _AWAY as error:
+            logger.debug("the sizes of tables can't be read: %s", error)
 
 
 class Healthz:
@@ -92,12 +130,21 @@ class Metrics:
 
     def __init__(self, parts: Parts, probe: Probe) -> None:
         """Take the parts and what looks at the database."""
-        self._parts = parts
+        self._counts = parts.measurements.counts
         self._probe = probe
+        self._sizes = Sizes(parts)
+        self._sampler = Sampler(parts)
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer, also while the database is down: its last known figures are shown then."""
         no_parameters(request)
         is_up = await self._probe.look() is not None
-        response.content_type = CONTENT_TYPE
-        response.data = await asyncio.to_thread(self._parts.measurements.text, self._probe.lag, is_up=is_up)
+        if is_up:
+            await self._sizes.look()
+        self._sampler.sample()
+        response.content_type = exposition.CONTENT_TYPE
+        try:
+            async with asyncio.timeout(TEXT_SECONDS):  # a file system that hangs holds a thread that nobody else needs
+                response.data = await asyncio.to_thread(exposition.text, self._counts, is_up=is_up)
+        except TimeoutError as error:
+            raise UnavailableError("The metrics can't be read, please try again") from error

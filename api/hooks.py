@@ -102,7 +102,7 @@ class HookDeliveries:
             if table.signature == "sns" and "SubscriptionConfirmation" in translation.received:
                 self._keep_confirmation(database, hook, body)
         numbers = {outcome: effect.number(outcome) for outcome in OUTCOMES}
-        self._parts.measurements.recorded(numbers[ACCEPTED], numbers[DUPLICATE], numbers[REJECTED])
+        self._parts.measurements.recorded(numbers[ACCEPTED], numbers[DUPLICATE], effect.codes)
         self._parts.measurements.hooked(table.name, numbers)
         return effect
 

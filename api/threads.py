@@ -28,6 +28,11 @@ class Threads:
         self._large_waiting = 0
         self.loop: asyncio.AbstractEventLoop  # that submits work, for a thread that needs it
 
+    @property
+    def waiting(self) -> int:
+        """Return how many requests wait for a thread, or are at work in one."""
+        return self._waiting
+
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function in a thread, and return or raise what it does; UnavailableError where none is free in time.
 

@@ -17,6 +17,8 @@ from api.auth.published_keys import PublishedKeys
 from api.auth.sessions import BadKeyError, FixedKey, Keys, Sessions
 
 MIN_THREADS = 1
+MOST_PORT = 65_535
+_BIND = re.compile(r"((?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):)?(?P<port>[0-9]{1,5})")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")  # RFC 6454, 6.1
 
 
@@ -41,6 +43,7 @@ class Settings:
     rate_limit: int  # requests a minute for one key, 0 for any number
     reading_origins: tuple[str, ...]
     embedding_origins: tuple[str, ...]
+    metrics_bind: tuple[str, int] | None  # host and port of a projector that runs alone; None: nowhere
     traces: bool  # OpenTelemetry's own variables say where to and which
 
 
@@ -50,7 +53,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         database_url=_database_url(environment),
         home=Path(environment.get("CAMPAIGN_ANALYTICS_HOME") or "var"),
         host=environment.get("HOST") or "127.0.0.1",
-        port=_number(environment, "PORT", 8000, 0, 65_535),
+        port=_number(environment, "PORT", 8000, 0, MOST_PORT),
         processes=_number(environment, "WEB_CONCURRENCY", usable_cores(), 1, 1_000),
         threads=_number(environment, "WEB_THREADS", 2, MIN_THREADS, 1_000),
         keep_alive=_number(environment, "KEEP_ALIVE", 65, 1, 3_600),
@@ -60,6 +63,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         rate_limit=_number(environment, "RATE_LIMIT", 0, 0, 1_000_000),
         reading_origins=_origins(environment, "CORS_ORIGINS"),
         embedding_origins=_origins(environment, "EMBED_ORIGINS"),
+        metrics_bind=_metrics_bind(environment),
         traces=_traces(environment),
     )
 
@@ -149,6 +153,17 @@ def _keys(name: str, value: str, algorithm: str | None) -> Keys:
             msg = f"JWT_PUBLIC_KEY: {value[1:]} can't be read"
             raise BadSettingError(msg) from error
     return FixedKey(sessions.public_key(value), algorithm)
+
+
+def _metrics_bind(environment: Mapping[str, str]) -> tuple[str, int] | None:
+    """Return a host and port; a port alone is one of this machine's own."""
+    value = environment.get("METRICS_BIND")
+    if not value:
+        return None
+    found = _BIND.fullmatch(value)
+    if found is None or int(found["port"]) > MOST_PORT:
+        raise BadSettingError("METRICS_BIND: expected a port, or host:port such as 127.0.0.1:9464")
+    return (found["host"] or "127.0.0.1").strip("[]"), int(found["port"])
 
 
 def _traces(environment: Mapping[str, str]) -> bool:

@@ -39,6 +39,11 @@ class Waiting:
         self._tasks: set[asyncio.Task[None]] = set()
         self._number = 0
 
+    @property
+    def number(self) -> int:
+        """Return how many requests wait."""
+        return self._number
+
     async def until(self, workspace_id: int, min_position: int) -> None:
         """Wait until the projection of a workspace has reached a position.
 

@@ -54,6 +54,7 @@ class PublishedKeys:
         self._lock = Lock()  # never locked during a fetch
         self._fetch: Thread | None = None
         self._begun = float("-inf")
+        self.fetches = {"fetched": 0, "failed": 0, "unusable": 0}  # so often each has come of one
 
     def find(self, key_id: str | None) -> Key | None:
         """Return the key of this id; without an id the only key there is; None where there is no such key.
@@ -75,6 +76,11 @@ class PublishedKeys:
         if self._clock() - known.fetched_at > STALE_SECONDS or (key is None and fetching and fetching.is_alive()):
             raise UnavailableError("The keys for sessions are not to be had, please try again")
         return key
+
+    @property
+    def fetched_at(self) -> float:
+        """Return when the known keys were fetched, by the clock that was handed in; minus infinity: there are none."""
+        return self._known.fetched_at
 
     @property
     def is_fresh(self) -> bool:
@@ -102,15 +108,18 @@ class PublishedKeys:
         try:
             published = jwt.PyJWKSet.from_dict(self._client.fetch_data()).keys
         except (jwt.PyJWTError, OSError, *_MALFORMED) as error:
+            self.fetches["failed"] += 1
             logger.warning("the keys for sessions can't be fetched: %s", error)
             return
         fetched = [(each.key_id, key) for each in published if (key := self._usable(each)) is not None]
         if not fetched:
+            self.fetches["unusable"] += 1
             logger.warning("the keys for sessions can't be used: expected an RSA, P-256 or Ed25519 key for signatures")
             return
         before = self._known.keys  # a key that stays is to stay the same object
         keys = tuple(next((each for each in before if each == new), new) for new in fetched)
         self._known = _Known(keys, self._clock())
+        self.fetches["fetched"] += 1
 
     def _usable(self, published: jwt.PyJWK) -> Key | None:
         key = usable(published.key) if published.public_key_use in (None, "sig") else None

@@ -90,6 +90,11 @@ class Appending:
         self._scheduled = False
         self._commits: set[asyncio.Task[None]] = set()
 
+    @property
+    def waiting(self) -> int:
+        """Return how many posts wait for their turn."""
+        return self._waiting
+
     async def record(
         self, workspace_id: int, prepared: Prepared, writer: Credentials, traced: Traced | None = None
     ) -> Recorded:

@@ -22,10 +22,11 @@ _ANSWERED_AS = {"accepted": ACCEPTED, "duplicates": DUPLICATE, "ignored": IGNORE
 
 @dataclass
 class Effect:
-    """The effect of a delivery: counts by the tool's event name, outcome and reason, and the rejections."""
+    """The effect of a delivery: counts by the tool's event name, outcome and reason; rejections, and their codes."""
 
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     rejections: list[Rejection] = field(default_factory=list)
+    codes: Counter[str] = field(default_factory=Counter)  # of the rejected ones
 
     def number(self, outcome: str) -> int:
         """Return the number with this outcome: of events, and of deliveries that became none."""
@@ -41,6 +42,7 @@ class Effect:
             self.counts[name, IGNORED, reason] += number
         for (name, reason), number in translation.malformed.items():
             self.counts[name, REJECTED, reason] += number
+            self.codes["malformed"] += number
             error = f"{name}: {reason}" if name else reason
             self.rejections += [Rejection(now, None, source, "malformed", error)] * min(number, MOST_REJECTIONS)
 
@@ -53,6 +55,7 @@ class Effect:
             why = refused.rejection
             reason = f"{why.code}: {why.error.partition(':')[0]}"  # the field, without its value
             self.counts[names[refused.place - taken.first], REJECTED, reason] += 1
+            self.codes[why.code] += 1
             self.rejections.append(why)
 
 

@@ -1,6 +1,7 @@
 """The resource that events are posted to: reads a worker's body, checks each event, and appends the valid ones."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
@@ -207,7 +208,8 @@ class Events:
             with self._parts.connection() as database:
                 rejections.keep(database, sender.workspace_id, [each.rejection for each in refused])
         accepted, duplicates = (recorded.outcomes.count(each) for each in (Outcome.ACCEPTED, Outcome.DUPLICATE))
-        self._parts.measurements.recorded(accepted, duplicates, len(refused))
+        codes = Counter(each.rejection.code for each in refused)
+        self._parts.measurements.recorded(accepted, duplicates, codes)
         tally.add(accepted, duplicates, [_rejected(each) for each in refused], recorded.position)
 
 

@@ -138,7 +138,7 @@ def _serve(_: argparse.Namespace, chosen: Settings) -> int:
 
 def _run_tree(chosen: Settings, secret: dict[str, str], once_started: Callable[[str, str, Event], None]) -> int:
     logs.configure(chosen)
-    with closing(supervisor.listen(chosen)) as listener, chosen_database(chosen) as url:
+    with closing(supervisor.listen(chosen.host, chosen.port)) as listener, chosen_database(chosen) as url:
         database.migrate(url)
         environment = {**os.environ, **secret, "DATABASE_URL": url}
         tree = supervisor.Supervisor(listener, environment)

@@ -11,8 +11,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from api import counts, telemetry
+from api import counts
 from api.counts import Counts
+from api.telemetry import Measurements
 from domain.recorder import Pool
 from projections.building import comparison, generations, replay, set_aside, status
 from projections.building.batch import FoldError
@@ -39,7 +40,7 @@ from service.commands.terminal import (
     workspace,
 )
 from service.connect import chosen_database, chosen_pool
-from service.processes import lifeline
+from service.processes import lifeline, metrics
 from service.processes.replay_workers import replay_workers
 from service.settings import Settings
 
@@ -79,7 +80,12 @@ def _project(_: argparse.Namespace, chosen: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     lifeline.watch()
-    with chosen_database(chosen) as url:
+    in_a_tree = Counts.inherited(os.environ)  # whose API tells the metrics of all its processes
+    measurements = Measurements(in_a_tree or Counts.made(), counts.PROJECTOR)
+    with (
+        chosen_database(chosen) as url,
+        metrics.serving(None if in_a_tree else chosen.metrics_bind, url, measurements),
+    ):
         database.check_encoding(url)  # a database that is not there yet is waited for
         outage = database.new_outage()
         with (
@@ -90,7 +96,7 @@ def _project(_: argparse.Namespace, chosen: Settings) -> int:
             rebuilding = beside.submit(replay.keep_current, pool, stop)
             rebuilding.add_done_callback(lambda _: stop.set())  # neither goes on without the other
             try:
-                Projector(pool, moved=moved.give, looked=_looked(), tracer=tracing).run(stop)
+                Projector(pool, moved=moved.give, looked=measurements.looked, tracer=tracing).run(stop)
             finally:
                 moved.close()
                 if tracing is not None:
@@ -98,15 +104,6 @@ def _project(_: argparse.Namespace, chosen: Settings) -> int:
                 stop.set()
             rebuilding.result()
     return DONE
-
-
-def _looked() -> Callable[[], None]:
-    """Return what notes, for this process tree's metrics, that the projector has looked for events."""
-    shared = Counts.inherited(os.environ) or Counts.made()
-    slot = shared.slot(counts.PROJECTOR)
-    slot.set(slot.place(telemetry.PROCESS), os.getpid())
-    place = slot.place(telemetry.LOOKED_AT)
-    return lambda: slot.set(place, time.time())
 
 
 def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:

@@ -16,7 +16,6 @@ from types import FrameType
 from api import counts, telemetry
 from api.counts import Counts
 from service.processes import lifeline
-from service.settings import Settings
 
 MAX_DEATHS = 5
 DEATHS_WITHIN_SECONDS = 60.0
@@ -31,13 +30,13 @@ class PortInUseError(Exception):
     """The address to listen at is in use or not allowed; the text names the port."""
 
 
-def listen(settings: Settings) -> socket.socket:
-    """Return a socket that listens at the chosen host and port; raise PortInUseError where that fails."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at this host and port; raise PortInUseError where that fails."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        msg = f"port {settings.port} of {settings.host} can't be listened at: {error.strerror or error}"
+        msg = f"port {port} of {host} can't be listened at: {error.strerror or error}"
         raise PortInUseError(msg) from error
 
 

@@ -12,6 +12,7 @@ from api.auth.last_use import LastUse
 from api.auth.published_keys import PublishedKeys
 from api.auth.rate_limit import RateLimit
 from api.dependencies import APPENDS, Parts
+from api.sampling import Sampler
 from api.telemetry import Measurements
 from api.threads import Threads
 from domain.access import Access
@@ -29,10 +30,15 @@ class Application:
     answer: App
     parts: Parts
     hints: Hints
+    sampler: Sampler
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI's)
         """Answer one request."""
         await self.answer(scope, receive, send)
+
+    def sample(self) -> None:
+        """Measure what the process is like now."""
+        self.sampler.sample()
 
     def drain(self) -> None:
         """End what would never end by itself: the process is about to, and answers only what has come by now."""
@@ -61,7 +67,7 @@ def application() -> Application:
     parts = replace(make_parts(pool, chosen, os.environ), appended=hints.give, tracing=spans.of(chosen))
     if chosen.sessions is not None and isinstance(chosen.sessions.keys, PublishedKeys):
         chosen.sessions.keys.preload()
-    return Application(create_app(parts), parts, hints)
+    return Application(create_app(parts), parts, hints, Sampler(parts))
 
 
 def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, str]) -> Parts:

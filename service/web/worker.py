@@ -226,6 +226,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]
         while self.alive and self.ppid == os.getppid():
             self.notify()
             self._sweep()
+            self.asgi.sample()
             await asyncio.sleep(SWEEP_SECONDS)
         for listener in self.sockets:
             self.loop.remove_reader(listener.sock.fileno())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.counts import ENDED, FIRST_WORKER, LIVING, SLOT_BYTES, SLOTS, Counts
+from api.counts import ENDED, FIRST_WORKER, LATEST, LIVING, SLOT_BYTES, SLOTS, Counts
 from tests.support.databases import Databases
 from tests.support.examples import api_key, email_sent
 from tests.support.running import serving, users_of
@@ -50,6 +50,20 @@ def test_totals_are_the_sums_of_the_living_and_of_those_that_have_ended(
         for key, value in of_slot.items():
             totals[key] = totals.get(key, 0) + value
     assert {key: numbers[1] for key, numbers in counts.totals().items()} == totals
+
+
+def test_what_was_seen_last_stays_when_who_saw_it_ends() -> None:
+    """Of the whole tree; an older sight of another process counts no more."""
+    counts = Counts.made(slots=8)
+    seen = f"{LATEST}lag"
+    counts.slot(FIRST_WORKER).keep(seen, (20.0, 7))
+    counts.slot(FIRST_WORKER + 1).keep(seen, (10.0, 9))
+    assert counts.totals()[seen] == [20, 7]
+    for slot in (FIRST_WORKER, FIRST_WORKER + 1):
+        counts.fold(slot)
+    assert counts.totals()[seen] == [20, 7]
+    counts.slot(FIRST_WORKER).keep(seen, (30.0, 8))
+    assert counts.totals()[seen] == [30, 8]
 
 
 def test_a_process_that_goes_on_in_a_slot_goes_on_counting(counts: Counts) -> None:

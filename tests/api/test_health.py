@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from falcon import testing
 
-from api import health
+from api import exposition, health
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
@@ -256,7 +256,8 @@ def test_connections_in_use_are_measured(pool: Pool) -> None:
     parts = make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET}), {})
 
     def connections() -> float:
-        return read_samples(parts.measurements.text(None, is_up=True).decode())["campaign_analytics_pool_connections"]
+        text = exposition.text(parts.measurements.counts, is_up=True).decode()
+        return read_samples(text)["campaign_analytics_pool_connections"]
 
     with parts.connection():
         assert connections() == 1
@@ -272,7 +273,8 @@ def test_no_label_tells_of_anybody(client: testing.TestClient, users: Access) ->
     found = samples(client)
     assert all(name.startswith("campaign_analytics_") for name in found)
     labels = {label for name in found for label in re.findall(r'(\w+)="', name)}
-    assert labels == {"method", "route", "status", "outcome", "le", "version", "child", "process"}
+    ours = {"method", "route", "status", "outcome", "le", "version", "child", "process", "code", "queue", "table"}
+    assert labels == ours
     text = client.simulate_get("/metrics").text
     for told in ("348333", "somebody", "sent-by-a-caller", key["X-API-Key"].partition(".")[0]):
         assert told not in text

@@ -19,10 +19,11 @@ import yaml
 from falcon import testing
 from prometheus_client.parser import text_string_to_metric_families
 
+from api import exposition
 from api.counts import PROJECTOR, Counts
 from api.dependencies import APPENDS
 from api.health import ANSWER_SECONDS
-from api.telemetry import LOOKED_AT, PROCESS, RESTARTS, Measurements
+from api.telemetry import KEYS_FETCHED_AT, LOOKED_AT, PROCESS, QUEUE, RESTARTS, Measurements
 from projections.building.status import Lag
 from service import settings
 from service.commands import parser
@@ -72,7 +73,11 @@ def samples() -> Labels:
     measurements = Measurements(counts, 3)
     measurements.answered("GET", "/healthz", 200, 0.1)
     measurements.hooked("lemlist", {"accepted": 1})
-    text = measurements.text(Lag(*[0] * len(Lag._fields)), is_up=True).decode()
+    measurements.lag_seen(Lag(*[0] * len(Lag._fields)))
+    measurements.state_seen(0, writable=True)
+    measurements.sizes_seen({"journey": 1})
+    measurements.sampled({f"{QUEUE}\tappend": 1, KEYS_FETCHED_AT: 1})
+    text = exposition.text(counts, is_up=True).decode()
     found: Labels = {}
     for sample in chain.from_iterable(family.samples for family in text_string_to_metric_families(text)):
         found.setdefault(sample.name, set()).update(sample.labels)

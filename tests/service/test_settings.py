@@ -55,6 +55,10 @@ BAD = [
         for bad in ("*", "null", "example.com", "https://x/", "https://X", "https://a.b,*")
     ],
     ("JWT_LEEWAY", {"JWT_LEEWAY": "-1"}),
+    *[
+        ("METRICS_BIND", {"METRICS_BIND": bad})
+        for bad in ("here", "127.0.0.1:", ":9464", "::1:9464", "1:65536", "a b:1")
+    ],
 ]
 
 

@@ -1,12 +1,17 @@
 """Gives tests and benchmarks a PostgreSQL of their own, of which nothing is left in the end."""
 
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+
 from service import embedded
+from tests.support.running import descendants, processes
 from tests.support.waiting import wait_for
 
 
@@ -29,3 +34,20 @@ def temporary_server(*, durable: bool) -> Iterator[str]:
     """Run an embedded server in a new directory, and remove both; give its URL."""
     with temporary_home() as home, embedded.attach(home, durable=durable) as attachment:
         yield attachment.url
+
+
+@contextmanager
+def frozen(url: str) -> Iterator[None]:
+    """Stop all processes of a server meanwhile, as a hung disk or hypervisor does."""
+    with psycopg.connect(url) as connection:
+        [postmaster] = connection.execute("SELECT pg_read_file('postmaster.pid')").fetchone()[0].splitlines()[:1]  # type: ignore[index]
+    os.kill(int(postmaster), signal.SIGSTOP)  # first, so that it begins no other
+    pids = [*(each.pid for each in descendants(int(postmaster))), int(postmaster)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            if pid in processes():
+                os.kill(pid, signal.SIGCONT)

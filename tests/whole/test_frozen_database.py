@@ -1,13 +1,9 @@
 """Shows that a database that says nothing holds nobody for long, and that an outage is told twice: begun and ended."""
 
 import json
-import os
-import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -16,31 +12,14 @@ from domain.recorder import Pool
 from service import database
 from tests.support.databases import new_database
 from tests.support.examples import api_key, email_sent
-from tests.support.running import descendants, processes, serving, users_of
-from tests.support.servers import temporary_server
+from tests.support.running import serving, users_of
+from tests.support.servers import frozen, temporary_server
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.processes
 
 FROZEN_SECONDS = 20.0
 SOON_SECONDS = 9.0  # a wait for a connection, and a statement's 6 s
-
-
-@contextmanager
-def frozen(url: str) -> Iterator[None]:
-    """Stop all processes of a server meanwhile, as a hung disk or hypervisor does."""
-    with psycopg.connect(url) as connection:
-        [postmaster] = connection.execute("SELECT pg_read_file('postmaster.pid')").fetchone()[0].splitlines()[:1]  # type: ignore[index]
-    os.kill(int(postmaster), signal.SIGSTOP)  # first, so that it begins no other
-    pids = [*(each.pid for each in descendants(int(postmaster))), int(postmaster)]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            if pid in processes():
-                os.kill(pid, signal.SIGCONT)
 
 
 def test_a_frozen_database_holds_nobody_for_long() -> None:

@@ -1,0 +1,290 @@
+"""Shows that metrics tell what somebody would act on, and that measuring it takes nothing from anybody."""
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from falcon import testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api import exposition, health
+from api.app import create_app
+from api.auth import published_keys
+from api.counts import FIRST_WORKER, Counts
+from api.dependencies import Parts
+from api.sampling import Sampler
+from api.telemetry import Measurements
+from domain.access import Access
+from domain.events import Code
+from domain.recorder import Pool
+from projections import health as database_health
+from projections.building.status import Lag
+from projections.health import TABLES, clock_ahead
+from service import database, settings
+from service.web.application import make_parts
+from tests.support.databases import connected
+from tests.support.examples import JWT_SECRET, api_key, email_sent
+from tests.support.published import Platform, platform
+from tests.support.samples import read_samples
+from tests.support.waiting import wait_for
+
+POSTS = "/api/v1/events/"
+OURS = "campaign_analytics_"
+END_ALL = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+INSTANTS = st.floats(0, 2e9)
+
+
+def samples(client: testing.TestClient) -> dict[str, float]:
+    """Return what Prometheus reads, without the common part of its names."""
+    result = client.simulate_get("/metrics")
+    assert result.status_code == 200
+    return {name.removeprefix(OURS): value for name, value in read_samples(result.text).items()}
+
+
+def of(counts: Counts) -> dict[str, float]:
+    """Return what is told of a tree whose database is away."""
+    found = read_samples(exposition.text(counts, is_up=False).decode())
+    return {name.removeprefix(OURS): value for name, value in found.items()}
+
+
+def test_rejections_are_counted_by_their_code(client: testing.TestClient, users: Access) -> None:
+    """Each code is there from the start; together they are the rejected events."""
+    key = api_key(users, 340)
+    codes = [f'rejections_total{{code="{code}"}}' for code in get_args(Code)]
+    found = samples(client)
+    assert [found[code] for code in codes] == [0] * len(codes)
+    events = [
+        email_sent(1),
+        email_sent(1, step=2),  # a conflict
+        email_sent(2, step=-1),
+        email_sent(3, occurred_at="2999-01-01T00:00:00Z"),
+        {**email_sent(4), "type": "Unheard"},
+        7,
+    ]
+    client.simulate_post(f"{POSTS}?workspace_id=340", headers=key, json=events)
+    found = samples(client)
+    assert {code: found[code] for code in codes if found[code]} == {
+        f'rejections_total{{code="{code}"}}': 1
+        for code in ("conflict", "invalid_field", "out_of_range", "unknown_type", "malformed")
+    }
+    assert found['events_total{outcome="rejected"}'] == 5
+
+
+@pytest.mark.parametrize("events", [3, 300])
+def test_commits_are_counted_with_their_events(client: testing.TestClient, users: Access, events: int) -> None:
+    """Of small posts, which may share one, and of large ones."""
+    key = api_key(users, 340)
+    for first in (0, events):
+        body = [email_sent(number) for number in range(first, first + events)]
+        assert client.simulate_post(f"{POSTS}?workspace_id=340", headers=key, json=body).status_code == 200
+    found = samples(client)
+    assert (found["append_events_count"], found["append_events_sum"], found["append_posts_total"]) == (2, 2 * events, 2)
+    assert found[f'append_events_bucket{{le="{5.0 if events == 3 else 500.0}"}}'] == 2
+    assert found['append_events_bucket{le="2.0"}'] == 0
+
+
+@given(asked=INSTANTS, took=st.floats(0, 5), way=st.floats(0, 1), ahead=st.floats(-1e6, 1e6))
+def test_a_clock_is_no_further_off_than_it_is_said(asked: float, took: float, way: float, ahead: float) -> None:
+    """What the way to the database and back may account for is no fault of a clock."""
+    told = clock_ahead(asked, asked + took, asked + way * took - ahead)
+    assert abs(told) <= abs(ahead) + 1e-6
+    assert abs(told - ahead) <= took + 1e-6
+    assert told * ahead >= 0
+
+
+def test_the_clock_and_whether_writes_are_taken_are_told(client: testing.TestClient) -> None:
+    """Of the tests' own database, which is on this machine."""
+    found = samples(client)
+    assert abs(found["clock_ahead_seconds"]) < 1
+    assert found["database_writable"] == 1
+
+
+def test_a_clock_that_is_off_is_told(client: testing.TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By how much, on which side."""
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 90)
+    assert samples(client)["clock_ahead_seconds"] == pytest.approx(90, abs=2)
+
+
+def test_a_database_that_takes_no_writes_says_so(pool: Pool) -> None:
+    """As a provider makes it when its disk is nearly full."""
+    with connected(pool) as connection:
+        assert database_health.state(connection).writable
+        connection.execute("SET default_transaction_read_only = on")
+        assert not database_health.state(connection).writable
+
+
+def test_the_size_of_each_table_is_told(client: testing.TestClient, pool: Pool, users: Access) -> None:
+    """Of ours, and of no other that somebody has put beside them."""
+    api_key(users, 340)
+    with pool.connection() as connection:
+        rows = connection.execute("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        connection.execute("CREATE TABLE somebody_elses (id integer)")
+    assert sorted(name for (name,) in rows) == sorted(TABLES)
+    told = {name: size for name, size in samples(client).items() if name.startswith("table_bytes")}
+    assert sorted(told) == [f'table_bytes{{table="{name}"}}' for name in sorted(TABLES)]
+    assert told['table_bytes{table="stored_events"}'] > 8_192
+
+
+def test_a_table_that_is_locked_holds_nobody(
+    client: testing.TestClient, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sizes that were told before stay."""
+    before = samples(client)
+    monkeypatch.setattr(health, "SIZES_SECONDS", 0)
+    with connected(pool) as connection, connection.transaction():
+        connection.execute("LOCK TABLE hook IN ACCESS EXCLUSIVE MODE")
+        began = time.monotonic()
+        found = samples(client)
+        assert time.monotonic() - began < 2
+    assert found["database_up"] == 1
+    assert {name for name in before if "table" in name} == {name for name in found if "table" in name}
+
+
+def test_no_series_vanishes_while_the_database_is_away(
+    client: testing.TestClient, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end its alert just when that is needed."""
+    monkeypatch.setattr(health, "CACHE_SECONDS", 0)
+    before = samples(client)
+    with pool.connection() as connection:
+        connection.execute(END_ALL)
+    pool.close()
+    found = samples(client)
+    assert (before["database_up"], found["database_up"]) == (1, 0)
+    assert before.keys() <= found.keys()
+
+
+def test_all_processes_of_a_tree_know_what_one_of_them_has_seen() -> None:
+    """Also one that has started since, and when that one has ended."""
+    counts = Counts.made(slots=8)
+    one, _ = Measurements(counts, FIRST_WORKER), Measurements(counts, FIRST_WORKER + 1)
+    one.lag_seen(Lag(5, *[0] * (len(Lag._fields) - 1)))
+    one.state_seen(3.5, writable=False)
+    one.sizes_seen({"journey": 8_192})
+    for _ in range(2):
+        found = of(counts)
+        assert found["projection_lag_events"] == 5
+        assert (found["clock_ahead_seconds"], found["database_writable"]) == (3.5, 0)
+        assert found['table_bytes{table="journey"}'] == 8_192
+        counts.fold(FIRST_WORKER)
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
+    """Give a platform that publishes nothing yet, and is asked as often as somebody wants."""
+    monkeypatch.setattr(published_keys, "PAUSE_SECONDS", 0)
+    with platform() as made:
+        yield made
+
+
+def test_fetches_of_published_keys_and_their_age_are_told(pool: Pool, away: Platform) -> None:
+    """By what came of them; keys that were never fetched are infinitely old."""
+    chosen = settings.from_environment({"JWT_JWKS_URL": away.url})
+    parts = make_parts(pool, chosen, {})
+    client = testing.TestClient(create_app(parts))
+    assert chosen.sessions is not None
+    keys = chosen.sessions.keys
+    assert isinstance(keys, published_keys.PublishedKeys)
+    fetches = [f'session_keys_fetches_total{{outcome="{outcome}"}}' for outcome in ("fetched", "failed", "unusable")]
+
+    def told() -> list[float]:
+        found = samples(client)
+        return [*(found[name] for name in fetches), found["session_keys_age_seconds"]]
+
+    assert told() == [0, 0, 0, float("inf")]
+    away.body = b'{"keys": [{"kty": "oct", "kid": "o", "k": "c2VjcmV0"}]}'
+    keys.preload()
+    away.status = 500
+    keys.preload()
+    assert told() == [0, 1, 1, float("inf")]
+    away.status = 200
+    away.body = (
+        b'{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'
+    )
+    keys.preload()
+    *numbers, age = told()
+    assert numbers == [1, 1, 1]
+    assert age < 20
+
+
+def test_a_fixed_key_has_no_age(client: testing.TestClient) -> None:
+    """And nothing is fetched."""
+    assert not [name for name in samples(client) if name.startswith("session_keys")]
+
+
+def test_the_room_for_replays_is_told(
+    client: testing.TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of TMPDIR, without a file made there; a directory that is not there stops nothing."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    found = samples(client)
+    system = os.statvfs(tmp_path)
+    assert found["temporary_size_bytes"] == system.f_blocks * system.f_frsize
+    assert 0 < found["temporary_free_bytes"] < found["temporary_size_bytes"]
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    assert not [name for name in samples(client) if name.startswith("temporary")]
+
+
+def parts_of(database_url: str, size: int) -> Parts:
+    """Return the parts of an application with a pool of this size."""
+    return make_parts(
+        database.open_pool(database_url, size=size), settings.from_environment({"JWT_SECRET": JWT_SECRET}), {}
+    )
+
+
+def test_queues_and_the_pool_are_told(database_url: str) -> None:
+    """How long each is, how many connections there may be, and that somebody had to wait for one."""
+    parts = parts_of(database_url, 1)
+    sampler = Sampler(parts)
+
+    def told() -> dict[str, float]:
+        sampler.sample()
+        return of(parts.measurements.counts)
+
+    def borrow() -> None:
+        with parts.connection():
+            pass
+
+    with parts.pool, ThreadPoolExecutor(1) as executor:
+        parts.pool.wait()
+        before = told()
+        queues = ("append", "position", "read", "thread")
+        assert [before[f'queue_length{{queue="{name}"}}'] for name in queues] == [0] * 4
+        assert (before["pool_size"], before["pool_connections"], before["pool_failures_total"]) == (1, 0, 0)
+        waits = before["pool_waits_total"]
+        with parts.connection():
+            waiting = executor.submit(borrow)
+            wait_for(lambda: told()["pool_waits_total"] > waits)
+            assert not waiting.done()
+        waiting.result()
+        after = told()
+        assert after["pool_waits_total"] == waits + 1
+        assert after["pool_wait_seconds_total"] >= before["pool_wait_seconds_total"]
+    parts.close()
+
+
+def test_what_can_not_be_measured_stops_nothing(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged once, and once more when it is over."""
+    parts = parts_of(database_url, 1)
+    sampler = Sampler(parts)
+    with parts.pool, monkeypatch.context() as broken:
+        broken.setattr(type(parts.threads), "waiting", None)
+        broken.setattr(parts.measurements, "sampled", None)
+        for _ in range(3):
+            sampler.sample()
+        broken.undo()
+        sampler.sample()
+    parts.close()
+    assert [each.levelname for each in caplog.records] == ["ERROR", "WARNING"]
