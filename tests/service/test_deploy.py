@@ -34,6 +34,7 @@ from tests.support.running import ROOT
 
 DEPLOY = ROOT / "deploy"
 PORT = 8000  # that the image listens at
+METRICS_PORT = 9464  # that projectors in containers listen at
 OF_THE_SYSTEM = {"TMPDIR"}  # Python's own
 API_ALONE = ["gunicorn", "--config", CONFIGURATION]
 PROXIES = [DEPLOY / "nginx" / "campaign-analytics.conf", DEPLOY / "caddy" / "Caddyfile"]
@@ -210,6 +211,17 @@ def test_what_the_runbook_names_exists(samples: Labels, variables: set[str]) -> 
         assert name in variables
 
 
+def test_each_metric_is_explained(samples: Labels) -> None:
+    """The table of operation.md has all of them, each with its labels, and no other."""
+    text = (ROOT / "docs" / "operation.md").read_text().partition("| `campaign_analytics_…` | what |")[2]
+    cells = [line.split(" | ")[0] for line in text.partition("\n\n")[0].splitlines()[2:]]
+    named = {}
+    for name, _, labels in re.findall(r"`([a-z_]+)({([a-z,]+)})?`", " ".join(cells)):
+        named[f"campaign_analytics_{name}"] = set(labels.split(",")) - {""}
+    told = {re.sub("_(bucket|sum|count)$", "", name): labels - {"le"} for name, labels in samples.items()}
+    assert named == {name: labels for name, labels in told.items() if name != "up"}
+
+
 def test_the_program_is_started_as_it_can_be(compose: dict[str, Any]) -> None:
     """By commands that it has: in compose.yaml, in Kubernetes, by systemd, in the image."""
     services = compose["services"]
@@ -279,7 +291,7 @@ def test_connections_fit_into_the_database(compose: dict[str, Any]) -> None:
     most = int(next(each for each in services["postgres"]["command"] if "max_connections" in each).partition("=")[2])
     workers = int(services["api"]["environment"]["WEB_CONCURRENCY"].partition(":-")[2].rstrip("}"))
     threads = settings.from_environment({}).threads
-    assert workers * (threads + APPENDS + 3) + services["project"]["deploy"]["replicas"] * 5 < most / 2
+    assert workers * (threads + APPENDS + 3) + services["project"]["deploy"]["replicas"] * 6 < most / 2
 
 
 def test_mounted_files_are_there(compose: dict[str, Any]) -> None:
@@ -290,6 +302,7 @@ def test_mounted_files_are_there(compose: dict[str, Any]) -> None:
             assert (ROOT / source).is_dir() if source.startswith("./") else source in compose["volumes"]
     [job] = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     assert job["static_configs"] == [{"targets": [f"api:{PORT}"]}]
+    assert job["dns_sd_configs"] == [{"names": ["project"], "type": "A", "port": METRICS_PORT}]
     assert f'up{{job="{job["job_name"]}"}}' in {rule["expr"].partition(" ==")[0] for rule in rules()}
     provisioning = DEPLOY / "grafana" / "provisioning"
     [source] = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
@@ -311,6 +324,16 @@ def test_paths_and_ports_are_the_services(client: testing.TestClient, compose: d
     assert (asked["prometheus.io/path"], asked["prometheus.io/port"]) == ("/metrics", str(PORT))
     for path in (*paths.values(), asked["prometheus.io/path"]):
         assert client.simulate_get(path).status_code == 200
+    [projecting] = of_kind("Deployment")["campaign-analytics-project"]["spec"]["template"]["spec"]["containers"]
+    assert projecting["ports"] == [{"name": "metrics", "containerPort": METRICS_PORT}]
+    assert projecting["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
+    asked = of_kind("Deployment")["campaign-analytics-project"]["spec"]["template"]["metadata"]["annotations"]
+    assert (asked["prometheus.io/path"], asked["prometheus.io/port"]) == ("/metrics", str(METRICS_PORT))
+    bind = {"name": "METRICS_BIND", "value": f"0.0.0.0:{METRICS_PORT}"}
+    assert bind in projecting["env"]
+    environment = compose["services"]["project"]["environment"]
+    assert (environment["METRICS_BIND"], environment["PORT"]) == (bind["value"], str(METRICS_PORT))
+    assert settings.from_environment({**environment, "DATABASE_URL": ""}).metrics_bind == ("0.0.0.0", METRICS_PORT)
     assert compose["services"]["api"]["ports"] == [f"127.0.0.1:{PORT}:{PORT}"]
     assert f"EXPOSE {PORT}" in (ROOT / "Dockerfile").read_text()
     for file in PROXIES:
