@@ -36,7 +36,7 @@ from projections.building.projector import Folded
 from projections.trouble import Trouble
 
 MOST_AWAITED = 1_000  # posts whose batch a projector waits for; those that another projector folds never come
-CLOSE_SECONDS = 1.0  # what is left at the end of a process is sent for no longer
+CLOSE_SECONDS = 0.5  # what is left at the end of a process is sent for no longer
 
 _NAME = "campaign-analytics"
 _PREFIX = "campaign_analytics."  # of our own attributes
@@ -118,7 +118,7 @@ class Tracing:
         self._make("project", batch.began, time.time_ns(), posts[0] if posts else None, posts[1:], **of_batch)
 
     def close(self) -> None:
-        """Send what is left, for a second at most."""
+        """Send what is left, for half a second at most."""
         closing = Thread(target=self._provider.shutdown, name="tracing-close", daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)

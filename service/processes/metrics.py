@@ -101,13 +101,17 @@ class _Server:
         self._stopped = asyncio.Event()
 
     def run(self, listener: socket.socket) -> None:
-        """Serve until it is stopped; in a thread."""
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve(listener))
+        """Serve until it is stopped, in a thread; whatever ends it sooner is logged and ends nothing else."""
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._serve(listener))
+        except Exception:
+            logger.exception("metrics are answered no longer")
 
     def stop(self) -> None:
         """Stop; called by another thread."""
-        self._loop.call_soon_threadsafe(self._stopped.set)
+        with suppress(RuntimeError):  # it has ended already
+            self._loop.call_soon_threadsafe(self._stopped.set)
 
     async def _serve(self, listener: socket.socket) -> None:
         async with await asyncio.start_server(self._take, sock=listener, limit=MOST_HEAD):

@@ -31,7 +31,7 @@ class Log:
     def __init__(self, pool: Pool, connections: int = 1) -> None:
         """Take the pool to open connections like its own."""
         self._pool = pool
-        self.commits = 0
+        self.commits = list[Commit]()
         self.pipelines = [Pipeline(self._borrow, lambda _: None) for _ in range(connections)]
         self.posts = Appending(self.pipelines, APPEND_IF_ALLOWED, self._condition, self._carefully, self._committed)
 
@@ -52,8 +52,8 @@ class Log:
 
         return await asyncio.to_thread(work)
 
-    def _committed(self, _: Commit) -> None:
-        self.commits += 1
+    def _committed(self, commit: Commit) -> None:
+        self.commits.append(commit)
 
 
 Run = Callable[[Callable[[Log], Coroutine[Any, Any, None]]], None]
@@ -86,7 +86,7 @@ def test_posts_that_arrive_together_share_a_transaction(run: Run, pool: Pool) ->
         assert [each.outcomes for each in results[:5]] == [[Outcome.ACCEPTED] * 2] * 5
         assert results[5].outcomes == [Outcome.DUPLICATE, Outcome.CONFLICT]
         assert {each.position for each in results} == {10}
-        assert posts.commits == 1
+        assert posts.commits == [Commit(340, position=10, events=12, posts=6, traced=[])]
         assert posts.posts._queues == {}
 
     run(test)
@@ -117,7 +117,7 @@ def test_a_group_is_bounded(run: Run, pool: Pool, monkeypatch: pytest.MonkeyPatc
     async def test(posts: Log) -> None:
         results = await asyncio.gather(*(posts.record(email_sent(number)) for number in range(7)))
         assert max(each.position for each in results) == 7
-        assert 3 <= posts.commits < 7
+        assert 3 <= len(posts.commits) < 7
 
     run(test)
     assert log(pool) == [f"e-{number}" for number in range(7)]
@@ -131,7 +131,7 @@ def test_workspaces_do_not_share_a_transaction(run: Run, pool: Pool) -> None:
             *(posts.record(email_sent(1), workspace_id=workspace_id) for workspace_id in (340, 341, 342))
         )
         assert [each.position for each in results] == [1, 1, 1]
-        assert posts.commits == 3
+        assert len(posts.commits) == 3
 
     run(test)
     assert log(pool, 341) == ["e-1"]
