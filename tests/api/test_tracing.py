@@ -9,12 +9,16 @@ import pytest
 from falcon import testing
 
 from api.app import create_app
+from connectors.made_up import made_up
+from connectors.providers import PROVIDERS
 from domain.access import Access
 from domain.recorder import Pool
 from projections.building.projector import Projector
 from service import settings, spans
+from service.clock import clock
 from service.web.application import make_parts
 from tests.support.examples import JWT_SECRET, api_key, email_sent
+from tests.support.hooks import add_hook, deliver
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
 from opentelemetry.sdk.trace import ReadableSpan
@@ -110,6 +114,19 @@ def test_a_post_its_append_and_its_batch_are_one_trace(traced: Traced, events: i
         assert span.start_time is not None
         assert span.end_time is not None
         assert span.start_time <= span.end_time
+
+
+def test_a_tools_delivery_is_traced_as_a_post_is(traced: Traced, pool: Pool) -> None:
+    """Its span has the route, in whose place the path has a token."""
+    hook = add_hook(pool, "smartlead")
+    delivery = made_up(PROVIDERS["smartlead"], clock())
+    headers = {**delivery.headers, "traceparent": f"00-{TRACE}-{SPAN}-01"}
+    assert deliver(traced.client, "smartlead", hook.token, delivery.body, headers).status_code == 200
+    traced.project()
+    append, request, batch = traced.spans()
+    assert request.name == "POST /api/v1/hooks/{provider}/{token}"
+    assert ids(append) == ids(batch) == (TRACE, own(request))
+    assert hook.token not in "".join(each.to_json() for each in traced.spans())
 
 
 def test_a_batch_of_several_posts_is_linked_to_the_others(traced: Traced) -> None:
