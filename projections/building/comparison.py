@@ -14,8 +14,9 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
 from domain.recorder import Pool
-from projections.building.replay import LostEndError, Progress, Rebuilt, rebuilt
+from projections.building.replay import Progress
 from projections.building.replay_by_parts import Workers
+from projections.building.verification import LostEndError, Rebuilt, rebuilt
 from projections.journeys import quarter_hours
 from projections.journeys.quarter_hours import Cells
 from projections.metrics import FOLD_VERSION, MEASURES, METRICS, Derived, analytics, in_place

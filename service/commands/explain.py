@@ -11,7 +11,7 @@ from domain.events import Event, UndecodableError, decode
 from domain.recorder import Database
 from projections.building import set_aside
 from projections.building.batch import sort
-from projections.building.replay import one_snapshot
+from projections.building.verification import one_snapshot
 from projections.journeys import columns
 from projections.journeys.columns import EventColumns
 from projections.journeys.explanation import AVERAGE, EXPLAINED, amount_retracted, as_json, explain

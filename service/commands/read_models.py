@@ -15,7 +15,7 @@ from api import counts
 from api.counts import Counts
 from api.telemetry import Measurements
 from domain.recorder import Pool
-from projections.building import comparison, generations, replay, set_aside, status
+from projections.building import comparison, generations, rebuilding, replay, set_aside, status, verification
 from projections.building.batch import FoldError
 from projections.building.projector import Projector
 from projections.building.replay import Failure
@@ -93,8 +93,8 @@ def _project(_: argparse.Namespace, chosen: Settings) -> int:
             ThreadPoolExecutor(1, "keep-current") as beside,
         ):
             moved, tracing = Hints(pool, PROJECTED), spans.of(chosen)
-            rebuilding = beside.submit(replay.keep_current, pool, stop)
-            rebuilding.add_done_callback(lambda _: stop.set())  # neither goes on without the other
+            keeping = beside.submit(rebuilding.keep_current, pool, stop)
+            keeping.add_done_callback(lambda _: stop.set())  # neither goes on without the other
             try:
                 Projector(pool, moved=moved.give, looked=measurements.looked, tracer=tracing).run(stop)
             finally:
@@ -102,7 +102,7 @@ def _project(_: argparse.Namespace, chosen: Settings) -> int:
                 if tracing is not None:
                     tracing.close()
                 stop.set()
-            rebuilding.result()
+            keeping.result()
     return DONE
 
 
@@ -128,7 +128,7 @@ def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:
         differences: list[str] = []
         with tqdm(total=events, unit=" events", unit_scale=True) as bar:
             if arguments.verify:
-                compare = comparison.changes if arguments.summary else replay.verify
+                compare = comparison.changes if arguments.summary else verification.verify
                 _verify(pool, workspaces, bar, workers, failures, differences, compare)
             else:
                 failures += replay.replay_all(pool, workspaces, bar.update, workers)

@@ -18,7 +18,7 @@ from domain.access import Access
 from domain.recorder import Pool
 from domain.workspaces import Workspace
 from projections import access
-from projections.building import forgetting, generations, replay
+from projections.building import forgetting, generations, replay, verification
 from projections.building.generations import SupersededError
 from projections.building.projector import Projector
 from projections.queries import rejections
@@ -131,7 +131,7 @@ def test_nothing_is_left_of_the_id_and_no_number_moves(world: World, projected: 
     [first, second] = world.get(BASE).json["campaigns"]
     assert first["analytics"]["amount_of_replies"] + second["analytics"]["amount_of_replies"] == 1
     assert second["analytics"]["amount_of_emails_sent"] == 3  # of four, one is retracted
-    assert replay.verify(world.pool, 340, lambda _: None) == []
+    assert verification.verify(world.pool, 340, lambda _: None) == []
     replay.replay(world.pool, 340, lambda _: None)
     assert second == world.get(BASE).json["campaigns"][1]
     assert tables_with(world.pool, JANE) == []
@@ -282,7 +282,7 @@ def test_a_batch_that_was_read_before_is_read_again(world: World) -> None:
     while projector.step():
         pass
     assert tables_with(world.pool, JANE) == []
-    assert replay.verify(world.pool, 340, lambda _: None) == []
+    assert verification.verify(world.pool, 340, lambda _: None) == []
 
 
 def test_a_replay_under_way_is_superseded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +346,7 @@ def test_while_events_and_projectors_come_in(world: World) -> None:
     assert forgotten == len(posted)
     assert tables_with(world.pool, JANE) == []
     project_all(world.pool)
-    assert replay.verify(world.pool, 340, lambda _: None) == []
+    assert verification.verify(world.pool, 340, lambda _: None) == []
     [campaign] = world.get(BASE).json["campaigns"]
     assert campaign["analytics"]["amount_of_emails_sent"] == 2 * len(posted)
 
@@ -388,7 +388,7 @@ def test_no_number_moves(shared: Pool, history: list[dict[str, Any]], cut: int, 
         forgetting.forget(database, users, workspace_id, ids["a"], "cli:test")
     project_all(shared)
     assert shown(shared, workspace_id) == expected
-    assert replay.verify(shared, workspace_id, lambda _: None) == []
+    assert verification.verify(shared, workspace_id, lambda _: None) == []
     assert ledger_without(shared, workspace_id, ids["a"])
     rows = rows_but_names(shared, workspace_id)
     with shared.connection() as database:

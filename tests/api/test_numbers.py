@@ -18,7 +18,7 @@ from domain.events import EVENTS, ProspectEvent
 from domain.instants import format_instant
 from domain.recorder import Pool
 from projections import metrics
-from projections.building import replay
+from projections.building import verification
 from tests.support import reference, reference_periods
 from tests.support.examples import parsed, session
 from tests.support.histories import with_retractions, workspaces
@@ -310,7 +310,7 @@ def test_a_replay_makes_the_same_activity(
 ) -> None:
     """What was folded in parts is, row by row, what a replay makes of the whole."""
     made = world(client, pool, users, history)
-    assert replay.verify(pool, made.workspace_id, lambda _: None) == []
+    assert verification.verify(pool, made.workspace_id, lambda _: None) == []
 
 
 def test_the_worked_examples_period(client: testing.TestClient, pool: Pool, users: Access) -> None:

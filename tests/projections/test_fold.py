@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from domain import ledger
 from domain.recorder import Pool
-from projections.building import replay
+from projections.building import replay, verification
 from projections.building.batch import sort
 from projections.building.projector import Projector
 from projections.journeys import campaign
@@ -35,7 +35,7 @@ def test_any_delivery_gives_the_numbers_of_the_naive_reference_live_and_replayed
     assert shown(pool, workspace_id) == reference.campaigns(history)
     with pool.connection() as database:
         live = live_rows(database, workspace_id)
-        assert replay.verify(pool, workspace_id, lambda _: None) == []
+        assert verification.verify(pool, workspace_id, lambda _: None) == []
         replay.replay(pool, workspace_id, lambda _: None)
         # Positions differ between deliveries, but not between live and replay of the same log: byte for byte.
         assert live_rows(database, workspace_id) == live

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from domain.recorder import Pool
-from projections.building import fold, projector, replay, set_aside, status
+from projections.building import fold, projector, replay, set_aside, status, verification
 from projections.building.batch import FoldError
 from projections.building.projector import Projector
 from projections.journeys.columns import PackedEvents
@@ -69,7 +69,7 @@ def test_what_was_read_ahead_is_forgotten_with_the_connection(pool: Pool, databa
         finally:
             stop.set()
         assert running.result() is None
-    assert replay.verify(pool, 1, lambda _: None) == []
+    assert verification.verify(pool, 1, lambda _: None) == []
 
 
 def test_a_stuck_workspace_goes_on_by_itself_when_the_cause_has_gone(pool: Pool) -> None:
@@ -210,7 +210,7 @@ def test_any_number_of_projectors_count_each_event_once(pool: Pool) -> None:
         assert [each.result() for each in running] == [None] * 6
     for workspace_id in range(1, 11):
         assert shown(pool, workspace_id)[0]["analytics"]["amount_of_emails_sent"] == 100
-        assert replay.verify(pool, workspace_id, lambda _: None) == []
+        assert verification.verify(pool, workspace_id, lambda _: None) == []
 
 
 def test_a_workspace_that_another_projector_holds_is_left_to_it(pool: Pool) -> None:
@@ -235,7 +235,7 @@ def test_rows_of_another_version_of_the_fold_are_left_alone_until_a_replay(pool:
     record(pool, 1, email_sent(2))
     project_all(pool)
     assert state(pool, 1).lag == 1
-    assert replay.verify(pool, 1, lambda _: None) == [
+    assert verification.verify(pool, 1, lambda _: None) == [
         f"workspace 1: its rows are of version {FOLD_VERSION + 1}, this is {FOLD_VERSION}"
     ]
     replay.replay(pool, 1, lambda _: None)

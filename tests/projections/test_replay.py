@@ -12,7 +12,7 @@ import pytest
 
 from domain import ledger
 from domain.recorder import Pool
-from projections.building import generations, replay
+from projections.building import generations, replay, verification
 from projections.building.projector import Projector
 from tests.support import reference
 from tests.support.examples import email_sent, parsed, worked_example
@@ -57,7 +57,7 @@ def test_a_replay_while_events_are_posted_and_projected_loses_and_doubles_nothin
     project_all(pool)
     assert seen == sorted(seen), "emails sent only ever grow: no reader saw a half-built generation"
     assert shown(pool, 1) == reference.campaigns([event for history in histories for event in history])
-    assert replay.verify(pool, 1, ignore) == []
+    assert verification.verify(pool, 1, ignore) == []
 
 
 def test_a_replay_mends_rows_that_were_tampered_with_and_verify_names_them(pool: Pool) -> None:
@@ -67,13 +67,13 @@ def test_a_replay_mends_rows_that_were_tampered_with_and_verify_names_them(pool:
     project_all(pool)
     execute(pool, "UPDATE campaign SET totals[2] = 99, name = 'X' WHERE workspace_id = 1")
     execute(pool, "DELETE FROM journey WHERE workspace_id = 1 AND prospect_id = 'b'")
-    assert replay.verify(pool, 1, ignore) == [
+    assert verification.verify(pool, 1, ignore) == [
         "workspace 1 campaign 123: name is X, rebuilt None; amount_of_emails_sent is 99, rebuilt 3",
         "workspace 1 campaign 123 prospect b: the journey differs",
     ]
-    assert replay.verify(pool, 2, ignore) == []
+    assert verification.verify(pool, 2, ignore) == []
     replay.replay(pool, 1, ignore)
-    assert replay.verify(pool, 1, ignore) == []
+    assert verification.verify(pool, 1, ignore) == []
     assert shown(pool, 1) == reference.campaigns(worked_example())
 
 
@@ -82,7 +82,7 @@ def test_verify_names_a_campaign_that_is_missing_or_too_many(pool: Pool) -> None
     record(pool, 1, *worked_example(1), *worked_example(2))
     project_all(pool)
     execute(pool, "UPDATE campaign SET campaign_id = 3 WHERE campaign_id = 2")
-    assert replay.verify(pool, 1, ignore) == [
+    assert verification.verify(pool, 1, ignore) == [
         "workspace 1 campaign 2: is only in the log",
         "workspace 1 campaign 3: is only live",
     ]
@@ -94,7 +94,7 @@ def test_verify_changes_nothing(pool: Pool) -> None:
     project_all(pool)
     with pool.connection() as database:
         before = live_rows(database, 1)
-        replay.verify(pool, 1, ignore)
+        verification.verify(pool, 1, ignore)
         assert live_rows(database, 1) == before
     generations.sweep(pool)
     assert (row_counts(pool, "journey"), row_counts(pool, "campaign"), row_counts(pool, "spare_generation")) == (
@@ -174,13 +174,13 @@ def test_a_replay_killed_at_any_moment_leaves_the_workspace_old_or_new(
     replay.replay(pool, 1, ignore)
     generations.sweep(pool)
     assert (row_counts(pool, "journey"), row_counts(pool, "spare_generation")) == (200, 0)
-    assert replay.verify(pool, 1, ignore) == []
+    assert verification.verify(pool, 1, ignore) == []
 
 
 def test_a_replay_reads_a_log_that_was_never_projected(pool: Pool) -> None:
     """It may come before the first projector."""
     record(pool, 1, *worked_example())
-    assert replay.verify(pool, 1, ignore) == []
+    assert verification.verify(pool, 1, ignore) == []
     replay.replay(pool, 1, ignore)
     assert state(pool, 1).lag == 0
     assert shown(pool, 1) == reference.campaigns(worked_example())

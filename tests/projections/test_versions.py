@@ -17,7 +17,7 @@ from domain.access import Access
 from domain.events import ProspectEvent, UndecodableError, decode
 from domain.recorder import Pool
 from projections import metrics
-from projections.building import comparison, replay
+from projections.building import comparison, rebuilding, replay, verification
 from projections.building.projector import Projector
 from projections.metrics import FOLD_VERSION, METRICS, in_place
 from tests.support import reference
@@ -39,7 +39,7 @@ def keeping_current(pool: Pool) -> Iterator[None]:
     """Rebuild what an older version has folded, meanwhile."""
     stop = Event()
     with ThreadPoolExecutor(1) as executor:
-        running = executor.submit(replay.keep_current, pool, stop)
+        running = executor.submit(rebuilding.keep_current, pool, stop)
         try:
             yield
         finally:
@@ -49,7 +49,7 @@ def keeping_current(pool: Pool) -> Iterator[None]:
 
 def test_workspaces_of_an_older_version_are_rebuilt_by_themselves(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The smallest first; those of a newer one are left alone, and one that can't be is logged and not in the way."""
-    monkeypatch.setattr(replay, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(rebuilding, "POLL_SECONDS", 0.01)
     for workspace_id, number in ((1, 3), (2, 2), (3, 1), (4, 1)):
         record(pool, workspace_id, *(email_sent(each) for each in range(number)))
     project_all(pool)
@@ -60,7 +60,7 @@ def test_workspaces_of_an_older_version_are_rebuilt_by_themselves(pool: Pool, mo
         rebuilt.append(workspace_id)
         return replaying(pool, workspace_id, progress)
 
-    monkeypatch.setattr(replay, "replay", watched)
+    monkeypatch.setattr(rebuilding, "replay", watched)
     execute(pool, "UPDATE projection SET fold_version = %s WHERE workspace_id <> 3", FOLD_VERSION - 1)
     execute(pool, "UPDATE projection SET fold_version = %s WHERE workspace_id = 3", FOLD_VERSION + 1)
     execute(pool, "UPDATE stored_events SET state = 'damaged' WHERE workspace_id = 4")
@@ -114,7 +114,7 @@ def test_what_an_older_version_knew_of_a_campaign_is_read_until_it_is_rebuilt(
     assert comparison.changes(pool, 340, ignore) == []
     replay.replay(pool, 340, ignore)
     assert client.simulate_get("/api/v1/campaigns/", headers=headers).json == before
-    assert replay.verify(pool, 340, ignore) == []
+    assert verification.verify(pool, 340, ignore) == []
 
 
 OLDER = """
@@ -130,7 +130,7 @@ def test_an_old_projector_beside_a_new_one_touches_none_of_its_rows(
     pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Old and new may run side by side while a new version is brought in; in the end everything is the new one's."""
-    monkeypatch.setattr(replay, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(rebuilding, "POLL_SECONDS", 0.01)
     first, rest = worked_example()[:5], worked_example()[5:]
     old = subprocess.Popen(
         [sys.executable, "-c", OLDER], cwd=ROOT, env=environment(DATABASE_URL=database_url, LOG_LEVEL="warning")
@@ -160,7 +160,7 @@ def test_an_old_projector_beside_a_new_one_touches_none_of_its_rows(
         assert old.wait(20) == 0
     for workspace_id in range(1, 9):
         assert shown(pool, workspace_id) == reference.campaigns(worked_example())
-        assert replay.verify(pool, workspace_id, ignore) == []
+        assert verification.verify(pool, workspace_id, ignore) == []
 
 
 class EmailSent(ProspectEvent, frozen=True, kw_only=True, tag_field="class_version", tag=3):

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from domain.recorder import Pool
-from projections.building import generations, replay
+from projections.building import generations, replay, verification
 from projections.building.batch import FoldError
 from tests.support import reference
 from tests.support.commands import Command
@@ -62,10 +62,10 @@ def test_a_replay_keeps_what_was_set_aside(
         in_small_pieces(monkeypatch, chunk=3, part=4, nearly_there=0)
     command("set-aside", "--workspace", "1", "--position", "6", "--reason", REASON)
     project_all(stuck)
-    assert replay.verify(stuck, 1, ignore) == []
+    assert verification.verify(stuck, 1, ignore) == []
     replay.replay(stuck, 1, ignore)
     assert shown(stuck, 1) == reference.campaigns(WITHOUT)
-    assert replay.verify(stuck, 1, ignore) == []
+    assert verification.verify(stuck, 1, ignore) == []
 
 
 @pytest.mark.parametrize("small", [True, False])
@@ -92,7 +92,7 @@ def test_undo_takes_the_event_back_in_once_it_can_be_folded(
     assert shown(stuck, 1) == reference.campaigns(EVENTS)
     assert progress(stuck, 1) == (10, 10, None)
     assert json.loads(command("status", "--json").out)["workspaces"][0]["set_aside"] == []
-    assert replay.verify(stuck, 1, ignore) == []
+    assert verification.verify(stuck, 1, ignore) == []
 
 
 def test_only_what_cannot_be_folded_is_set_aside(command: Command, stuck: Pool) -> None:
@@ -120,7 +120,7 @@ def test_a_replay_during_which_something_is_set_aside_gives_up(stuck: Pool, monk
     with pytest.raises(generations.SupersededError):
         replay.replay(stuck, 1, lambda _: execute(stuck, mark))
     with pytest.raises(generations.SupersededError):
-        replay.verify(stuck, 1, lambda _: execute(stuck, "DELETE FROM set_aside"))
+        verification.verify(stuck, 1, lambda _: execute(stuck, "DELETE FROM set_aside"))
 
 
 def test_an_event_that_was_damaged_once_it_had_been_folded_is_taken_out_by_a_replay(
@@ -132,7 +132,7 @@ def test_an_event_that_was_damaged_once_it_had_been_folded_is_taken_out_by_a_rep
     spoil(pool, 6, "state")
     assert command("set-aside", "--workspace", "1", "--position", "6", "--reason", REASON).code == 0
     assert shown(pool, 1) == reference.campaigns(WITHOUT)
-    assert replay.verify(pool, 1, ignore) == []
+    assert verification.verify(pool, 1, ignore) == []
 
 
 def test_what_a_worker_says_can_be_understood_by_the_first_process() -> None:

@@ -10,7 +10,7 @@ from falcon import testing
 from domain.access import Access, DeletedWorkspaceError
 from domain.recorder import Pool
 from domain.workspaces import Workspace
-from projections.building import ending, replay
+from projections.building import ending, verification
 from tests.support.commands import Command
 from tests.support.examples import api_key, email_sent, worked_example
 from tests.support.hooks import add_hook, connected, deliver
@@ -58,7 +58,7 @@ def test_a_person_is_forgotten(command: Command, pool: Pool, monkeypatch: pytest
     again = command("forget", "--workspace", "340", "--prospect", "a")
     assert (again.code, again.out, again.err) == (0, "", "nothing is stored of this prospect\n")
     assert command("forget", "--workspace", "340", "--prospect", "").code == 2
-    assert replay.verify(pool, 340, lambda _: None) == []
+    assert verification.verify(pool, 340, lambda _: None) == []
 
 
 def test_workspaces_are_listed_and_named(command: Command, pool: Pool, users: Access) -> None:

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
-from projections.building import comparison, epochs, replay, set_aside
+from projections.building import comparison, epochs, rebuilding, replay, set_aside, verification
 from projections.building.generations import SupersededError
 from projections.building.projector import Projector
 from projections.marks import WentBackError
@@ -120,7 +120,7 @@ def rebuild(pool: Pool) -> None:
 
         waited = False
 
-    replay.keep_current(pool, Once())  # type: ignore[arg-type]  # all of an event that is used
+    rebuilding.keep_current(pool, Once())  # type: ignore[arg-type]  # all of an event that is used
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -222,7 +222,7 @@ def test_a_log_that_went_back_and_grew_again_is_noticed_by_its_events(
     assert emails(answer) == {123: 7, 7: grown}
     assert answer.headers["etag"] != lost.headers["etag"]
     assert epoch_of(pool) != epoch
-    assert replay.verify(pool, 340, lambda _: None) == []
+    assert verification.verify(pool, 340, lambda _: None) == []
     renewed = epoch_of(pool)
     record(pool, 31, 41)
     project_all(pool)
@@ -242,7 +242,7 @@ def test_a_batch_that_was_sorted_ahead_is_of_no_use_for_another_past(pool: Pool,
         pass
     rebuild(pool)
     project_all(pool)
-    assert replay.verify(pool, 340, lambda _: None) == []
+    assert verification.verify(pool, 340, lambda _: None) == []
     with pool.connection() as connection:
         live = "SELECT campaign_id, facts FROM campaign JOIN projection USING (workspace_id, generation)"
         facts = connection.execute(live).fetchall()
@@ -277,7 +277,7 @@ def test_a_replay_of_a_log_that_is_lost_meanwhile_changes_nothing(
         replay.replay(pool, 340, append)
     rebuild(pool)
     project_all(pool)
-    assert replay.verify(pool, 340, lambda _: None) == []
+    assert verification.verify(pool, 340, lambda _: None) == []
 
 
 def test_a_lost_log_that_cant_be_folded_as_a_whole_is_shown_as_far_as_it_can(
@@ -478,7 +478,7 @@ def test_an_older_program_may_move_the_position_alone(pool: Pool) -> None:
     project_all(pool)
     epochs.notice(pool)
     assert epoch_of(pool) == epoch
-    assert replay.verify(pool, 340, lambda _: None) == []
+    assert verification.verify(pool, 340, lambda _: None) == []
 
 
 def test_a_database_of_an_older_version_gets_epochs_and_marks(server_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -522,7 +522,7 @@ def test_a_log_that_is_gone_as_a_whole_leaves_nothing(client: testing.TestClient
         connection.execute("DELETE FROM log_head WHERE workspace_id = 340")
     assert get(client, key).status_code == 503
     ahead = ["workspace 340: includes position 5, but its log ends at 0"]
-    assert replay.verify(pool, 340, lambda _: None) == comparison.changes(pool, 340, lambda _: None) == ahead
+    assert verification.verify(pool, 340, lambda _: None) == comparison.changes(pool, 340, lambda _: None) == ahead
     rebuild(pool)
     assert emails(get(client, key)) == {}
     gone = get(client, key, "/api/v1/events/", after=5, epoch=epoch)

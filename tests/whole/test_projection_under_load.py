@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from domain.recorder import Pool
-from projections.building import replay, replay_by_parts
+from projections.building import replay, replay_by_parts, verification
 from service import database
 from service.processes.replay_workers import replay_workers
 from tests.support import reference
@@ -124,7 +124,7 @@ def test_kills_at_random_moments_leave_every_reader_a_state_of_the_log(pool: Poo
         connection.execute("UPDATE spare_generation SET leased_until = '-infinity'")
     project_all(pool)
     assert shown(pool, 1) == reference.campaigns(events)
-    assert replay.verify(pool, 1, ignore) == []
+    assert verification.verify(pool, 1, ignore) == []
 
 
 def _a_state_of_the_log(pool: Pool, events: list[dict[str, Any]]) -> None:
@@ -234,7 +234,7 @@ def test_projectors_and_a_replay_go_on_by_themselves_when_postgresql_restarts() 
                 _insisting(lambda: _end_a_backend(pool))
             wait_for(lambda: _insisting(lambda: state(pool, 1).lag) == 0, seconds=60)
             assert _insisting(lambda: shown(pool, 1)) == reference.campaigns(events)
-        assert _insisting(lambda: replay.verify(pool_of(url), 1, ignore)) == []
+        assert _insisting(lambda: verification.verify(pool_of(url), 1, ignore)) == []
 
 
 def pool_of(url: str) -> Pool:

@@ -11,7 +11,7 @@ from domain import ledger
 from domain.access import Access
 from domain.events import encode
 from domain.recorder import Pool
-from projections.building import replay
+from projections.building import replay, verification
 from tests.support.commands import Command
 from tests.support.event_parsing import event_of, refusal
 from tests.support.examples import api_key, email_sent, parsed
@@ -76,7 +76,7 @@ def test_a_retracted_event_never_was(caller: Caller, pool: Pool, first: bool) ->
     [contribution] = caller.get(f"{BASE}123/explain/", **query)["contributions"]
     assert [each["id"] for each in contribution["events"]] == ["e-2"]
     assert caller.get(f"{BASE}timeseries/")["series"][0]["start"] == "2026-11-02T00:00:00+00:00"
-    assert replay.verify(pool, 340, lambda _: None) == []
+    assert verification.verify(pool, 340, lambda _: None) == []
 
 
 def test_a_retraction_takes_back_nothing_elsewhere(caller: Caller) -> None:
@@ -114,7 +114,7 @@ def test_a_campaign_is_named_by_what_is_left(caller: Caller, pool: Pool) -> None
     assert caller.get(f"{BASE}summary/")["campaigns"] == 0
     assert caller.get(BASE)["campaigns"] == caller.get("/api/v1/campaigns/")["campaigns"] == []
     assert caller.get(f"{BASE}123/explain/", metric="amount_of_replies") == 404
-    assert replay.verify(pool, 340, lambda _: None) == []
+    assert verification.verify(pool, 340, lambda _: None) == []
     caller.post(email_sent(1))
     assert [each["name"] for each in caller.get(BASE)["campaigns"]] == ["Campaign 123"]
 
@@ -256,7 +256,7 @@ def test_damaged_details_stop_the_workspace_only_where_they_are_needed(pool: Poo
     assert stuck_at(pool, 1) == 4
     replay.replay(pool, 1, lambda _: None)
     assert stuck_at(pool, 1) is None
-    assert replay.verify(pool, 1, lambda _: None) == []
+    assert verification.verify(pool, 1, lambda _: None) == []
 
 
 def test_a_late_retraction_leaves_the_rows_of_a_replay(pool: Pool) -> None:
