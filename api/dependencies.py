@@ -13,6 +13,7 @@ from api.auth.authentication import Authentication
 from api.auth.gate import Gate
 from api.ingest.appending import Appending, Commit
 from api.ingest.deliveries import KNOWN
+from api.standbys import Standbys
 from api.telemetry import Measurements
 from api.threads import Threads
 from domain import ledger
@@ -47,6 +48,7 @@ class Parts:
     secret_of: Callable[[str], str | None] = lambda _: None  # what a reference names; None where it can't be read
     embedding_origins: tuple[str, ...] = ()  # pages from elsewhere that may show the dashboard in a frame
     tracing: "Tracing | None" = None  # where spans are asked for
+    standbys: Standbys | None = None  # of the database, for large reads
 
     @cached_property
     def reads(self) -> Pipeline:
@@ -138,4 +140,6 @@ class Parts:
 
     def _give_back(self, database: Database) -> None:
         self.measurements.connection_lent(-1)
+        if database.closed:  # what answers next may be a standby that has taken over, and lacks the end
+            self.keys.forget()
         self.pool.putconn(database)

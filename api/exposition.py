@@ -127,6 +127,10 @@ def _of_the_database(totals: Totals) -> Iterator[Metric]:
         _, ahead, writable = state
         yield _gauge("clock_ahead_seconds", "How far this clock is ahead of the database's, at least.", ahead)
         yield _gauge("database_writable", "Whether the database takes writes, but for a disk that is full.", writable)
+    reads = _counter("standby_reads", "Reads for standbys; those that used none went to the primary.", "outcome")
+    for outcome in telemetry.STANDBY_OUTCOMES:
+        reads.add_metric((outcome,), totals.get((telemetry.STANDBY_READS, outcome), _ZERO)[0])
+    yield reads
     sizes = GaugeMetricFamily(f"{_PREFIX}table_bytes", "What a table takes with its indexes.", labels=("table",))
     for labels, (_, size) in _labelled(totals, telemetry.TABLE):
         sizes.add_metric(labels, size)

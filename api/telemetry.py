@@ -13,6 +13,7 @@ from projections.building.status import Lag
 from projections.trouble import Trouble
 
 OUTCOMES = ("accepted", "duplicate", "rejected")
+STANDBY_OUTCOMES = ("used", "behind", "away")
 CHILDREN = ("web", "worker", "projector")
 FETCHES = ("fetched", "failed", "unusable")  # what comes of fetching the published keys
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -22,7 +23,7 @@ EVENTS_AT_ONCE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_00
 REQUESTS, DURATIONS, EVENTS, REJECTIONS, HOOKS = "requests", "durations", "events", "rejections", "hooks"
 COMMITS, COMMITTED_POSTS, DISK_FULL, RESTARTS = "commits", "committed_posts", "disk_full", "restarts"
 POOL_WAITS, POOL_WAIT_SECONDS, POOL_FAILURES = "pool_waits", "pool_wait_seconds", "pool_failures"
-KEYS_FETCHES = "keys_fetches"
+KEYS_FETCHES, STANDBY_READS = "keys_fetches", "standby_reads"
 PROCESS, LOOKED_AT, CONNECTIONS = f"{LIVING}process", f"{LIVING}looked_at", f"{LIVING}connections"
 QUEUE, POOL_SIZE, KEYS_FETCHED_AT = f"{LIVING}queue", f"{LIVING}pool_size", f"{LIVING}keys_fetched_at"
 LAG, STATE, TABLE = f"{LATEST}lag", f"{LATEST}state", f"{LATEST}table"
@@ -93,6 +94,10 @@ class Measurements:
         for outcome, number in numbers.items():
             if number:
                 self._slot.add(self._hook(provider, outcome), number)
+
+    def read_standby(self, outcome: str) -> None:
+        """Count a read for which a standby was asked, or could not be."""
+        self._slot.add(self._place(f"{STANDBY_READS}\t{outcome}"), 1)
 
     def connection_lent(self, number: int) -> None:
         """Count a connection that was borrowed (1) or returned (-1)."""

@@ -49,6 +49,10 @@ class KnownKeys:
         """Begin with none."""
         self._standing: dict[tuple[int, int], str] = {}
 
+    def forget(self) -> None:
+        """Forget all of them: the database may be another one from now on, that lacks the latest."""
+        self._standing = {}
+
     def others(self, workspace_id: int, events: Iterable[Event]) -> dict[int, str] | None:
         """Return, by an event's place, the registered key where it is another one; None where some are not cached.
 

@@ -61,7 +61,7 @@ def watched(attachment: embedded.Attachment) -> Iterator[None]:
 def chosen_pool(chosen: Settings, statement_timeout: int = database.REQUEST_TIMEOUT) -> Iterator[Pool]:
     """Yield a small pool of connections; raise psycopg's OperationalError, which says why, where that fails."""
     with chosen_database(chosen) as url:
-        database.connect(url, statement_timeout=statement_timeout).close()  # a pool would only time out
+        database.connect_patiently(url, statement_timeout=statement_timeout).close()  # a pool would only time out
         with database.open_pool(url, size=2, statement_timeout=statement_timeout) as pool:
             yield pool
 

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from service.connection import Connection, EncodingError, check
 REQUEST_TIMEOUT = 5  # seconds, of a statement that answers a request
 BATCH_TIMEOUT = 120  # seconds, of a statement of the projector or of a replay
 POOL_TIMEOUT_SECONDS = 2.0  # a request waits for a connection no longer, and no attempt to connect backs off longer
+FAIL_OVER_SECONDS = 10.0  # a command waits so long for a standby to take over
+_LOOK_SECONDS = 0.5  # between two looks for it
 
 _CREATE = SQL("CREATE TABLE IF NOT EXISTS migration (version integer PRIMARY KEY, applied_at timestamptz NOT NULL)")
 _LACKS_COLUMN = SQL("""
@@ -44,24 +47,32 @@ class Migration(NamedTuple):
     works_with: int | None  # programs of this migration or a later one go on working with it; None: no older one does
 
 
-def conninfo(url: str, statement_timeout: int) -> str:
-    """Return the URL with time-outs and keepalives: no caller hangs, and no frozen peer locks a head for ever."""
+def conninfo(url: str, statement_timeout: int, *, standby: bool = False) -> str:
+    """Return the URL with time-outs and keepalives: no caller hangs, and no frozen peer locks a head for ever.
+
+    Of several hosts, the one that takes writes is connected to; with `standby` any one that is a standby.
+    """
     parameters = conninfo_to_dict(url)
     options = (
         f"{parameters.get('options') or ''} -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
         f" -c statement_timeout={statement_timeout}s"
     )
+    if standby:
+        parameters.setdefault("load_balance_hosts", "random")
     return make_conninfo(
-        url,
-        options=options,
-        # Of several hosts, the one that takes writes: a standby may lag behind a link that has gone.
-        target_session_attrs=parameters.get("target_session_attrs") or "read-write",
-        application_name="campaign-analytics",
-        connect_timeout=2,
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=3,
-        tcp_user_timeout=15_000,
+        "",
+        **{
+            **parameters,
+            "options": options,
+            "target_session_attrs": "standby" if standby else "read-write",
+            "application_name": "campaign-analytics",
+            "connect_timeout": 2,
+            # A primary whose machine has gone says nothing: after 8 s its connections are lost, and another host tried.
+            "keepalives_idle": 4,
+            "keepalives_interval": 2,
+            "keepalives_count": 2,
+            "tcp_user_timeout": 8_000,
+        },
     )
 
 
@@ -70,13 +81,35 @@ def connect(url: str, *, statement_timeout: int = BATCH_TIMEOUT) -> Connection:
     return Connection.connect(conninfo(url, statement_timeout), statement_timeout=statement_timeout)
 
 
-def open_pool(url: str, *, size: int, statement_timeout: int = REQUEST_TIMEOUT, outage: Trouble | None = None) -> Pool:
+def connect_patiently(url: str, *, statement_timeout: int = BATCH_TIMEOUT) -> Connection:
+    """Do what `connect` does; where the URL names several hosts, wait for one that takes writes, in a fail-over."""
+    several = "," in str(conninfo_to_dict(url).get("host"))
+    until = time.monotonic() + (FAIL_OVER_SECONDS if several else 0)
+    while True:
+        try:
+            return connect(url, statement_timeout=statement_timeout)
+        except OperationalError as error:
+            if isinstance(error, EncodingError) or time.monotonic() >= until:
+                raise
+            logger.debug("no host takes writes yet: %s", error)
+        time.sleep(_LOOK_SECONDS)
+
+
+def open_pool(
+    url: str,
+    *,
+    size: int,
+    statement_timeout: int = REQUEST_TIMEOUT,
+    outage: Trouble | None = None,
+    standby: bool = False,
+) -> Pool:
     """Return a pool of at most `size` connections in autocommit, opened in the background; the caller closes it.
 
-    `outage`, where one is to be logged, lasts while the database does not answer.
+    `outage`, where one is to be logged, lasts while the database does not answer. The connections are to the server
+    that takes writes, or to a `standby`.
     """
     return ConnectionPool(
-        conninfo(url, statement_timeout),
+        conninfo(url, statement_timeout, standby=standby),
         connection_class=Connection,
         kwargs={"statement_timeout": statement_timeout, "outage": outage},
         min_size=1,
@@ -128,7 +161,7 @@ def migrate(url: str) -> list[str]:
     Concurrent calls, on any machine, wait for the first one and then have nothing to apply. Migrations of a newer
     version stay. Raises EncodingError.
     """
-    with connect(url) as database:
+    with connect_patiently(url) as database:
         database.execute("SET lock_timeout = '60s'")
         _create_table(database)
         with database.transaction():

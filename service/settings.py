@@ -31,6 +31,7 @@ class Settings:
     """All that may differ between two installations."""
 
     database_url: str | None
+    database_read_url: str | None  # of standbys
     home: Path
     host: str
     port: int
@@ -50,7 +51,8 @@ class Settings:
 def from_environment(environment: Mapping[str, str]) -> Settings:
     """Return the settings that these variables give; raise BadSettingError for the first that can't be used."""
     return Settings(
-        database_url=_database_url(environment),
+        database_url=_database_url(environment, "DATABASE_URL", "read-write"),
+        database_read_url=_database_read_url(environment),
         home=Path(environment.get("CAMPAIGN_ANALYTICS_HOME") or "var"),
         host=environment.get("HOST") or "127.0.0.1",
         port=_number(environment, "PORT", 8000, 0, MOST_PORT),
@@ -103,20 +105,34 @@ def _log_format(environment: Mapping[str, str]) -> Literal["text", "json"] | Non
     return None if value == "auto" else "text" if value == "text" else "json"
 
 
-def _database_url(environment: Mapping[str, str]) -> str | None:
-    url = environment.get("DATABASE_URL")
-    if url and not (url.startswith(("postgresql://", "postgres://")) and _is_conninfo(url)):
-        msg = "DATABASE_URL: expected postgresql://user@host:port/database"
+def _database_url(environment: Mapping[str, str], name: str, server: str) -> str | None:
+    """Return a URL; which of its hosts are connected to is no choice of its own, so it can't say otherwise."""
+    url = environment.get(name)
+    if not url:
+        return None
+    parameters = _conninfo(url) if url.startswith(("postgresql://", "postgres://")) else None
+    if parameters is None:
+        msg = f"{name}: expected postgresql://user@host:port/database"
         raise BadSettingError(msg)
-    return url or None
+    if parameters.get("target_session_attrs", server) != server:
+        msg = f"{name}: target_session_attrs: expected {server}, which it is by itself"
+        raise BadSettingError(msg)
+    return url
 
 
-def _is_conninfo(text: str) -> bool:
+def _database_read_url(environment: Mapping[str, str]) -> str | None:
+    url = _database_url(environment, "DATABASE_READ_URL", "standby")
+    if url is not None and not environment.get("DATABASE_URL"):
+        msg = "DATABASE_READ_URL: expected only with DATABASE_URL, of which it names standbys"
+        raise BadSettingError(msg)
+    return url
+
+
+def _conninfo(text: str) -> Mapping[str, object] | None:
     try:
-        conninfo_to_dict(text)
+        return conninfo_to_dict(text)
     except ProgrammingError:  # not chained or shown: it repeats the text, and with it the password
-        return False
-    return True
+        return None
 
 
 def _sessions(environment: Mapping[str, str]) -> Sessions | None:

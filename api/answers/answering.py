@@ -8,6 +8,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import falcon
@@ -27,7 +28,7 @@ from projections.queries import campaigns
 from projections.queries.caller import Asked
 from projections.queries.campaigns import MOST_EVENTS, Campaign, Needs, Selection
 from projections.queries.past import as_of, position_at
-from projections.queries.standing import Standing, look
+from projections.queries.standing import Standing, are_no_older, look
 
 # A spreadsheet may take text for a formula that begins so, also behind white space (OWASP, "CSV Injection").
 _RISKY = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
@@ -144,6 +145,32 @@ class Reading:
         check_past(standings)
         return standings, matching
 
+    def _of_standby(
+        self, visit: Visit, question: Question, selection: Selection, known: list[Standing]
+    ) -> tuple[list[Standing], list[Campaign]] | None:
+        """Return what `matching` does, read from a standby; None where none has the known states or later ones."""
+        parts, credentials = self.parts, visit.credentials
+        if parts.standbys is None:
+            return None
+
+        def is_no_older(found: list[Standing] | None) -> bool:
+            if found is None:
+                return False
+            with parts.connection() as primary:
+                return are_no_older(found, known, partial(marks.at, primary))
+
+        def read(standby: Database) -> tuple[list[Standing], list[Campaign]] | None:
+            if not is_no_older(parts.gate.open_copy(visit, look(standby, credentials, question.asked))):
+                return None  # before anything large is read in vain
+            matching = parts.gate.open_copy(visit, campaigns.read(standby, credentials, question.asked, selection))
+            if matching is None or not is_no_older(matching.standings):
+                return None
+            heads = [max(copy.head, own.head) for copy, own in zip(matching.standings, known, strict=True)]
+            standings = [each._replace(head=head) for each, head in zip(matching.standings, heads, strict=True)]
+            return standings, matching.campaigns
+
+        return parts.standbys.read(read)
+
     def _answer(self, visit: Visit, endpoint: Endpoint, question: Question, upto: int | None) -> None:
         """Answer from a cached body, or from the rows; with `upto`, as of that position."""
         request, response = visit.request, visit.response
@@ -154,7 +181,9 @@ class Reading:
         if body is None and not has(request, tagged):
             body = self._from_cache(endpoint, question, standings, upto)
             if body is None:
-                standings, matching = self.matching(visit, question, selection)
+                standings, matching = self._of_standby(visit, question, selection, standings) or self.matching(
+                    visit, question, selection
+                )
                 with self.parts.connection() as database:
                     body = _rendered(endpoint, Matched(question, standings, matching, database, upto), selection)
             tagged = self._tag(request, standings, question, upto)

@@ -4,16 +4,17 @@ import falcon
 
 from api.answers.answering import encode
 from api.dependencies import Parts
-from api.errors import ConflictError
+from api.errors import ConflictError, UnavailableError
 from api.http.conditional import tag, unchanged
 from api.http.parameters import ONE_WORKSPACE, WORKSPACE, Parameter, Query, Values, number, read_number
+from api.standbys import Standbys
 from domain.events import MAX_ID, UndecodableError, canonical, decode
 from domain.instants import format_instant
 from domain.ledger import LogRow
 from domain.recorder import Database
 from projections.queries import feed
 from projections.queries.caller import Credentials, Sealed
-from projections.queries.feed import Page
+from projections.queries.feed import Page, Row
 
 AFTER: Parameter[int] = number("after", "the last position", 0, MAX_ID, 0)
 EPOCH: Parameter[int | None] = Parameter(
@@ -31,7 +32,8 @@ def answer(parts: Parts, request: falcon.Request, response: falcon.Response) -> 
     """Answer with the events behind a position of one workspace's log, and how far the log goes; in a thread."""
 
     def ask(database: Database, credentials: Credentials, values: Values) -> Sealed[Page]:
-        return feed.page(database, credentials, values[WORKSPACE], values[AFTER], values[LIMIT])
+        limit = values[LIMIT] if parts.standbys is None else 0  # a standby has the rows
+        return feed.page(database, credentials, values[WORKSPACE], values[AFTER], limit)
 
     values, page = parts.gate.enter(request, response, lambda request: FEED.read(request.query_string), ask)
     request.context.workspace = page.workspace_id
@@ -39,11 +41,28 @@ def answer(parts: Parts, request: falcon.Request, response: falcon.Response) -> 
     made_of = (values.normal(), page.workspace_id, page.epoch, page.head, page.mark)
     if unchanged(request, response, tag(request, made_of)):
         return
-    last = page.rows[-1][0].position if page.rows else values[AFTER]
-    events = [_as_json(row, recorded_at) for row, recorded_at in page.rows]
+    rows = page.rows if parts.standbys is None else _rows(parts, parts.standbys, page, values)
+    last = rows[-1][0].position if rows else values[AFTER]
+    events = [_as_json(row, recorded_at) for row, recorded_at in rows]
     response.content_type = falcon.MEDIA_JSON
     epoch = None if page.epoch is None else str(page.epoch)  # JSON's readers may take numbers for floats
     response.data = encode({"events": events, "position": last, "head": page.head, "epoch": epoch})
+
+
+def _rows(parts: Parts, standbys: Standbys, page: Page, values: Values) -> list[Row]:
+    """Return the rows of a page that the primary has described, from a standby where one has them."""
+
+    def read(copy: Database) -> list[Row] | None:
+        with parts.connection() as primary:
+            return feed.rows_of_copy(copy, primary, page, values[AFTER], values[LIMIT])
+
+    rows = standbys.read(read)
+    if rows is None:
+        with parts.connection() as primary:
+            rows = feed.rows_of_copy(primary, primary, page, values[AFTER], values[LIMIT])
+    if rows is None:
+        raise UnavailableError("The log has changed meanwhile, please try again")
+    return rows
 
 
 def _check_past(values: Values, page: Page) -> None:

@@ -131,6 +131,14 @@ class Gate:
             raise AccessDeniedError(visit.reason)
         return content
 
+    def open_copy(self, visit: Visit, sealed: Sealed[T]) -> T | None:
+        """Return what a copy of the database has for a caller whom `open` has let in; None where it lets nobody in.
+
+        It decides nothing: a copy may know neither of a new key nor of a link that has gone.
+        """
+        assert visit.is_counted
+        return sealed.open(lambda _: None)
+
     def require_proof(self, visit: Visit) -> None:
         """Raise UnauthenticatedError where the credentials are invalid; queries the database, in a thread."""
         if visit.credentials.prefix is not None:  # a session has been verified already

@@ -6,6 +6,7 @@ from psycopg.sql import SQL
 
 from domain.ledger import LogRow
 from domain.recorder import Database
+from projections import marks
 from projections.marks import MARK
 from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, parameters
 
@@ -28,6 +29,12 @@ LEFT JOIN LATERAL (
 ) AS e ON true
 ORDER BY e.position
 """).format(seen=SEEN, caller=CALLER, mark=MARK)
+_ROWS = SQL("""
+SELECT position, topic, state, floor(extract(epoch FROM recorded_at) * 1000)::bigint FROM stored_events
+WHERE workspace_id = %(workspace_id)s AND position > %(after)s ORDER BY position LIMIT %(limit)s
+""")
+
+Row = tuple[LogRow, int]
 
 
 class Page(NamedTuple):
@@ -41,7 +48,7 @@ class Page(NamedTuple):
     head: int
     epoch: int | None
     mark: int
-    rows: list[tuple[LogRow, int]]
+    rows: list[Row]
 
 
 def page(database: Database, credentials: Credentials, asked: Asked, after: int, limit: int) -> Sealed[Page]:
@@ -53,3 +60,20 @@ def page(database: Database, credentials: Credentials, asked: Asked, after: int,
         return Sealed(rows[0] if rows else None, None)
     events = [(LogRow(*row[8:11]), row[11]) for row in rows if row[8] is not None]
     return Sealed(rows[0], Page(rows[0][4], rows[0][5], rows[0][6], rows[0][7], events))
+
+
+def rows_of_copy(copy: Database, database: Database, page: Page, after: int, limit: int) -> list[Row] | None:
+    """Return the events after a position of a page's log, at most `limit`, as a copy of the database has them.
+
+    None where the copy lacks some, has those of another past, or does not know yet that somebody was forgotten.
+    """
+    number = min(limit, page.head - after)
+    if number <= 0:
+        return []
+    mark = marks.at(copy, page.workspace_id, after + number)  # before the rows, which may only be newer
+    values = {"workspace_id": page.workspace_id, "after": after, "limit": number}
+    with copy.cursor(binary=True) as cursor:
+        rows = cursor.execute(_ROWS, values).fetchall()
+    if len(rows) < number or mark != marks.at(database, page.workspace_id, after + number):
+        return None
+    return [(LogRow(*row[:3]), row[3]) for row in rows]

@@ -1,6 +1,6 @@
 """How far the asked workspaces are projected: the columns that decide what an answer is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from psycopg.sql import SQL, Literal
@@ -89,3 +89,21 @@ def sealed_standings(rows: Sequence[Sequence[Any]], asked: Asked) -> Sealed[list
     """Return the standings of rows; of all workspaces, which may be none, or of at least one."""
     standings = dict.fromkeys(each for row in rows if (each := standing_of(row)) is not None)
     return Sealed(rows[0] if rows else None, list(standings) if standings or asked.every else None)
+
+
+def are_no_older(found: Sequence[Standing], known: Sequence[Standing], mark_at: Callable[[int, int], int]) -> bool:
+    """Return whether the read models found in a copy of the database are those that are known, or later ones.
+
+    `mark_at` takes a workspace and a position, and returns the mark there of the database itself: a copy may go on
+    with another past of a log.
+    """
+    return len(found) == len(known) and all(
+        copy.state == own.state
+        or (
+            copy[:3] == own[:3]  # workspace, epoch and generation
+            and copy.position > own.position
+            and not copy.lost
+            and copy.mark == mark_at(copy.workspace_id, copy.position)
+        )
+        for copy, own in zip(found, known, strict=True)
+    )

@@ -1,5 +1,6 @@
 """The web application as gunicorn runs it: the parts made from the environment, for one worker process."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,14 +14,18 @@ from api.auth.published_keys import PublishedKeys
 from api.auth.rate_limit import RateLimit
 from api.dependencies import APPENDS, Parts
 from api.sampling import Sampler
+from api.standbys import Standbys
 from api.telemetry import Measurements
 from api.threads import Threads
 from domain.access import Access
 from domain.recorder import Pool
 from projections import access
 from projections.building.wakeup import Hints
+from projections.trouble import Trouble
 from service import database, logs, references, settings, spans
 from service.clock import clock
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Application:
         self.hints.close()
         self.parts.authentication.last_use.close()
         self.parts.pool.close()
+        if self.parts.standbys is not None:
+            self.parts.standbys.close()
         self.parts.close()
         if self.parts.tracing is not None:
             self.parts.tracing.close()
@@ -65,9 +72,18 @@ def application() -> Application:
     pool = database.open_pool(chosen.database_url, size=size, outage=database.new_outage())
     hints = Hints(pool)
     parts = replace(make_parts(pool, chosen, os.environ), appended=hints.give, tracing=spans.of(chosen))
+    parts = replace(parts, standbys=_standbys(chosen, parts.measurements))
     if chosen.sessions is not None and isinstance(chosen.sessions.keys, PublishedKeys):
         chosen.sessions.keys.preload()
     return Application(create_app(parts), parts, hints, Sampler(parts))
+
+
+def _standbys(chosen: settings.Settings, measurements: Measurements) -> Standbys | None:
+    if chosen.database_read_url is None:
+        return None
+    outage = Trouble(logger, "no standby answers, the primary is read", "a standby answers again")
+    pool = database.open_pool(chosen.database_read_url, size=chosen.threads, outage=outage, standby=True)
+    return Standbys(pool, measurements)
 
 
 def make_parts(pool: Pool, chosen: settings.Settings, environment: Mapping[str, str]) -> Parts:

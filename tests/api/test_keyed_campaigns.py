@@ -15,9 +15,14 @@ from domain.recorder import Pool
 from tests.support.commands import Command
 from tests.support.examples import api_key, email_sent, lacking, parsed
 from tests.support.stored_events import log
+from tests.support.waiting import wait_for
 
 FIRST, SECOND = "tool:34299816", "tool:107631196"  # found by a search through a hundred million: both have the same id
 PATH = "/api/v1/events/"
+END_OTHER_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
 CONFLICT = f"campaign_key: has the same id as {FIRST}, which was there first"
 
 
@@ -67,6 +72,26 @@ Way = Callable[[list[dict[str, Any]]], tuple[dict[str, str], bytes]]
 def test_the_two_keys_have_one_id() -> None:
     """Else nothing here would show anything."""
     assert campaign_id_of_key(FIRST) == campaign_id_of_key(SECOND)
+
+
+def test_a_key_that_a_new_primary_lacks_is_registered_again(
+    client: testing.TestClient, pool: Pool, users: Access
+) -> None:
+    """A standby that takes over may lack the latest; so nothing is taken for registered once connections were lost."""
+    key = api_key(users, 340)
+
+    def post(number: int) -> int:
+        headers, body = as_json([keyed(number, FIRST)])
+        query = {"headers": {**key, **headers}, "query_string": "workspace_id=340"}
+        return client.simulate_post(PATH, body=body, **query).status_code
+
+    assert [post(1), post(2)] == [200, 200]
+    with pool.connection() as database:
+        database.execute("DELETE FROM campaign_key")
+        database.execute(END_OTHER_SESSIONS)
+    wait_for(lambda: post(3) == 200)
+    with pool.connection() as database:
+        assert database.execute("SELECT campaign_key FROM campaign_key").fetchall() == [(FIRST,)]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -27,6 +27,10 @@ BAD = [
     ("DATABASE_URL", {"DATABASE_URL": f"mysql://u:{PASSWORD}@here/x"}),
     ("DATABASE_URL", {"DATABASE_URL": f"postgresql://u:{PASSWORD}@[::1/x"}),
     ("DATABASE_URL", {"DATABASE_URL": f"postgresql://u:{PASSWORD}@here/x?no_such_option=1"}),
+    ("DATABASE_URL", {"DATABASE_URL": f"{NO_DATABASE}?target_session_attrs=any"}),
+    ("DATABASE_READ_URL", {"DATABASE_READ_URL": f"mysql://u:{PASSWORD}@here/x"}),
+    ("DATABASE_READ_URL", {"DATABASE_READ_URL": f"{NO_DATABASE}?target_session_attrs=read-write"}),
+    ("DATABASE_READ_URL", {"DATABASE_READ_URL": NO_DATABASE, "DATABASE_URL": ""}),
     ("JWT_SECRET", {"JWT_SECRET": "a-secret-too-short"}),
     ("JWT_SECRET", {"JWT_SECRET": ""}),
     ("JWT_SECRET", {"JWT_SECRET": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"}),
@@ -84,11 +88,27 @@ def environment_of_ours() -> list[str]:
     return [name for name in os.environ if name.startswith(("JWT_", "WEB_", "LOG_")) or name in ("HOST", "PORT")]
 
 
-@pytest.mark.parametrize(("given", "meant"), [("", "read-write"), ("?target_session_attrs=any", "any")])
-def test_of_several_hosts_the_one_that_takes_writes_is_asked(given: str, meant: str) -> None:
-    """A standby may not know yet that a link has gone; unless the URL says that it wants it so."""
-    found = conninfo_to_dict(database.conninfo(f"postgresql://one,two/db{given}", 5))
-    assert (found["host"], found["target_session_attrs"]) == ("one,two", meant)
+@pytest.mark.parametrize("given", ["", "?target_session_attrs=read-write"])
+def test_of_several_hosts_the_one_that_takes_writes_is_asked(given: str) -> None:
+    """A standby may not know yet that a link has gone; so the URL needs to say nothing, and can't say otherwise."""
+    url = f"postgresql://one,two/db{given}"
+    assert settings.from_environment({"DATABASE_URL": url}).database_url == url
+    found = conninfo_to_dict(database.conninfo(url, 5))
+    assert (found["host"], found["target_session_attrs"]) == ("one,two", "read-write")
+
+
+@pytest.mark.parametrize(("given", "balanced"), [("", "random"), ("?load_balance_hosts=disable", "disable")])
+def test_of_several_standbys_any_one_is_read(given: str, balanced: str) -> None:
+    """Never the primary, so that the URL of all hosts will do."""
+    url = f"postgresql://one,two/db{given}"
+    chosen = settings.from_environment({"DATABASE_URL": "postgresql://one,two/db", "DATABASE_READ_URL": url})
+    assert chosen.database_read_url == url
+    found = conninfo_to_dict(database.conninfo(url, 5, standby=True))
+    assert (found["host"], found["target_session_attrs"], found["load_balance_hosts"]) == (
+        "one,two",
+        "standby",
+        balanced,
+    )
 
 
 def test_a_database_that_takes_no_writes_is_not_connected_to(database_url: str) -> None:
