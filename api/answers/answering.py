@@ -43,7 +43,7 @@ class Matched(NamedTuple):
     standings: list[Standing]
     campaigns: list[Campaign]
     database: Database
-    upto: int | None = None  # the position as of which they are asked for
+    upto: int | None = None  # the position of `as_of`; None: now
 
 
 class Table(NamedTuple):
@@ -83,7 +83,7 @@ class Reading:
         self.bodies: Cache[str, bytes] = Cache(len)
 
     async def answer(self, request: falcon.Request, response: falcon.Response, endpoint: Endpoint) -> None:
-        """Answer a request, in a thread."""
+        """Answer a request; the work is done in a thread."""
         visit, question = await self.parts.gate.visit(request, response, endpoint.parse)
         await self.answer_question(visit, endpoint, question)
 
@@ -102,6 +102,7 @@ class Reading:
     async def reach(self, visit: Visit, question: Question, moment: Moment | None, name: str | None = None) -> int:
         """Wait until the asked workspace is projected up to a moment, None: now; return the position.
 
+        A moment that lies in the future is waited for, or blamed on the parameter of this name where one is given.
         Raises what `Gate.open` and `Waiting.until` raise; and BadRequestError, which names the parameter, for a moment
         to which the log has not come yet.
         """
@@ -186,7 +187,7 @@ class Reading:
                 )
                 with self.parts.connection() as database:
                     body = _rendered(endpoint, Matched(question, standings, matching, database, upto), selection)
-            tagged = self._tag(request, standings, question, upto)
+            tagged = self._tag(request, standings, question, upto)  # the rows may be newer than the first standings
             self.bodies.put(tagged, body)
         say_how_fresh(response, standings, question, upto)
         if not unchanged(request, response, tagged, VARY if endpoint.table is None else VARY_BY_FORM):
@@ -257,8 +258,8 @@ def selection_for(question: Question, needs: Needs, upto: int | None = None) -> 
     return Selection(needs, question.campaign_ids, statuses, *question.bounds, upto=upto)
 
 
-def require_current(standings: Sequence[Standing], matching: Sequence[Campaign]) -> None:
-    """Raise UnavailableError for rows of another version of the fold, BadRequestError for too many single journeys."""
+def require_answerable(standings: Sequence[Standing], matching: Sequence[Campaign]) -> None:
+    """Raise UnavailableError for rows of another version of the fold, BadRequestError for more than `MOST_EVENTS`."""
     if any(each.fold_version != FOLD_VERSION for each in standings):
         raise UnavailableError("The read models are being rebuilt, please try again")
     if sum(each.events for each in matching) > MOST_EVENTS:
@@ -270,7 +271,7 @@ def require_current(standings: Sequence[Standing], matching: Sequence[Campaign])
 
 def _rendered(endpoint: Endpoint, matched: Matched, selection: Selection) -> bytes:
     if selection.needs is not Needs.TOTALS:
-        require_current(matched.standings, matched.campaigns if selection.needs is Needs.JOURNEYS else ())
+        require_answerable(matched.standings, matched.campaigns if selection.needs is Needs.JOURNEYS else ())
     if matched.upto is not None:
         matched = matched._replace(campaigns=_cut(matched))
     body = endpoint.body(matched)

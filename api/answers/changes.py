@@ -3,7 +3,7 @@
 import falcon
 from msgspec import Struct
 
-from api.answers.answering import Reading, encode, require_current, selection_for
+from api.answers.answering import Reading, encode, require_answerable, selection_for
 from api.answers.numbers import NOTHING, named, totals
 from api.answers.question import FILTERS, INCLUDE, MIN_POSITION, PERIOD, Moment, Question, ShownStatus, moment, parse
 from api.auth.gate import Visit
@@ -69,7 +69,7 @@ class ChangesResource:
     def _answer(self, visit: Visit, question: Question, first: int, last: int) -> None:
         request, response, shared = visit.request, visit.response, self._shared
         standings, matching = shared.matching(visit, question, selection_for(question, Needs.JOURNEYS, upto=last))
-        require_current(standings, matching)
+        require_answerable(standings, matching)
         [standing] = standings
         changed = [row for campaign in matching if (row := _compared(campaign, question, first, last))]
         body = encode(Changes(first, last, changed))

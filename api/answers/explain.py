@@ -103,31 +103,31 @@ class Explain:
     def _cached(self, matched: Matched) -> Explanation | None:
         """Return the asked page of a cached explanation; None where it is not cached."""
         key = _key(matched)
-        everything = self._explanations.get(key)
+        contributions = self._explanations.get(key)
         [standing] = matched.standings
-        if everything is None or standing.fold_version != FOLD_VERSION or key.position > standing.position:
+        if contributions is None or standing.fold_version != FOLD_VERSION or key.position > standing.position:
             return None
-        return _page(matched, key, everything)
+        return _page(matched, key, contributions)
 
     def _computed(self, matched: Matched) -> Explanation:
         """Return the asked page, and cache the whole explanation."""
-        key, everything = _explained(matched)
+        key, contributions = _explained(matched)
         [standing] = matched.standings
         # A prospect may have been forgotten since the journeys were read: then the mark is not that of the journeys.
         if marks.at(matched.database, standing.workspace_id, standing.position) == standing.mark:
-            self._explanations.put(key, everything)
-        return _page(matched, key, everything)
+            self._explanations.put(key, contributions)
+        return _page(matched, key, contributions)
 
 
 METRIC: Parameter[str] = replace(one_of("metric", "the number", list(EXPLAINED)), required=True)
 LIMIT: Parameter[int] = number("limit", "so many at a time", 1, 1_000, 100)
 CURSOR = cursor_of(_Cursor)
 _MOST_BYTES = 128 * 1024 * 1024  # of all explanations that a process caches; half of it is one of 450,000 prospects
-PAGING = (WORKSPACE, MIN_POSITION, CAMPAIGN, LIMIT, CURSOR)  # of another page of the same question these differ
+PAGING = (WORKSPACE, MIN_POSITION, CAMPAIGN, LIMIT, CURSOR)  # these may differ between pages of one question
 
 
 def _select(question: Question) -> Selection:
-    """Return which rows are needed; a further page shows what the log had, even if nothing of it counts any more."""
+    """Return which rows are needed; a further page may be of a campaign of which nothing counts any more."""
     cursor = question.values[CURSOR]
     return selection_for(question, Needs.JOURNEYS, None if cursor is None else cursor.position)
 
@@ -154,7 +154,7 @@ def _digest(key: _Key) -> str:
 
 
 def _explained(matched: Matched) -> tuple[_Key, Contributions]:
-    """Return what makes up the number, from the campaign's journeys, behind what decides it."""
+    """Return the key, and the contributions computed from the campaign's journeys."""
     question, [standing] = matched.question, matched.standings
     if not matched.campaigns:
         raise NotFoundError("No such campaign")
@@ -168,17 +168,17 @@ def _explained(matched: Matched) -> tuple[_Key, Contributions]:
     return key, explain(prospect_ids, events, metric, *period, at_first_touch=question.at_first_touch)
 
 
-def _page(matched: Matched, key: _Key, everything: Contributions) -> Explanation:
+def _page(matched: Matched, key: _Key, contributions: Contributions) -> Explanation:
     """Return the asked page of an explanation."""
     values = matched.question.values
     cursor = values[CURSOR]
-    first = 0 if cursor is None else everything.place_behind(cursor.at, cursor.prospect_id, cursor.last)
-    page = everything.part(first, first + values[LIMIT])
+    first = 0 if cursor is None else contributions.place_behind(cursor.at, cursor.prospect_id, cursor.last)
+    page = contributions.part(first, first + values[LIMIT])
     following = None
-    if first + len(page) < len(everything):
+    if first + len(page) < len(contributions):
         last = page[-1]
         following = encode(_Cursor(_digest(key), key.position, key.mark, last.at, last.prospect_id, last.position))
-    return Explanation(values[METRIC], everything.total, _rows(matched.database, key.workspace_id, page), following)
+    return Explanation(values[METRIC], contributions.total, _rows(matched.database, key.workspace_id, page), following)
 
 
 def _rows(database: Database, workspace_id: int, page: Sequence[Contribution]) -> list[ContributionRow]:

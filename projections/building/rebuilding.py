@@ -22,7 +22,7 @@ RETRY_SECONDS = 60.0  # a workspace that can't be rebuilt is tried again
 
 logger = logging.getLogger(__name__)
 
-_OLDER = SQL("""
+_TO_REBUILD = SQL("""
 SELECT p.workspace_id FROM projection AS p LEFT JOIN log_head AS h USING (workspace_id)
 WHERE (p.fold_version < {version} OR p.lost_at IS NOT NULL AND p.fold_version = {version})
     AND p.workspace_id <> ALL(%s::bigint[]) AND NOT EXISTS (
@@ -45,12 +45,12 @@ def keep_current(pool: Pool, stop: Event) -> None:
         try:
             epochs.notice(pool)
             with pool.connection() as database:
-                older = database.execute(_OLDER, (failed,)).fetchone()
+                next_one = database.execute(_TO_REBUILD, (failed,)).fetchone()
             waiting.over()
-            if older is None:
+            if next_one is None:
                 generations.sweep(pool)
             else:
-                _rebuild(pool, older[0], failed, stop)
+                _rebuild(pool, next_one[0], failed, stop)
                 continue
         except PoolClosed:
             raise
@@ -79,7 +79,7 @@ def _rebuild(pool: Pool, workspace_id: int, failed: list[int], stop: Event) -> N
     except (FoldError, NoRoomError) as error:
         if isinstance(error, NoRoomError) or not _begin_again(pool, workspace_id, error):
             logger.error(  # noqa: TRY400 (it is no bug of ours, and the event is named)
-                "workspace %s stays at an older version of the fold: %s", workspace_id, error
+                "workspace %s could not be rebuilt and keeps its old rows: %s", workspace_id, error
             )
             failed.append(workspace_id)
     except (SupersededError, WentBackError) as error:
@@ -87,7 +87,7 @@ def _rebuild(pool: Pool, workspace_id: int, failed: list[int], stop: Event) -> N
     except OperationalError:
         raise
     except Exception:
-        logger.exception("workspace %s stays at an older version of the fold", workspace_id)
+        logger.exception("workspace %s could not be rebuilt and keeps its old rows", workspace_id)
         failed.append(workspace_id)
     else:
         logger.info("workspace %s was rebuilt up to position %s", workspace_id, position)
