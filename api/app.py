@@ -84,7 +84,7 @@ def create_app(parts: Parts) -> App:
     add("/api/v1/events/rejections", Rejections(parts))
     add("/api/v1/me", MeResource(parts))
     add("/api/v1/prospects/lookup", ProspectLookup(parts))
-    add("/api/v1/prospects/{prospect}", Prospects(parts))
+    add("/api/v1/prospects/{prospect:path}", Prospects(parts))  # an id may have slashes
     add("/api/v1/hooks/{provider}/{token}", HookDeliveries(parts))
     tools = ConnectedTools(parts)
     add("/api/v1/access/hooks", tools)

@@ -59,6 +59,9 @@ class Explanation(msgspec.Struct):
     next: Word | None
 
 
+PAST = "is of a log that has since gone back, or in which a prospect was forgotten: begin with the first page"
+
+
 class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """Where a page ends: of which question, at which position of the log (and its mark), behind which contribution."""
 
@@ -144,7 +147,7 @@ def _key(matched: Matched) -> _Key:
     if cursor is not None and cursor.question != _digest(key):
         raise BadRequestError((CURSOR.name, "belongs to another question"))
     if cursor is not None and cursor.mark != mark:
-        raise BadRequestError((CURSOR.name, "is of a past that the log no longer has: begin with the first page"))
+        raise BadRequestError((CURSOR.name, PAST))
     return key
 
 

@@ -20,6 +20,7 @@ from projections.queries.caller import ALL, Asked
 
 Json = dict[str, Any]
 T = TypeVar("T")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of other bytes
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
@@ -103,7 +104,7 @@ class Query:
         """Return the texts of a query's parameters, and the faults of its form."""
         texts: dict[str, list[str]] = {}
         faults = []
-        for name, text in parse_qsl(query_string, keep_blank_values=True):
+        for name, text in parse_qsl(query_string, keep_blank_values=True, errors="surrogateescape"):
             parameter = self._by_name.get(name)
             if parameter is None:
                 faults.append((shown(name), f"is not a parameter here, {self._expected(name)}"))
@@ -111,6 +112,8 @@ class Query:
                 faults.append((name, "is given twice"))
             elif not text:
                 faults.append((name, "is empty"))
+            elif _NOT_UTF8.search(text):
+                faults.append((name, "expected UTF-8"))
             else:
                 texts.setdefault(name, []).append(text)
         return texts, faults

@@ -28,7 +28,7 @@ from api.ingest.known_writers import KnownWriters
 from api.ingest.receipt import Rejected, Tally
 from domain import ledger
 from domain.ledger import Outcome, Recorded
-from domain.recorder import ConditionError
+from domain.recorder import ConditionError, head_of
 from projections.queries import rejections
 from projections.queries.caller import CHECK, Asked, Sealed, check, checked, may_write, parameters
 
@@ -86,6 +86,8 @@ class Events:
                 await parts.threads.run(sender.check)  # faults of a body are shown only to a caller who may post it
             if isinstance(error, UnsupportedTypeError) or not formats.is_stream(request):
                 raise
+            if isinstance(error, BODY_FAULTS) and not tally.position:
+                await parts.threads.run(self._note_head, sender, tally)
             raise InterruptedBodyError(error, msgspec.to_builtins(tally.result(sender.workspace_id))) from error
         result = tally.result(sender.workspace_id)
         response.status_code = result.status
@@ -196,6 +198,11 @@ class Events:
             )
             sender.admitted()
         self._finish(sender, tally, taken, recorded)
+
+    def _note_head(self, sender: "_Sender", tally: Tally) -> None:
+        """Note where the log ends of which no part of this post has become, in a thread."""
+        with self._parts.connection() as database:
+            tally.add(0, 0, [], head_of(database, sender.workspace_id))
 
     def _finish(self, sender: "_Sender", tally: Tally, taken: intake.Intake, recorded: Recorded | None) -> None:
         """Store the rejections of a part, and count it; in a thread, unless nothing was refused."""

@@ -57,6 +57,11 @@ class Tally:
         return self._accepted + self._duplicates
 
     @property
+    def position(self) -> int:
+        """Return where the log ends after the last part, 0 before the first one."""
+        return self._position
+
+    @property
     def rejects(self) -> int:
         """Return how many of them were rejected."""
         return self._rejects

@@ -5,14 +5,16 @@ With `--from` the file is what a tool's API has listed of the past, and becomes 
 
 import argparse
 import os
+import select
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import IO, NamedTuple, Self
 
 import msgspec
@@ -39,6 +41,7 @@ BYTES_AT_ONCE = 16 * 1024 * 1024  # and so many bytes at most
 _SWITCH_SECONDS = 0.0005  # Python's 0.005 lets the writing thread wait too long for the reading one
 _READ_AT_ONCE = 5_000
 _PIECE = 1024 * 1024
+_POLL_SECONDS = 0.2  # between two looks at whether a silent pipe is still to be read
 _WITH_END = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 _WITHOUT_END = "{n_fmt} [{elapsed}{postfix}]"
 
@@ -61,19 +64,27 @@ def import_(arguments: argparse.Namespace, chosen: Settings) -> int:
         return say(f"FILE: {arguments.file} can't be read: {error.strerror}", MISUSED)
     sys.setswitchinterval(_SWITCH_SECONDS)
     name = "import" if arguments.file == "-" else arguments.file
-    with file as source, chosen_pool(chosen, database.BATCH_TIMEOUT) as pool, pool.connection() as connection:
+    stopped = Event()
+    with (
+        file as source,
+        chosen_pool(chosen, database.BATCH_TIMEOUT) as pool,
+        pool.connection() as connection,
+        ThreadPoolExecutor(1) as reader,
+        ExitStack() as ending,
+    ):
+        ending.callback(stopped.set)  # before the end of the reader is waited for
         workspace = arguments.workspace
         access.require_alive(connection, workspace)
         if not (arguments.create or head_of(connection, workspace) or access.is_linked(connection, workspace)):
             return say(f"--workspace: {workspace} has no log and is linked to nobody; --create begins it", MISUSED)
-        batches, unused = _batches(source), Effect()
+        batches, unused = _batches(source, stopped), Effect()
         if arguments.provider is not None:
             try:
                 events, unused = tool_export.read(connection, arguments, source.read())
             except tool_export.UnusableError as error:
                 return say(f"--from: {error}", MISUSED)
             batches = _batches_of(events, source)
-        return _import(arguments, source, connection, name, batches, unused)
+        return _import(arguments, source, connection, name, batches, unused, reader)
 
 
 def _import(  # noqa: PLR0913 (a file, its target, and its events)
@@ -83,11 +94,11 @@ def _import(  # noqa: PLR0913 (a file, its target, and its events)
     name: str,
     batches: Iterator[_Batch],
     unused: Effect,
+    reader: Executor,
 ) -> int:
     with (
         _Rejects(Path(arguments.rejects or f"{name}.rejected.ndjson")) as rejects,
         _Progress(source) as progress,
-        ThreadPoolExecutor(1) as reader,
     ):
         keys, repeated = KnownKeys(), False
         position = head_of(connection, arguments.workspace)
@@ -142,14 +153,24 @@ def export(arguments: argparse.Namespace, chosen: Settings) -> int:
     return DONE
 
 
-def _batches(file: IO[bytes]) -> Iterator[_Batch]:
-    """Yield the events of a file in batches, checked and ready to be appended."""
-    lines = ndjson.lines(iter(lambda: file.read(_PIECE), b""))
+def _batches(file: IO[bytes], stopped: Event) -> Iterator[_Batch]:
+    """Yield the events of a file in batches, checked and ready to be appended, until `stopped` is set."""
+    lines = ndjson.lines(_pieces(file, stopped))
     first = 0
     while batch := list(_at_once(lines)):
         taken = intake.take(formats.part_of_lines(batch), first, clock())
         first += len(batch)
         yield _Batch(taken, ledger.prepare(taken.events), file.tell() if file.seekable() else 0)
+
+
+def _pieces(file: IO[bytes], stopped: Event) -> Iterator[bytes]:
+    """Yield the content of a file; of a pipe as it comes, so that a silent one can be left."""
+    while not stopped.is_set():
+        if select.select([file], [], [], _POLL_SECONDS)[0]:
+            piece = os.read(file.fileno(), _PIECE)
+            if not piece:
+                return
+            yield piece
 
 
 def _batches_of(events: Sequence[object], file: IO[bytes]) -> Iterator[_Batch]:

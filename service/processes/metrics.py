@@ -96,7 +96,8 @@ class _Server:
     def __init__(self, looking: _Database) -> None:
         self._database = looking
         self._looking: asyncio.Task[bool] | None = None
-        self._connections = 0
+        self._silent: dict[asyncio.Task[None], None] = {}  # connections whose request has not come, the oldest first
+        self._answered = 0  # connections whose request is being answered
         self._loop = asyncio.new_event_loop()
         self._stopped = asyncio.Event()
 
@@ -121,19 +122,35 @@ class _Server:
         self._database.close()
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request; one that is broken, or slow, or too many, is closed."""
-        self._connections += 1
+        """Answer one request; a broken or slow one is closed, and of too many the one that is silent longest."""
         try:
-            if self._connections <= MOST_CONNECTIONS:
-                async with asyncio.timeout(CONNECTION_SECONDS):
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(await self._answer(head))
-                    await writer.drain()
+            async with asyncio.timeout(CONNECTION_SECONDS):
+                head = await self._head(reader)
+                if self._answered < MOST_CONNECTIONS:
+                    self._answered += 1
+                    try:
+                        writer.write(await self._answer(head))
+                        await writer.drain()
+                    finally:
+                        self._answered -= 1
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # there is nobody to tell
+        except asyncio.CancelledError:
+            pass  # it makes room, or the server ends; asyncio's streams would log a task that was cancelled
         finally:
-            self._connections -= 1
             writer.close()
+
+    async def _head(self, reader: asyncio.StreamReader) -> bytes:
+        """Return the head of a request as soon as it has come."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._silent[task] = None
+        try:
+            if len(self._silent) > MOST_CONNECTIONS:
+                next(iter(self._silent)).cancel()
+            return await reader.readuntil(b"\r\n\r\n")
+        finally:
+            del self._silent[task]
 
     async def _answer(self, head: bytes) -> bytes:
         method, _, rest = head.partition(b" ")

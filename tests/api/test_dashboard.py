@@ -142,6 +142,8 @@ def test_workspaces_are_chosen_by_the_query(client: testing.TestClient, pool: Po
             )
         ],
         ("workspace_id", "workspace_id"),
+        ("campaign_key=%FF", "campaign_key"),
+        ("search=a%C3", "search"),
         ("workspace_id=ALL&workspace_id=340", "workspace_id"),
         *[(f"min_position={bad}", "min_position") for bad in ("-1", "x", "", "1.0", "00", str(2**63))],
         ("workspace_id=ALL&min_position=0", "min_position"),

@@ -232,6 +232,10 @@ def test_any_prospect_that_could_be_posted_can_be_forgotten(world: World) -> Non
     world.post(email_sent(1, prospect_id=strange))
     project_all(world.pool)
     assert world.forget(quote(strange)).json["events"] == 1
+    for slashes in ("a/b", "/a//"):
+        world.post(email_sent(2, prospect_id=slashes, id=slashes))
+        project_all(world.pool)
+        assert world.forget(quote(slashes, safe="")).json["events"] == 1
     answer = world.forget("caf%E9")
     assert (answer.status_code, answer.json["details"]) == (400, [{"field": "prospect_id", "error": "expected UTF-8"}])
 

@@ -134,7 +134,7 @@ def test_the_running_service_answers_as_the_document_says(database_url: str) -> 
 def test_the_document_names_every_route(client: testing.TestClient) -> None:
     """And no other; all are taken with and without the slash at the end."""
     told = {path.rstrip("/") for path in document()["paths"]}
-    routes = {route.uri_template for route in _routes(client.app._router._roots)}
+    routes = {route.uri_template.replace(":path}", "}") for route in _routes(client.app._router._roots)}
     assert routes - {"/", "/page/{name}", "/openapi.json", "/docs", "/docs/{name}"} == told
 
 

@@ -359,6 +359,9 @@ def test_a_stream_that_breaks_off_says_what_is_committed(database_url: str) -> N
             assert answer.startswith(b"HTTP/1.1 400 "), answer[:100]
             assert said["details"] == [{"field": "body", "error": "is cut short"}]
             assert (said["accepted"], said["duplicates"], said["position"]) == (accepted, duplicates, 5_000)
+        answer = exchange(service.port, f"{head}Content-Length: 1000\r\n\r\n".encode() + line(1))
+        said = json.loads(answer.partition(b"\r\n\r\n")[2])
+        assert (said["accepted"], said["duplicates"], said["position"]) == (0, 0, 5_000)
         chunks = (lines[begin : begin + 10_000] for begin in range(0, len(lines), 10_000))
         whole = service.request("POST", PATH, {"X-API-Key": key, **LINES}, chunks)
         assert (whole.status, whole.json["accepted"], whole.json["duplicates"]) == (200, 1_000, 5_000)

@@ -1,10 +1,12 @@
 """Shows that a log comes in and goes out as lines, by the rules of the endpoint, and that both can be repeated."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from domain.recorder import Pool
 from service import cli
 from tests.support.commands import Command
 from tests.support.examples import api_key, email_sent
+from tests.support.running import ROOT, environment
 from tests.support.stored_events import log, record
 from tests.support.waiting import wait_for
 
@@ -223,3 +226,27 @@ def head(database: Any) -> int:
     """Return how far the log of workspace 340 goes."""
     row = database.execute("SELECT head FROM log_head WHERE workspace_id = 340").fetchone()
     return int(row[0]) if row else 0
+
+
+@pytest.mark.processes
+def test_an_interrupted_import_of_a_silent_pipe_ends_at_once(pool: Pool, database_url: str) -> None:
+    """Though the other end of the pipe stays open."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "service.cli", "import", "-", "--workspace", "340", "--create"],
+        cwd=ROOT,
+        env=environment(DATABASE_URL=database_url),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as importing:
+        assert importing.stdin is not None
+        assert importing.stderr is not None
+        importing.stdin.write(lines(email_sent(1)))
+        importing.stdin.flush()
+        pipe = importing.stdin.fileno()
+        wait_for(lambda: fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)) == bytes(4))  # until all of it was read
+        importing.send_signal(signal.SIGINT)
+        assert importing.wait(10) == 130
+        shown = importing.stderr.read()
+    assert b"interrupted" in shown
+    assert b"Traceback" not in shown
+    assert log(pool) == []

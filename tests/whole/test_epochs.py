@@ -11,6 +11,7 @@ from falcon import testing
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from api.answers.explain import PAST
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
@@ -389,9 +390,7 @@ def test_the_cursor_of_an_explanation_is_refused_by_another_past(
         replay.replay(pool, 340, lambda _: None)
     answer = get(client, key, EXPLAIN, **question, cursor=first["next"])
     assert answer.status_code == 400
-    assert answer.json["details"] == [
-        {"field": "cursor", "error": "is of a past that the log no longer has: begin with the first page"}
-    ]
+    assert answer.json["details"] == [{"field": "cursor", "error": PAST}]
 
 
 def test_a_projector_remembers_what_a_restored_database_lacks(pool: Pool) -> None:

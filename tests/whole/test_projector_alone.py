@@ -68,7 +68,9 @@ def test_broken_and_silent_callers_stop_nothing(databases: Databases) -> None:
         with held(service.port, 40, b"GET /metrics"):
             record(pool, 340, email_sent(1))
             wait_for(lambda: progress(pool, 340) == (1, 1, None))
-        wait_for(lambda: service.request("GET", "/healthz").status == 200)
+            assert service.request("GET", "/healthz").status == 200
+            service.stop()
+        assert '"level":"ERROR"' not in service.output.replace(" ", "")
 
 
 def test_what_is_told_stays_while_the_database_says_nothing() -> None:
