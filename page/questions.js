@@ -41,7 +41,7 @@ export function series(ctx) {
 
 /** Return the last day of a bucket of a series that begins on a day, where another one begins on `next` or none does. */
 export function bucketEnd(day, next, interval, ctx) {
-	if (next) return plus(next, -1);
+	if (next && interval !== "hour") return plus(next, -1);
 	const end = interval === "week" ? plus(day, 6) : interval === "month" ? plus(`${plus(`${day.slice(0, 8)}01`, 31).slice(0, 8)}01`, -1) : day;
 	return ctx.range && ctx.range.end < end ? ctx.range.end : end;
 }
