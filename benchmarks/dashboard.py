@@ -53,14 +53,17 @@ def _beside_streams() -> None:
         while projector.step():
             pass
         one = {**environment, "WEB_CONCURRENCY": "1"}
-        with web.running(one) as (alone, _), web.running(one) as (service, arbiter), _streams(service):
-
-            def ask(which: str) -> float:
-                return web.load(f"{which}{PATH}", headers, connections=read.CONNECTIONS, seconds=SECONDS)
-
-            what = f"reads of a process with {STREAMS:,} open streams"
-            measure.compare(what, lambda: ask(alone), lambda: ask(service), 0.9, TURNS)
+        with web.running(one) as (alone, without), web.running(one) as (service, arbiter), _streams(service):
             workers = processes.workers(arbiter)
+
+            def ask(which: str, workers: list[int]) -> float:
+                before = processes.cpu(workers)
+                reads = SECONDS * web.load(f"{which}{PATH}", headers, connections=read.CONNECTIONS, seconds=SECONDS)
+                return reads / (processes.cpu(workers) - before)
+
+            what = f"reads a second of CPU, beside {STREAMS:,} open streams"
+            others = processes.workers(without)
+            measure.compare(what, lambda: ask(alone, others), lambda: ask(service, workers), 0.9, TURNS)
             before, began = processes.cpu(workers), time.monotonic()
             time.sleep(QUIET_SECONDS)
             share = (processes.cpu(workers) - before) / (time.monotonic() - began)
