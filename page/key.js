@@ -5,22 +5,20 @@ const KEY = /^[A-Za-z0-9_]{1,64}\.[!-~]+$/;
 
 /** Take a key out of the address' fragment, if there is one, before anything else happens. */
 export function takeFromAddress() {
-  const given = new URLSearchParams(location.hash.slice(1)).get("key");
-  if (given === null) return;
-  history.replaceState(null, "", location.pathname + location.search);
-  if (KEY.test(given)) keep(given);
+	const given = new URLSearchParams(location.hash.slice(1)).get("key");
+	if (given === null) return;
+	history.replaceState(null, "", location.pathname + location.search);
+	if (KEY.test(given)) keep(given);
 }
 
-/** @returns {string | null} */
 export function current() {
-  return sessionStorage.getItem(NAME);
+	return sessionStorage.getItem(NAME);
 }
 
-/** @param {string} key */
 export function keep(key) {
-  sessionStorage.setItem(NAME, key);
+	sessionStorage.setItem(NAME, key);
 }
 
 export function forget() {
-  sessionStorage.removeItem(NAME);
+	sessionStorage.removeItem(NAME);
 }

@@ -1,7 +1,7 @@
-"""Streams of projections' positions; an open stream occupies no thread, no connection and no task.
+"""Streams of projections' positions; an open stream occupies no thread, no connection and no timer.
 
 One task of a process polls for all streams in one statement: for the streams whose workspaces have moved, and for the
-streams whose access was checked more than `ACCESS_SECONDS` ago.
+streams whose access was checked more than `ACCESS_SECONDS` ago. It also lets the silent ones send their comments.
 """
 
 import asyncio
@@ -23,10 +23,11 @@ from projections.queries.watching import Watched, ask_all
 
 SPACING_SECONDS = 0.25  # between two messages of a stream
 TICK_SECONDS = 0.05  # between two statements, and
-TICK_SECONDS_OF_EACH = 0.0005  # more for each stream asked for, so that many take a small part of the loop
+TICK_SECONDS_OF_EACH = 0.0005  # more for each stream that has moved, so that many take a small part of the loop
 ACCESS_SECONDS = 3.0  # after which a stream's access is checked again
-LOOK_SECONDS = 1.0  # between two polls for such streams
-COMMENT_SECONDS = 15.0
+LOOK_SECONDS = 1.0  # between two looks for such streams, and for silent ones
+COMMENT_SECONDS = 14.0  # of silence, after which the next look lets a stream send a comment
+MOST_AT_ONCE = 500  # streams of a statement, and comments of a look: the loop has requests to answer in between
 MOST_STREAMS = 5_000  # of one process
 _FIRST, _COMMENT = b"retry: 2000\n\n", b":\n\n"
 
@@ -57,25 +58,34 @@ class Stream:
         """Take the open streams, the visit, the watched workspaces, and their standings now."""
         self.visit = visit
         self.watched = watched
-        self.asked_at = asyncio.get_running_loop().time()
+        self.asked_at = self.sent_at = asyncio.get_running_loop().time()
         self.behind = False  # a hint says that there is more
         self.workspaces = {each.workspace_id for each in standings}
         self._streams = streams
         self._standings = standings
         self._sent: dict[int, Position] = {}
         self._changed = asyncio.Event()
+        self._silent = False  # for so long that a comment is due
         self._ending: _Ending | None = None
         self._begun = False
 
     def show(self, standings: list[Standing], now: float) -> None:
         """Take the standings that the client may see now; a workspace missing among them ends the stream."""
         self.asked_at = now
+        if standings == self._standings:
+            return
         visible = {each.workspace_id for each in standings}
         if not self.workspaces <= visible:
             self.end("Access denied")
-        elif standings != self._standings:
+        else:
             self.workspaces, self._standings = visible, standings
             self._changed.set()
+
+    def break_silence(self, now: float) -> None:
+        """Send a comment, so that neither side takes the other for gone."""
+        self.sent_at = now
+        self._silent = True
+        self._changed.set()
 
     def end(self, error: str | None = None) -> None:
         """End the stream; with an error where the client has lost access."""
@@ -93,13 +103,13 @@ class Stream:
         while self._ending is None:
             self._changed.clear()
             news = self._news()
+            silent, self._silent = self._silent, False
             if news:
+                self.sent_at = asyncio.get_running_loop().time()
                 return news
-            try:
-                async with asyncio.timeout(COMMENT_SECONDS):
-                    await self._changed.wait()
-            except TimeoutError:
+            if silent:
                 return _COMMENT
+            await self._changed.wait()
         ending, self._ending = self._ending, _Ending()
         if ending.error is None:
             raise StopAsyncIteration
@@ -182,10 +192,14 @@ class Streams:
             while self._open:
                 self._hinted.clear()
                 now = loop.time()
-                due = [each for each in self._open if now - each.asked_at >= self._seconds_until_due(each)]
+                silent = [each for each in self._open if now - each.sent_at >= COMMENT_SECONDS][:MOST_AT_ONCE]
+                for each in silent:
+                    each.break_silence(now)
+                due = self._due(now)
                 if due:
+                    moved = sum(each.behind for each in due)
                     await self._ask(due)
-                    await asyncio.sleep(TICK_SECONDS + TICK_SECONDS_OF_EACH * len(due))
+                    await asyncio.sleep(TICK_SECONDS + TICK_SECONDS_OF_EACH * moved)
                     continue
                 behind = [SPACING_SECONDS + each.asked_at - now for each in self._open if each.behind]
                 try:
@@ -196,8 +210,11 @@ class Streams:
         finally:
             self._following = None
 
-    def _seconds_until_due(self, stream: Stream) -> float:
-        return SPACING_SECONDS if stream.behind else ACCESS_SECONDS
+    def _due(self, now: float) -> list[Stream]:
+        """Return the streams to query for, those first that were queried for the longest ago, so that none starves."""
+        moved, others = now - SPACING_SECONDS, now - ACCESS_SECONDS
+        due = [each for each in self._open if each.asked_at <= (moved if each.behind else others)]
+        return sorted(due, key=lambda each: each.asked_at)[:MOST_AT_ONCE]
 
     async def _ask(self, due: Sequence[Stream]) -> None:
         """Query the streams' standings in one statement, and check each client's access again."""

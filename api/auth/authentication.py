@@ -21,6 +21,11 @@ _NO_SUCH_SECRET = "0" * 64
 _INVALID_KEY, _REQUIRED = "Invalid API key", "Authentication required"
 
 
+def session_of(request: falcon.Request) -> str:
+    """Return the token of a request that shows one session and no API key."""
+    return (request.get_cookie_values(COOKIE) or [""])[0]
+
+
 @dataclass(frozen=True)
 class Authentication:
     """Reads a request's credentials, and compares them with the database's row of the key."""
@@ -36,6 +41,15 @@ class Authentication:
             return False
         cookies = request.get_cookie_values(COOKIE)
         return cookies is not None and self.sessions.may_wait(cookies[0], self.clock())
+
+    def verify_again(self, token: str) -> None:
+        """Raise UnauthenticatedError where a session that was verified before is no longer valid."""
+        if self.sessions is not None:
+            self.sessions.user(token, self.clock())
+
+    def may_wait_again(self, token: str) -> bool:
+        """Return whether `verify_again` may have to wait for the platform's keys."""
+        return self.sessions is not None and self.sessions.may_wait(token, self.clock())
 
     def credentials(self, request: falcon.Request) -> Credentials:
         """Return the credentials of a request; an API key has precedence over a cookie, even if the key is invalid.

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import falcon
 
-from api.auth.authentication import Authentication
+from api.auth.authentication import Authentication, session_of
 from api.errors import AccessDeniedError, BadRequestError
 from api.threads import Threads
 from domain.api_keys import Scope
@@ -30,6 +30,7 @@ class Visit:
         self.response = response
         self.credentials = credentials
         self.is_counted = False  # as a use of its key, once
+        self.session: str | None = None  # the token of a session, once it has been verified again
         self._asked: Asked | None = None
 
     def about(self, asked: Asked) -> None:
@@ -108,12 +109,11 @@ class Gate:
         Raises UnavailableError too, where the keys for sessions can't be fetched.
         """
         if visit.credentials.prefix is None:
-            waits = self._authentication.may_wait(visit.request)
-            credentials = self._authentication.credentials
-            if waits:
-                await self._threads.run(credentials, visit.request)
+            token = visit.session = visit.session or session_of(visit.request)
+            if self._authentication.may_wait_again(token):
+                await self._threads.run(self._authentication.verify_again, token)
             else:
-                credentials(visit.request)
+                self._authentication.verify_again(token)
         return self.open(visit, sealed)
 
     def open(self, visit: Visit, sealed: Sealed[T], scope: Scope | None = "read") -> T:

@@ -92,3 +92,46 @@ def test_one_stream_more_than_a_process_holds_is_refused(parts: Parts, monkeypat
         parts.close()
 
     asyncio.run(look())
+
+
+def test_a_silent_stream_sends_comments(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At least every fifteen seconds, so that nobody on the way takes it for gone."""
+    assert streams.COMMENT_SECONDS + streams.LOOK_SECONDS <= 15
+    monkeypatch.setattr(streams, "COMMENT_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "LOOK_SECONDS", 0.05)
+    key = api_key(parts.users, 1)
+
+    async def look() -> None:
+        call = Call(parts, key)
+        await call.message()
+        assert b"event: position" in (await call.message())["body"]
+        for _ in range(2):
+            assert (await call.message())["body"] == b":\n\n"
+        parts.streams.close()
+        await call.task
+        parts.close()
+
+    asyncio.run(look())
+
+
+def test_of_more_streams_than_a_statement_takes_each_has_its_turn(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also beside some that are always due, the access of the last one is asked again."""
+    monkeypatch.setattr(streams, "MOST_AT_ONCE", 1)
+    for name in ("SPACING_SECONDS", "ACCESS_SECONDS", "TICK_SECONDS"):
+        monkeypatch.setattr(streams, name, 0.0)
+    keys = [api_key(parts.users, 1, user=f"u-{number}") for number in range(3)]
+
+    async def look() -> None:
+        calls = [Call(parts, key) for key in keys]
+        for call in calls:
+            await call.message()
+            assert b"event: position" in (await call.message())["body"]
+        await asyncio.to_thread(parts.users.unlink, "u-2", 1, "cli:test")
+        assert b"event: end" in (await calls[2].message())["body"]
+        parts.streams.close()
+        await asyncio.gather(*(call.task for call in calls))
+        parts.close()
+
+    asyncio.run(look())

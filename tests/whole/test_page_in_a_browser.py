@@ -274,6 +274,220 @@ def test_every_number_of_the_table_explains_itself_and_adds_up(browser: Browser,
         assert "why_campaign=" in page.url
 
 
+def test_the_change_against_the_period_before_comes_with_the_number(
+    browser: Browser, service: Service, key: str
+) -> None:
+    """In one answer, not two."""
+    with reading(browser, service.url) as reader:
+        reader.come(key, "?period=7d")
+        [asked] = {each for each in reader.asked if "/summary/" in each}
+        assert parse_qs(urlsplit(asked).query)["compare"] == ["previous"]
+        answer = ask(service, key, f"{DASHBOARD}summary/", workspace_id=1, compare="previous", **last(7))
+        by = answer["analytics"]["amount_of_replies"] - answer["previous"]["amount_of_replies"]
+        change = reader.text('.tile[data-key="amount_of_replies"] .change')
+        assert change.startswith(f"{'+' if by > 0 else '−' if by else '±'}{abs(by)} ")
+
+
+def series_asked(reader: Reader) -> list[list[str]]:
+    """Return the campaigns of each question for trends; one may be asked again, with its tag."""
+    asked = dict.fromkeys(each for each in reader.asked if "/timeseries/" in each)
+    queries = (parse_qs(urlsplit(each).query) for each in asked)
+    return [each["campaign_id"] for each in queries if "per" in each]
+
+
+def drawn(reader: Reader, campaign: str) -> list[tuple[float, float]]:
+    """Return the places that a campaign's small trend goes through."""
+    path = reader.page.locator(f'tr[data-key="{campaign}"] .trend path').get_attribute("d") or ""
+    pairs = (each.split(" ") for each in path.lstrip("M").replace("M", "L").split("L"))
+    return [(float(x), float(y)) for x, y in pairs]
+
+
+def test_each_campaign_has_a_small_trend_and_all_of_them_cost_one_request(
+    browser: Browser, service: Service, key: str
+) -> None:
+    """It is drawn of the API's series; to sort asks nothing and makes nothing anew but rows."""
+    with reading(browser, service.url) as reader:
+        reader.come(key)
+        expect(reader.page.locator(".campaigns .trend")).to_have_count(4)
+        query = {"workspace_id": 1, "per": "campaign", "interval": "day", **last(30)}
+        for campaign in ask(service, key, f"{DASHBOARD}timeseries/", **query)["campaigns"]:
+            values = [each["analytics"]["amount_of_prospects_contacted"] for each in campaign["series"]]
+            expected = [(100 * at / 29, 27 - 25 * value / max(values)) for at, value in enumerate(values)]
+            found = drawn(reader, f"1/{campaign['id']}")
+            assert [each for pair in found for each in pair] == pytest.approx(
+                [each for pair in expected for each in pair], abs=0.06
+            )
+        assert [len(each) for each in series_asked(reader)] == [4]
+        reader.page.evaluate("window.chart = document.querySelector('svg.lines')")
+        before = len(reader.asked)
+        reader.page.get_by_role("button", name="Campaign", exact=True).click()
+        expect(reader.page.locator("th[aria-sort=ascending]")).to_have_text("Campaign")
+        assert not [each for each in reader.asked[before:] if "/api/" in each]
+        assert reader.page.evaluate("window.chart === document.querySelector('svg.lines')")
+
+
+def test_trends_are_asked_for_as_their_campaigns_come_into_view(browser: Browser, service: Service, url: str) -> None:
+    """At most 25 in a request, and each campaign once."""
+    with users_of(url) as users:
+        headers = api_key(users, 35, user="many")
+    at = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    events = [email_sent(each, campaign_id=each, occurred_at=at) for each in range(1, 121)]
+    position = service.post(35, headers, *events).json["position"]
+    assert service.dashboard(headers, f"workspace_id=35&min_position={position}").status == 200
+    with reading(browser, service.url, viewport={"width": 1_000, "height": 700}) as reader:
+        reader.come(headers["X-API-Key"])
+        page = reader.page
+        rows, trends = page.locator(".campaigns tbody tr"), page.locator(".campaigns .trend")
+        expect(rows).to_have_count(50)
+        rows.first.scroll_into_view_if_needed()
+        expect(rows.first.locator(".trend")).to_be_visible()
+        assert trends.count() < 50
+        for row in range(0, 50, 10):
+            rows.nth(row).scroll_into_view_if_needed()
+            expect(rows.nth(row).locator(".trend")).to_be_visible()
+        rows.last.scroll_into_view_if_needed()
+        expect(trends).to_have_count(50)
+        asked = series_asked(reader)
+        assert max(map(len, asked)) <= 25
+        assert sorted(each for ids in asked for each in ids) == sorted({each for ids in asked for each in ids})
+        page.get_by_role("button", name="Show 50 more").click()
+        expect(rows).to_have_count(100)
+
+
+def assert_adds_up(reader: Reader, value: int) -> None:
+    """Assert that the open explanation is of this number, and that its parts add up to it."""
+    total = reader.page.locator("dialog .sum").last
+    expect(total).to_have_attribute("data-of", str(value))
+    expect(total).to_have_attribute("data-sum", str(value))
+    expect(total.locator(".adds")).to_be_visible()
+
+
+def test_an_hour_of_the_week_is_made_of_days_campaigns_and_events(browser: Browser, service: Service, key: str) -> None:
+    """Down to events that lie in that very hour, of a week longer than the API's longest series of hours too."""
+    with reading(browser, service.url) as reader:
+        reader.come(key, "?period=90d")
+        page, dialog = reader.page, reader.page.locator("dialog")
+        query = {"workspace_id": 1, "by": "weekday,hour", **last(90)}
+        rows = ask(service, key, f"{DASHBOARD}breakdown/", **query)["rows"]
+        row = max(rows, key=lambda row: row["analytics"]["amount_of_replies"])
+        value = row["analytics"]["amount_of_replies"]
+        heat = page.locator(".heat").first
+        assert heat.locator("button").count() == sum(row["analytics"]["amount_of_replies"] > 0 for row in rows)
+        heat.locator("tbody tr").nth(row["weekday"] - 1).locator("td").nth(row["hour"]).locator("button").click()
+        assert_adds_up(reader, value)
+        day = dialog.locator("tbody .number").first
+        of_day = int(day.inner_text())
+        day.click()
+        expect(dialog.locator(".when")).to_contain_text(f"{row['hour']:02}:00")
+        assert_adds_up(reader, of_day)
+        campaign = dialog.locator("tbody .number").first
+        of_campaign = int(campaign.inner_text())
+        campaign.click()
+        assert_adds_up(reader, of_campaign)
+        assert dialog.locator("tbody tr").count() == of_campaign
+        for text in dialog.locator("tbody td:nth-child(2)").all_inner_texts():
+            assert f", {row['hour']:02}:" in text
+        page.reload()  # the address holds it
+        assert_adds_up(reader, of_campaign)
+        page.go_back()
+        assert_adds_up(reader, of_day)
+        page.keyboard.press("Escape")
+        touched = page.locator(".heat").nth(1).locator("button").first
+        whole = int(touched.inner_text().split(" ")[0])
+        touched.click()
+        parts = [int(each.replace(",", "")) for each in dialog.locator(".sum .number").all_inner_texts()]
+        assert (len(parts), sum(parts)) == (3, whole)
+
+
+def test_replies_that_took_so_long_are_made_of_campaigns_and_turns(
+    browser: Browser, service: Service, key: str
+) -> None:
+    """Each turn that is shown took so long."""
+    with reading(browser, service.url) as reader:
+        reader.come(key, "?period=all")
+        dialog = reader.page.locator("dialog")
+        bars = ask(service, key, f"{DASHBOARD}reply-times/", workspace_id=1)["histogram"]
+        at = max(range(len(bars)), key=lambda at: bars[at]["count"])
+        reader.page.locator('section[data-key="times"] li').nth(at).locator("button").click()
+        assert_adds_up(reader, bars[at]["count"])
+        campaign = dialog.locator("tbody .number").first
+        value = int(campaign.inner_text())
+        campaign.click()
+        assert_adds_up(reader, value)
+        assert dialog.locator("tbody tr").count() == value
+
+
+def test_a_number_of_an_hour_of_the_chart_can_be_asked(browser: Browser, service: Service, key: str) -> None:
+    """A rate too."""
+    day = str(datetime.now(ZoneInfo(ZONE)).date() - timedelta(days=5))
+    query = {"workspace_id": 1, **last(1), "start_date": day, "end_date": day, "interval": "hour"}
+    series = ask(service, key, f"{DASHBOARD}timeseries/", **query)["series"]
+    hours = [each["analytics"]["amount_of_prospects_contacted"] for each in series]
+    with reading(browser, service.url) as reader:
+        reader.come(key, f"?period=own&from={day}&to={day}&second=reply_rate")
+        reader.page.get_by_text("The numbers behind it").click()
+        row = reader.page.locator('section[data-key="chart"] tbody tr').nth(hours.index(max(hours)))
+        row.locator(".number").first.click()
+        assert_adds_up(reader, max(hours))
+        reader.page.keyboard.press("Escape")
+        if max(hours):
+            row.locator(".number").nth(1).click()
+            expect(reader.page.locator("dialog .sum .number").last).to_have_text(str(max(hours)))
+
+
+def test_a_row_of_a_breakdown_is_shown_among_all_that_make_the_campaigns_number(
+    browser: Browser, service: Service, key: str
+) -> None:
+    """The API does not explain a row; so all rows are shown, which add up to what it does explain."""
+    with reading(browser, service.url) as reader:
+        reader.come(key, "?period=all&campaign=101&workspace=1")
+        page, dialog = reader.page, reader.page.locator("dialog")
+        for by in ("step", "step,variant", "sender", "channel"):
+            page.locator('section[data-key="breakdown"]').get_by_label("By", exact=True).select_option(by)
+            reader.settled()
+            query = {"workspace_id": 1, "campaign_id": 101, "by": by}
+            rows = ask(service, key, f"{DASHBOARD}breakdown/", **query)["rows"]
+            replies = [row["analytics"]["amount_of_replies"] for row in rows]
+            at = replies.index(max(replies))
+            row = page.locator('section[data-key="breakdown"] tbody tr').nth(at)
+            row.locator('[data-why="amount_of_replies"]').click()
+            assert_adds_up(reader, sum(replies))
+            marked = dialog.locator("tr", has=page.locator("strong"))
+            expect(marked.locator("th")).to_have_text(row.locator("th").inner_text())
+            expect(marked.locator("td").first).to_have_text(str(max(replies)))
+            expect(dialog).to_contain_text(f"explains all {sum(replies)} at once")
+            page.keyboard.press("Escape")
+        page.locator('section[data-key="cohorts"] .number').first.click()
+        assert_adds_up(reader, int(page.locator('section[data-key="cohorts"] .number').first.inner_text()))
+
+
+def test_print_shows_the_numbers_and_nothing_to_press(browser: Browser, service: Service, key: str) -> None:
+    """On white, also for readers of dark pages, with words instead of choices; of an open explanation only that."""
+    with reading(browser, service.url, color_scheme="dark") as reader:
+        page = reader.come(key).page
+        expect(page.locator(".printed")).to_be_hidden()
+        page.emulate_media(media="print")
+        of = last(30)
+        expect(page.locator(".printed")).to_have_text(f"Workspace 1 · {of['start_date']} to {of['end_date']} · {ZONE}")
+        for shown_too in (".printed", ".tile .value", "svg.lines", ".campaigns tbody tr", ".heat", ".bars"):
+            expect(page.locator(shown_too).first).to_be_visible()
+        for pressed in (".controls", ".tools", "footer", ".skip", 'section[data-key="health"]'):
+            expect(page.locator(pressed).first).to_be_hidden()
+        buttons = page.locator("button:visible")
+        assert set(buttons.evaluate_all("all => all.map(each => each.className)")) <= {"number", "name", "sort"}
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert page.evaluate("getComputedStyle(document.body).color") == "rgb(28, 36, 48)"
+        assert page.evaluate("getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
+        assert page.pdf().startswith(b"%PDF")
+        page.emulate_media(media="screen")
+        page.locator('.tile [data-why="amount_of_replies"]').click()
+        expect(page.locator("dialog .adds")).to_be_visible()
+        page.emulate_media(media="print")
+        expect(page.locator("dialog .sum")).to_be_visible()
+        expect(page.locator("#page")).to_be_hidden()
+        expect(page.get_by_role("button", name="Close")).to_be_hidden()
+
+
 def test_a_campaign_shows_its_funnel_and_what_works(browser: Browser, service: Service, key: str) -> None:
     """The numbers are the API's, by step and text; and each week's beginners."""
     with reading(browser, service.url) as reader:
@@ -434,6 +648,8 @@ def test_there_are_no_barriers(browser: Browser, service: Service, key: str, sch
             "?workspace=ALL",
             "?why=amount_of_replies",
             "?why=amount_of_replies&why_campaign=101&why_workspace=1",
+            "?period=90d&why=amount_of_replies&why_part=cell:1/9",
+            '?campaign=101&part=step,variant&why=amount_of_replies&why_part=row:[1,"A"]',
             "?campaign=101&part=step,variant",
         )
         reader.page.goto(service.url)
@@ -478,6 +694,13 @@ def test_the_keyboard_is_enough(browser: Browser, service: Service, key: str) ->
         page.keyboard.press("End")
         expect(page.locator(".tip")).to_contain_text("Replies: ")
         assert "Replies: " in (page.locator("#spoken").text_content() or "")
+        tab_to(".heat button")
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate("document.activeElement === document.querySelectorAll('.heat button')[1]")
+        page.keyboard.press("Enter")
+        expect(page.locator("dialog .adds")).to_be_visible()
+        page.keyboard.press("Escape")
+        page.locator("a.skip").focus()
         tab_to(".campaigns .name")
         page.keyboard.press("Enter")
         expect(page.locator("h2.title")).to_be_visible()
