@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 _NUMBERS = range(61_184, 65_520)  # of accounts that no administrator gives away (systemd's UIDS-GIDS, dynamic users)
 _PATIENCE = 300  # seconds, for a recovery that replays up to max_wal_size
+_STOP_SECONDS = 15  # PostgreSQL 18 never ends where it is stopped while it recovers from a crash
 _LONGEST_SOCKET = 99  # bytes; the systems' own limits begin at 103
 _SETTINGS = (
     *("listen_addresses=", "port=5432", "unix_socket_permissions=0700", "max_connections=200"),
@@ -166,18 +167,19 @@ class _Server:
             raise self._failure("did not get its keeper")
 
     def start(self, *, durable: bool) -> None:
-        server = ("-h", str(self.socket), "-p", "5432", "-U", "postgres")
-        deadline = time.monotonic() + _PATIENCE
-        while not self._succeeds("pg_isready", "-q", *server):
+        began = time.monotonic()
+        while not self._answers():
             lock = _try_lock(self.home / "server.lock")
             if lock is not None:
                 with lock:
                     self._launch(lock, durable=durable)
-            elif time.monotonic() > deadline:
+            elif time.monotonic() > began + _PATIENCE:
                 raise self._failure("runs and does not answer")
+            elif time.monotonic() > began + _STOP_SECONDS and self._is_stopping():
+                self._end("immediate")  # whoever was to see that it ends has been killed
             else:
                 time.sleep(0.05)  # neither another process's server nor a killed one's children signal their end
-        session = ("-X", "-q", "-v", "ON_ERROR_STOP=1", *server, "-d", "postgres")
+        session = ("-X", "-q", "-v", "ON_ERROR_STOP=1", *self._address(), "-d", "postgres")
         if not self._succeeds("psql", *session, script=_CREATE):
             raise self._failure("did not create its database")
 
@@ -214,12 +216,28 @@ class _Server:
 
     def stop(self) -> IO[str]:
         while (lock := _try_lock(self.home / "server.lock")) is None:
-            self._succeeds("pg_ctl", "-D", "data", "-w", "-t", str(_PATIENCE), "-m", "fast", "stop")
+            # One that recovers has nothing to save. What is ended at once recovers at its next start.
+            if not (self._answers() and self._end("fast")):
+                self._end("immediate")
             time.sleep(0.05)  # pg_ctl returns a little early, and at once where the server has not yet got so far
         for name in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
             (self.socket / name).unlink(missing_ok=True)
         self.socket.rmdir()
         return lock
+
+    def _address(self) -> tuple[str, ...]:
+        return "-h", str(self.socket), "-p", "5432", "-U", "postgres"
+
+    def _answers(self) -> bool:
+        return self._succeeds("pg_isready", "-q", *self._address())
+
+    def _end(self, how: str) -> bool:
+        return self._succeeds("pg_ctl", "-D", "data", "-w", "-t", str(_STOP_SECONDS), "-m", how, "stop")
+
+    def _is_stopping(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return (self.place / "data" / "postmaster.pid").read_text().rstrip().endswith("\nstopping")
+        return False
 
     def _succeeds(
         self,

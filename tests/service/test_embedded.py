@@ -22,7 +22,7 @@ from service import embedded
 from service.connect import watched
 from service.embedded import EmbeddedUnavailable, attach, outside, running
 from tests.support.examples import JWT_SECRET
-from tests.support.running import SERVE
+from tests.support.running import SERVE, descendants
 from tests.support.running import running as running_service
 
 pytestmark = pytest.mark.processes
@@ -129,6 +129,13 @@ def keepers(home: Path) -> list[int]:
     return [int(line.split()[0]) for line in listed.splitlines() if f"embedded.py {home.resolve()} " in line]
 
 
+def kill_a_part(home: Path) -> None:
+    """Kill one process of the server other than its first, which restarts all others."""
+    postmaster = int((home / "postgresql" / "data" / "postmaster.pid").read_text().partition("\n")[0])
+    parts = [each for each in descendants(postmaster) if "walwriter" in each.command]
+    os.kill(parts[0].pid, signal.SIGKILL)
+
+
 def kill_server(home: Path) -> None:
     """Kill the server's first process as a machine short of memory does."""
     pid = (home / "postgresql" / "data" / "postmaster.pid").read_text().split()[0]
@@ -220,6 +227,27 @@ def test_a_killed_server_is_healed_with_its_data(home: Path) -> None:
         with attach(home) as second:
             assert second.url == first.url
             assert ask(second.url, "SELECT value FROM kept") == 42
+
+
+def test_a_server_that_is_not_needed_while_it_recovers_ends(home: Path) -> None:
+    """PostgreSQL itself would never end: one of its processes was killed, and it is stopped before it has recovered."""
+    with attach(home):
+        kill_a_part(home)
+    wait_until(lambda: not running(home))
+
+
+def test_a_server_that_never_ends_is_replaced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its keeper has told it to end and was killed then, so nobody else sees to it."""
+    monkeypatch.setattr(embedded, "_STOP_SECONDS", 1)
+    with attach(home) as attachment:
+        server = attachment._server
+        for pid in keepers(home):
+            os.kill(pid, signal.SIGKILL)
+        kill_a_part(home)
+        wait_until(lambda: not server._answers())
+        assert not server._succeeds("pg_ctl", "-D", "data", "-w", "-t", "1", "-m", "fast", "stop")
+        with attach(home) as another:
+            assert ask(another.url, "SELECT 42") == 42
 
 
 def test_a_server_that_is_killed_under_its_user_is_started_again(home: Path, caplog: pytest.LogCaptureFixture) -> None:
