@@ -28,9 +28,11 @@ _STOP_SECONDS = 15  # PostgreSQL 18 never ends where it is stopped while it reco
 _LONGEST_SOCKET = 99  # bytes; the systems' own limits begin at 103
 _SETTINGS = (
     *("listen_addresses=", "port=5432", "unix_socket_permissions=0700", "max_connections=200"),
-    *("shared_buffers=256MB", "max_wal_size=2GB", "timezone=UTC", "log_timezone=UTC", "log_checkpoints=off"),
+    # A worker for input and output that is killed leaves others waiting for ever, at their end or at their beginning.
+    *("io_method=sync", "max_wal_size=2GB", "timezone=UTC", "log_timezone=UTC", "log_checkpoints=off"),
 )
-_UNSAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+_UNSAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=256MB")
+_BUFFERS_MIB = range(128, 4096 + 1)
 _CREATE = """SELECT 'CREATE DATABASE campaign_analytics'
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'campaign_analytics') \\gexec"""
 
@@ -207,7 +209,8 @@ class _Server:
         # With the lock ours no server is alive; after a crash these may name a process that has got its number since.
         (data / "postmaster.pid").unlink(missing_ok=True)
         (self.socket / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
-        settings = [*_SETTINGS, f"unix_socket_directories={self.socket}", *(() if durable else _UNSAFE)]
+        chosen = (f"unix_socket_directories={self.socket}", f"shared_buffers={_buffers_mib()}MB")
+        settings = [*_SETTINGS, *chosen, *(() if durable else _UNSAFE)]
         options = [f"-c{setting}" for setting in settings]
         wait = ("-w", "-t", str(_PATIENCE))
         # The server inherits the lock: it lasts for as long as any process of the server lives.
@@ -282,6 +285,14 @@ def _run(  # noqa: PLR0913 (what, where, as whom, and its three streams)
         check=False,
     )
     return finished.returncode == 0
+
+
+def _buffers_mib() -> int:
+    """Return a quarter of the memory of the machine, or of the container, within bounds."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no container of version 2, or `max`
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return max(_BUFFERS_MIB[0], min(memory // 4 // 2**20, _BUFFERS_MIB[-1]))
 
 
 def _account(home: Path) -> Account:

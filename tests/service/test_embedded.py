@@ -21,9 +21,7 @@ import pytest
 from service import embedded
 from service.connect import watched
 from service.embedded import EmbeddedUnavailable, attach, outside, running
-from tests.support.examples import JWT_SECRET
-from tests.support.running import SERVE, descendants
-from tests.support.running import running as running_service
+from tests.support.running import descendants
 
 pytestmark = pytest.mark.processes
 
@@ -262,17 +260,6 @@ def test_a_server_that_is_killed_under_its_user_is_started_again(home: Path, cap
         assert ask(attachment.url, "SELECT value FROM watched") == 42
         assert len(keepers(home)) == 1
     wait_until(lambda: not running(home))
-
-
-def test_serve_goes_on_when_its_server_is_killed(home: Path) -> None:
-    """Within seconds, and nobody has to do anything."""
-    variables = {"CAMPAIGN_ANALYTICS_HOME": str(home), "JWT_SECRET": JWT_SECRET, "WEB_CONCURRENCY": "1"}
-    with running_service(SERVE, Path(__file__).parents[2], **variables) as serving:
-        wait_until(serving.is_ready, 30)
-        kill_server(home)
-        wait_until(lambda: "the embedded PostgreSQL had ended, and was started again" in serving.output, 20)
-        wait_until(serving.is_ready, 20)
-        serving.stop()
 
 
 @pytest.mark.skipif(not ROOT, reason="only root runs the server as another account")
