@@ -24,12 +24,20 @@ from urllib.parse import quote
 
 _NUMBERS = range(61_184, 65_520)  # of accounts that no administrator gives away (systemd's UIDS-GIDS, dynamic users)
 _PATIENCE = 300  # seconds, for a recovery that replays up to max_wal_size
-_STOP_SECONDS = 15  # PostgreSQL 18 never ends where it is stopped while it recovers from a crash
+_STOP_SECONDS = 15  # then it is ended at once, and recovers at its next start
 _LONGEST_SOCKET = 99  # bytes; the systems' own limits begin at 103
 _SETTINGS = (
     *("listen_addresses=", "port=5432", "unix_socket_permissions=0700", "max_connections=200"),
-    # A worker for input and output that is killed leaves others waiting for ever, at their end or at their beginning.
-    *("io_method=sync", "max_wal_size=2GB", "timezone=UTC", "log_timezone=UTC", "log_checkpoints=off"),
+    # Where one of its processes is killed, all end, and whoever uses the server starts it again. Restarting by itself,
+    # PostgreSQL 18 may hang for ever where another one is killed, or it is stopped, before it has recovered.
+    *(
+        "restart_after_crash=off",
+        "io_method=sync",
+        "max_wal_size=2GB",
+        "timezone=UTC",
+        "log_timezone=UTC",
+        "log_checkpoints=off",
+    ),
 )
 _UNSAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=256MB")
 _BUFFERS_MIB = range(128, 4096 + 1)
@@ -219,7 +227,7 @@ class _Server:
 
     def stop(self) -> IO[str]:
         while (lock := _try_lock(self.home / "server.lock")) is None:
-            # One that recovers has nothing to save. What is ended at once recovers at its next start.
+            # One that recovers has nothing to save.
             if not (self._answers() and self._end("fast")):
                 self._end("immediate")
             time.sleep(0.05)  # pg_ctl returns a little early, and at once where the server has not yet got so far

@@ -127,11 +127,15 @@ def keepers(home: Path) -> list[int]:
     return [int(line.split()[0]) for line in listed.splitlines() if f"embedded.py {home.resolve()} " in line]
 
 
-def kill_a_part(home: Path) -> None:
-    """Kill one process of the server other than its first, which restarts all others."""
+def part(home: Path, name: str) -> int:
+    """Wait for one of the server's processes other than its first, and return its number."""
     postmaster = int((home / "postgresql" / "data" / "postmaster.pid").read_text().partition("\n")[0])
-    parts = [each for each in descendants(postmaster) if "walwriter" in each.command]
-    os.kill(parts[0].pid, signal.SIGKILL)
+
+    def found() -> list[int]:
+        return [each.pid for each in descendants(postmaster) if name in each.command]
+
+    wait_until(lambda: found() != [])
+    return found()[0]
 
 
 def kill_server(home: Path) -> None:
@@ -227,25 +231,27 @@ def test_a_killed_server_is_healed_with_its_data(home: Path) -> None:
             assert ask(second.url, "SELECT value FROM kept") == 42
 
 
-def test_a_server_that_is_not_needed_while_it_recovers_ends(home: Path) -> None:
-    """PostgreSQL itself would never end: one of its processes was killed, and it is stopped before it has recovered."""
-    with attach(home):
-        kill_a_part(home)
-    wait_until(lambda: not running(home))
-
-
-def test_a_server_that_never_ends_is_replaced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_end_is_replaced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its keeper has told it to end and was killed then, so nobody else sees to it."""
     monkeypatch.setattr(embedded, "_STOP_SECONDS", 1)
     with attach(home) as attachment:
-        server = attachment._server
         for pid in keepers(home):
             os.kill(pid, signal.SIGKILL)
-        kill_a_part(home)
-        wait_until(lambda: not server._answers())
-        assert not server._succeeds("pg_ctl", "-D", "data", "-w", "-t", "1", "-m", "fast", "stop")
+        os.kill(part(home, "checkpointer"), signal.SIGSTOP)
+        assert not attachment._server._end("fast")
         with attach(home) as another:
             assert ask(another.url, "SELECT 42") == 42
+
+
+def test_a_server_is_started_again_where_one_of_its_processes_is_killed(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Again and again."""
+    with attach(home) as attachment, watched(attachment):
+        for number in (1, 2):
+            os.kill(part(home, "walwriter"), signal.SIGKILL)
+            wait_until(lambda number=number: caplog.text.count("was started again") == number)  # type: ignore[misc]
+        assert ask(attachment.url, "SELECT 42") == 42
 
 
 def test_a_server_that_is_killed_under_its_user_is_started_again(home: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 
 from service import embedded
+from service.connect import watched
 from tests.support.running import descendants, processes
 from tests.support.waiting import wait_for
 
@@ -31,8 +32,8 @@ def temporary_home() -> Iterator[Path]:
 
 @contextmanager
 def temporary_server(*, durable: bool) -> Iterator[str]:
-    """Run an embedded server in a new directory, and remove both; give its URL."""
-    with temporary_home() as home, embedded.attach(home, durable=durable) as attachment:
+    """Run an embedded server in a new directory, again where a test ends it, and remove both; give its URL."""
+    with temporary_home() as home, embedded.attach(home, durable=durable) as attachment, watched(attachment):
         yield attachment.url
 
 
