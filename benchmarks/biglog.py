@@ -1,7 +1,11 @@
-"""Appending to a log of millions of events, against an empty log beside it; and what either writes to the WAL."""
+"""Appending to a log of millions of events, against an empty one beside it: rate, WAL, and CPU of PostgreSQL."""
 
+import os
+from collections import defaultdict
 from itertools import count
+from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from psycopg.sql import SQL
 
@@ -54,14 +58,19 @@ def main(events: int = EVENTS) -> None:
                 _compare(logs, size, number, goal, after_checkpoint=after_checkpoint)
 
 
+class _Cost(NamedTuple):
+    wal: float  # bytes
+    cpu: float  # seconds of PostgreSQL's process
+
+
 class _Logs:
-    """The big log and the empty ones, and the WAL that was written for each event."""
+    """The big log and the empty ones, and what an event of each has cost."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._seeds = count(1)
         self._empty = count(BIG + 1)
-        self.wal: dict[bool, list[float]] = {True: [], False: []}
+        self.costs: dict[bool, list[_Cost]] = defaultdict(list)
 
     def rate(self, size: int, number: int, *, is_big: bool, after_checkpoint: bool) -> float:
         """Append so many events in batches of this size; return how many a second."""
@@ -70,30 +79,32 @@ class _Logs:
         workspace_id = BIG if is_big else next(self._empty)
         if after_checkpoint:
             self._database.execute("CHECKPOINT")
-        before = self._position()
+        before = self._cost()
         rate = measure.rate(
             lambda: sum(len(ledger.record(self._database, workspace_id, each).outcomes) for each in batches)
         )
-        self.wal[is_big].append((self._position() - before) / number)
+        after = self._cost()
+        self.costs[is_big].append(_Cost(*((now - then) / number for then, now in zip(before, after, strict=True))))
         return rate
 
-    def _position(self) -> int:
+    def _cost(self) -> _Cost:
         row = self._database.execute(_WAL).fetchone()
         assert row is not None  # a SELECT without FROM has one row
-        return int(row[0])
+        fields = Path(f"/proc/{self._database.info.backend_pid}/stat").read_text().rpartition(")")[2].split()
+        return _Cost(float(row[0]), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
 
 
 def _compare(logs: _Logs, size: int, number: int, goal: float | None, *, after_checkpoint: bool) -> None:
-    for written in logs.wal.values():
-        written.clear()
+    logs.costs.clear()
     measure.compare(
         f"batches of {size} to a big log" + (", after a checkpoint" if after_checkpoint else ""),
         lambda: logs.rate(size, number, is_big=False, after_checkpoint=after_checkpoint),
         lambda: logs.rate(size, number, is_big=True, after_checkpoint=after_checkpoint),
         goal,
     )
-    big, empty = median(logs.wal[True]), median(logs.wal[False])
-    print(f"  WAL: {big:,.0f} bytes an event, {empty:,.0f} of an empty log", flush=True)
+    for name, is_big in (("big", True), ("empty", False)):
+        wal, cpu = map(median, zip(*logs.costs[is_big], strict=True))
+        print(f"  an event of the {name} log: {wal:,.0f} bytes of WAL, {cpu * 1e6:.1f} µs of CPU", flush=True)
 
 
 def _fill(database: Database, events: int) -> None:

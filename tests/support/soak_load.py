@@ -19,7 +19,7 @@ EVENTS_A_WORKSPACE = 250  # then another one is opened: the reference takes mill
 AWAY_SECONDS = 180.0  # the service may be away for no longer than this, however busy the machine
 USER = "u-1"
 _KINDS = (*TOUCHES, "ProspectAdded", "ProspectRemoved", "InviteAccepted", "ReplyReceived", "ReplyReceived", *RATINGS)
-_DOWN = (OSError, http.client.HTTPException)
+DOWN = (OSError, http.client.HTTPException)  # what a request may meet while processes are killed
 
 Key = tuple[str, str]  # the source and the id of an event
 Posted = dict[str, Any]
@@ -143,7 +143,7 @@ class Load:
         """Ask once; return None where the service is away, as it may be, and raise WrongError for any other answer."""
         try:
             answer = request(self.url, method, path, headers, body)
-        except _DOWN as error:
+        except DOWN as error:
             self._count(f"{what}: {type(error).__name__}")
             return None
         self._count(f"{what}: {answer.status}")
