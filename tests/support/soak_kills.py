@@ -36,6 +36,7 @@ class Killer:
         self._home = home
         self._first = list(WEIGHTS)
         chance.shuffle(self._first)
+        self._tree: list[Process] = []
 
     def kill(self, serve: int, replay: int | None) -> str | None:
         """Kill -9 one process of the service with this number, of the replay with that one, or of the server.
@@ -56,10 +57,19 @@ class Killer:
             return kind
         return None
 
+    def sweep(self) -> None:
+        """Kill what is left of the service where its first process has ended, as an init system does."""
+        listed = processes()
+        for each in self._tree:
+            if each.pid in listed and listed[each.pid].command == each.command:
+                with suppress(ProcessLookupError):
+                    os.kill(each.pid, signal.SIGKILL)
+
     def _living(self, serve: int, replay: int | None) -> dict[str, list[Process]]:
         found: dict[str, list[Process]] = defaultdict(list)
         listed = processes()
-        for process in _below([serve], listed):
+        self._tree = _below([serve], listed)
+        for process in self._tree:
             found[_kind(process, serve, listed)].append(process)
         if replay is not None:
             found["replay"] = _below([replay], listed)

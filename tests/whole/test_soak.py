@@ -11,7 +11,7 @@ from tests.support.soak import Soak
 pytestmark = [pytest.mark.processes, pytest.mark.load]
 
 KILLS = int(os.environ.get("SOAK_KILLS", "20"))
-SECONDS = float(os.environ.get("SOAK_SECONDS", "10"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "8"))
 
 
 def test_kills_of_any_process_lose_nothing_and_make_no_answer_wrong() -> None:
