@@ -163,10 +163,14 @@ class Soak:
             if kind is not None:
                 self.killed[kind] += 1
             if kind in HEAVY and self._chance.random() < 0.7:
-                began = time.monotonic()
-                wait_for(lambda: kind != "serve" or self._service is not service, HEALED_SECONDS)
-                wait_for(self._is_ready, HEALED_SECONDS)
-                self.away[kind].append(time.monotonic() - began)
+                self.away[kind].append(self._recovered(service if kind == "serve" else None))
+
+    def _recovered(self, killed: Service | None) -> float:
+        """Wait until the service is ready again, another one where that one was killed; return how many seconds."""
+        began = time.monotonic()
+        wait_for(lambda: self._service is not killed, HEALED_SECONDS)
+        wait_for(self._is_ready, HEALED_SECONDS)
+        return time.monotonic() - began
 
     def _is_ready(self) -> bool:
         try:
