@@ -6,12 +6,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # A process of tests a core, each with a PostgreSQL of its own; who is done takes tests from the others.
 PARALLEL := -q -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help run test test-fast check bench audit lock format
+.PHONY: help run test test-fast soak check bench audit lock format
 
 help:
 	@echo "make run        show it working, with data in it"
 	@echo "make test       run all tests"
 	@echo "make test-fast  run the quick tests, without processes"
+	@echo "make soak       kill processes under load for ten minutes"
 	@echo "make check      lint, format, types, architecture"
 	@echo "make bench      measure against the limit"
 	@echo "make audit      known weaknesses of dependencies"
@@ -26,6 +27,12 @@ test: .venv/dev
 # For a look after each change: no test of processes or of load, and a quarter of the made-up examples.
 test-fast: .venv/dev
 	@exec $(BIN)/python -m pytest $(PARALLEL) -m "not processes and not load" --hypothesis-profile=fast
+
+# Its seed, and how often and how long, can be chosen: make soak SOAK_SEED=7 SOAK_KILLS=100 SOAK_SECONDS=60
+soak: export SOAK_KILLS ?= 1000
+soak: export SOAK_SECONDS ?= 600
+soak: .venv/dev
+	@exec $(BIN)/python -m pytest -q -s --timeout=0 tests/whole/test_soak.py
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -1,10 +1,14 @@
-"""Runs the benchmarks that are named, or all of them: `python -m benchmarks append read`."""
+"""Runs the benchmarks that are named, or all of them: `python -m benchmarks append read`.
+
+`python -m benchmarks biglog 1000000` runs alone; it takes minutes, and how many events its log has.
+"""
 
 import sys
 
 from benchmarks import (
     append,
     baseline,
+    biglog,
     bulk,
     client,
     connections,
@@ -34,5 +38,8 @@ BENCHMARKS = {
     "replay": replay.main,
 }
 
-for name in sys.argv[1:] or BENCHMARKS:
-    BENCHMARKS[name]()
+if sys.argv[1:2] == ["biglog"]:
+    biglog.main(*map(int, sys.argv[2:]))
+else:
+    for name in sys.argv[1:] or BENCHMARKS:
+        BENCHMARKS[name]()

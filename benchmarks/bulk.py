@@ -1,4 +1,4 @@
-"""Appending in bulk and beside a lot: `import` against COPY, a fresh workspace and a big log against others."""
+"""Appending in bulk and beside a lot: `import` against COPY, a fresh workspace against a large one."""
 
 import os
 import re
@@ -18,7 +18,6 @@ from domain.recorder import Database, Pool
 IMPORTED = 1_000_000
 AT_ONCE = 10_000
 BIG = 5_000_000
-BIGGER = 10_000_000
 FRESH = 20_000
 ROUNDS = 5
 
@@ -42,7 +41,7 @@ _HEAD = SQL("INSERT INTO log_head VALUES (%s, %s) ON CONFLICT (workspace_id) DO 
 
 
 def main() -> None:
-    """Measure an import of a million events, a fresh workspace beside one of five million, and a log of ten million."""
+    """Measure an import of a million events, and a fresh workspace beside one of five million."""
     with world.fresh_pool() as (url, pool):
         _import(url, pool)
     with world.fresh_pool() as (_, pool):
@@ -89,14 +88,6 @@ def _beside(pool: Pool) -> None:
             "the same, one known event in each batch",
             lambda: _rate(database, 1, next(seeds), repeats=1),
             lambda: _rate(database, next(fresh), next(seeds), repeats=1),
-            0.9,
-            ROUNDS,
-        )
-        _fill(database, 2, BIGGER)
-        measure.compare(
-            f"appends to a log of {BIGGER:,}, against an empty one",
-            lambda: _rate(database, next(fresh), next(seeds)),
-            lambda: _rate(database, 2, next(seeds)),
             0.9,
             ROUNDS,
         )

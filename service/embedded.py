@@ -24,12 +24,23 @@ from urllib.parse import quote
 
 _NUMBERS = range(61_184, 65_520)  # of accounts that no administrator gives away (systemd's UIDS-GIDS, dynamic users)
 _PATIENCE = 300  # seconds, for a recovery that replays up to max_wal_size
+_STOP_SECONDS = 15  # then it is ended at once, and recovers at its next start
 _LONGEST_SOCKET = 99  # bytes; the systems' own limits begin at 103
 _SETTINGS = (
     *("listen_addresses=", "port=5432", "unix_socket_permissions=0700", "max_connections=200"),
-    *("shared_buffers=256MB", "max_wal_size=2GB", "timezone=UTC", "log_timezone=UTC", "log_checkpoints=off"),
+    # Where one of its processes is killed, all end, and whoever uses the server starts it again. Restarting by itself,
+    # PostgreSQL 18 may hang for ever where another one is killed, or it is stopped, before it has recovered.
+    *(
+        "restart_after_crash=off",
+        "io_method=sync",
+        "max_wal_size=2GB",
+        "timezone=UTC",
+        "log_timezone=UTC",
+        "log_checkpoints=off",
+    ),
 )
-_UNSAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+_UNSAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=256MB")
+_BUFFERS_MIB = range(128, 4096 + 1)
 _CREATE = """SELECT 'CREATE DATABASE campaign_analytics'
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'campaign_analytics') \\gexec"""
 
@@ -166,18 +177,19 @@ class _Server:
             raise self._failure("did not get its keeper")
 
     def start(self, *, durable: bool) -> None:
-        server = ("-h", str(self.socket), "-p", "5432", "-U", "postgres")
-        deadline = time.monotonic() + _PATIENCE
-        while not self._succeeds("pg_isready", "-q", *server):
+        began = time.monotonic()
+        while not self._answers():
             lock = _try_lock(self.home / "server.lock")
             if lock is not None:
                 with lock:
                     self._launch(lock, durable=durable)
-            elif time.monotonic() > deadline:
+            elif time.monotonic() > began + _PATIENCE:
                 raise self._failure("runs and does not answer")
+            elif time.monotonic() > began + _STOP_SECONDS and self._is_stopping():
+                self._end("immediate")  # whoever was to see that it ends has been killed
             else:
                 time.sleep(0.05)  # neither another process's server nor a killed one's children signal their end
-        session = ("-X", "-q", "-v", "ON_ERROR_STOP=1", *server, "-d", "postgres")
+        session = ("-X", "-q", "-v", "ON_ERROR_STOP=1", *self._address(), "-d", "postgres")
         if not self._succeeds("psql", *session, script=_CREATE):
             raise self._failure("did not create its database")
 
@@ -205,7 +217,8 @@ class _Server:
         # With the lock ours no server is alive; after a crash these may name a process that has got its number since.
         (data / "postmaster.pid").unlink(missing_ok=True)
         (self.socket / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
-        settings = [*_SETTINGS, f"unix_socket_directories={self.socket}", *(() if durable else _UNSAFE)]
+        chosen = (f"unix_socket_directories={self.socket}", f"shared_buffers={_buffers_mib()}MB")
+        settings = [*_SETTINGS, *chosen, *(() if durable else _UNSAFE)]
         options = [f"-c{setting}" for setting in settings]
         wait = ("-w", "-t", str(_PATIENCE))
         # The server inherits the lock: it lasts for as long as any process of the server lives.
@@ -214,12 +227,28 @@ class _Server:
 
     def stop(self) -> IO[str]:
         while (lock := _try_lock(self.home / "server.lock")) is None:
-            self._succeeds("pg_ctl", "-D", "data", "-w", "-t", str(_PATIENCE), "-m", "fast", "stop")
+            # One that recovers has nothing to save.
+            if not (self._answers() and self._end("fast")):
+                self._end("immediate")
             time.sleep(0.05)  # pg_ctl returns a little early, and at once where the server has not yet got so far
         for name in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
             (self.socket / name).unlink(missing_ok=True)
         self.socket.rmdir()
         return lock
+
+    def _address(self) -> tuple[str, ...]:
+        return "-h", str(self.socket), "-p", "5432", "-U", "postgres"
+
+    def _answers(self) -> bool:
+        return self._succeeds("pg_isready", "-q", *self._address())
+
+    def _end(self, how: str) -> bool:
+        return self._succeeds("pg_ctl", "-D", "data", "-w", "-t", str(_STOP_SECONDS), "-m", how, "stop")
+
+    def _is_stopping(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return (self.place / "data" / "postmaster.pid").read_text().rstrip().endswith("\nstopping")
+        return False
 
     def _succeeds(
         self,
@@ -264,6 +293,14 @@ def _run(  # noqa: PLR0913 (what, where, as whom, and its three streams)
         check=False,
     )
     return finished.returncode == 0
+
+
+def _buffers_mib() -> int:
+    """Return a quarter of the memory of the machine, or of the container, within bounds."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no container of version 2, or `max`
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return max(_BUFFERS_MIB[0], min(memory // 4 // 2**20, _BUFFERS_MIB[-1]))
 
 
 def _account(home: Path) -> Account:

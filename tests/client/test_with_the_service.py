@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from campaign_analytics_client import Client
 from domain.recorder import Pool
 from tests.client.spooled import python_path
 from tests.support.examples import JWT_SECRET, WORKED_EXAMPLE_ANALYTICS, api_key, worked_example
-from tests.support.running import Service, descendants, running, serving, users_of
+from tests.support.running import Service, descendants, free_port, running, serving, users_of
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.processes
@@ -114,10 +113,3 @@ def kill_all(service: Service) -> None:
     for pid in (service.process.pid, *(each.pid for each in descendants(service.process.pid))):
         os.kill(pid, signal.SIGKILL)
     service.process.wait(LIMIT_SECONDS)
-
-
-def free_port() -> int:
-    """Return a port at which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port

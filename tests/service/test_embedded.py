@@ -21,9 +21,7 @@ import pytest
 from service import embedded
 from service.connect import watched
 from service.embedded import EmbeddedUnavailable, attach, outside, running
-from tests.support.examples import JWT_SECRET
-from tests.support.running import SERVE
-from tests.support.running import running as running_service
+from tests.support.running import descendants
 
 pytestmark = pytest.mark.processes
 
@@ -129,6 +127,17 @@ def keepers(home: Path) -> list[int]:
     return [int(line.split()[0]) for line in listed.splitlines() if f"embedded.py {home.resolve()} " in line]
 
 
+def part(home: Path, name: str) -> int:
+    """Wait for one of the server's processes other than its first, and return its number."""
+    postmaster = int((home / "postgresql" / "data" / "postmaster.pid").read_text().partition("\n")[0])
+
+    def found() -> list[int]:
+        return [each.pid for each in descendants(postmaster) if name in each.command]
+
+    wait_until(lambda: found() != [])
+    return found()[0]
+
+
 def kill_server(home: Path) -> None:
     """Kill the server's first process as a machine short of memory does."""
     pid = (home / "postgresql" / "data" / "postmaster.pid").read_text().split()[0]
@@ -222,6 +231,29 @@ def test_a_killed_server_is_healed_with_its_data(home: Path) -> None:
             assert ask(second.url, "SELECT value FROM kept") == 42
 
 
+def test_a_server_that_does_not_end_is_replaced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its keeper has told it to end and was killed then, so nobody else sees to it."""
+    monkeypatch.setattr(embedded, "_STOP_SECONDS", 1)
+    with attach(home) as attachment:
+        for pid in keepers(home):
+            os.kill(pid, signal.SIGKILL)
+        os.kill(part(home, "checkpointer"), signal.SIGSTOP)
+        assert not attachment._server._end("fast")
+        with attach(home) as another:
+            assert ask(another.url, "SELECT 42") == 42
+
+
+def test_a_server_is_started_again_where_one_of_its_processes_is_killed(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Again and again."""
+    with attach(home) as attachment, watched(attachment):
+        for number in (1, 2):
+            os.kill(part(home, "walwriter"), signal.SIGKILL)
+            wait_until(lambda number=number: caplog.text.count("was started again") == number)  # type: ignore[misc]
+        assert ask(attachment.url, "SELECT 42") == 42
+
+
 def test_a_server_that_is_killed_under_its_user_is_started_again(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Within seconds, with its data, and its keeper too; the log says so."""
     with attach(home) as attachment, watched(attachment):
@@ -234,17 +266,6 @@ def test_a_server_that_is_killed_under_its_user_is_started_again(home: Path, cap
         assert ask(attachment.url, "SELECT value FROM watched") == 42
         assert len(keepers(home)) == 1
     wait_until(lambda: not running(home))
-
-
-def test_serve_goes_on_when_its_server_is_killed(home: Path) -> None:
-    """Within seconds, and nobody has to do anything."""
-    variables = {"CAMPAIGN_ANALYTICS_HOME": str(home), "JWT_SECRET": JWT_SECRET, "WEB_CONCURRENCY": "1"}
-    with running_service(SERVE, Path(__file__).parents[2], **variables) as serving:
-        wait_until(serving.is_ready, 30)
-        kill_server(home)
-        wait_until(lambda: "the embedded PostgreSQL had ended, and was started again" in serving.output, 20)
-        wait_until(serving.is_ready, 20)
-        serving.stop()
 
 
 @pytest.mark.skipif(not ROOT, reason="only root runs the server as another account")

@@ -260,6 +260,13 @@ def exchange(port: int, sent: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
+def free_port() -> int:
+    """Return a port at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
 @contextmanager
 def held(port: int, number: int, sent: bytes) -> Iterator[list[socket.socket]]:
     """Open so many connections, send the same over each of them, and hold them."""

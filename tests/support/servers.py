@@ -5,12 +5,13 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import psycopg
 
 from service import embedded
+from service.connect import watched
 from tests.support.running import descendants, processes
 from tests.support.waiting import wait_for
 
@@ -30,9 +31,13 @@ def temporary_home() -> Iterator[Path]:
 
 
 @contextmanager
-def temporary_server(*, durable: bool) -> Iterator[str]:
-    """Run an embedded server in a new directory, and remove both; give its URL."""
-    with temporary_home() as home, embedded.attach(home, durable=durable) as attachment:
+def temporary_server(*, durable: bool, watch: bool = False) -> Iterator[str]:
+    """Run an embedded server in a new directory, and remove both; give its URL. Watched, it is started again."""
+    with (
+        temporary_home() as home,
+        embedded.attach(home, durable=durable) as attachment,
+        watched(attachment) if watch else nullcontext(),
+    ):
         yield attachment.url
 
 

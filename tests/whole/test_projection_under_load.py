@@ -221,7 +221,7 @@ def _group(pid: int) -> list[str]:
 def test_projectors_and_a_replay_go_on_by_themselves_when_postgresql_restarts() -> None:
     """A server process dies, so PostgreSQL ends all others and recovers, while two projectors and a replay run."""
     events = [event for number in range(1, 41) for event in worked_example(number)]
-    with temporary_server(durable=True) as server_url, new_database(server_url) as url:
+    with temporary_server(durable=True, watch=True) as server_url, new_database(server_url) as url:
         database.migrate(url)
         with (
             database.open_pool(url, size=4) as pool,
