@@ -42,25 +42,37 @@ def mark_at(workspace_id: Composable, position: Composable) -> Composed:
     ).format(mark=MARK, workspace_id=workspace_id, position=position)
 
 
+# The same as a statement of one row.
+_AT = SQL("""
+SELECT coalesce(max({mark}), 0) AS mark FROM stored_events AS e
+WHERE e.workspace_id = %(workspace_id)s AND e.position = %(position)s
+""").format(mark=MARK)
 # How often something of the events was changed after all, because a prospect was forgotten; see `forgotten_in`.
-_FORGOTTEN = SQL("coalesce((SELECT forgotten FROM projection WHERE workspace_id = %(workspace_id)s), 0)")
-_COUNT_FORGOTTEN = SQL("SELECT {}").format(_FORGOTTEN)
-_SEEN_AT = SQL("SELECT {mark} # {forgotten}").format(
-    mark=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")), forgotten=_FORGOTTEN
+_COUNT_FORGOTTEN = SQL("""
+SELECT coalesce(max(forgotten), 0) AS forgotten FROM projection WHERE workspace_id = %(workspace_id)s
+""")
+_SEEN_AT = SQL("SELECT m.mark # f.forgotten FROM ({mark}) AS m CROSS JOIN ({forgotten}) AS f").format(
+    mark=_AT, forgotten=_COUNT_FORGOTTEN
 )
 _REACH = SQL("""
-SELECT {before}, e.position, {mark} FROM (VALUES (1)) AS one (row)
-LEFT JOIN LATERAL (
-    SELECT position, originator_id, recorded_at FROM stored_events
+SELECT b.mark, e.position, e.mark FROM ({before}) AS b
+LEFT JOIN (
+    SELECT position, {mark} AS mark FROM stored_events AS e
     WHERE workspace_id = %(workspace_id)s AND position <= %(upto)s ORDER BY position DESC LIMIT 1
 ) AS e ON true
-""").format(before=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")), mark=MARK)
+""").format(before=_AT, mark=MARK)
 
 
 def forgotten_in(database: Database, workspace_id: int) -> int:
     """Return how many prospects were forgotten: what was read of the log before it rose must not be used."""
     [(forgotten,)] = database.execute(_COUNT_FORGOTTEN, {"workspace_id": workspace_id}).fetchall()
     return int(forgotten)
+
+
+def mark_of(database: Database, workspace_id: int, position: int) -> int:
+    """Return the mark at a position of a log."""
+    [(mark,)] = database.execute(_AT, {"workspace_id": workspace_id, "position": position}).fetchall()
+    return int(mark)
 
 
 def at(database: Database, workspace_id: int, position: int) -> int:

@@ -20,10 +20,11 @@ CROSS JOIN LATERAL (
 ) AS a
 """)
 _WRITE = SQL("""
-INSERT INTO campaign_activity (workspace_id, generation, campaign_id, day, sums, quarters)
-SELECT %(workspace_id)s, %(generation)s, k.campaign_id, k.day, k.sums, k.quarters
-FROM unnest(%(campaign_ids)b::bigint[], %(days)b::int[], %(sums)b::bytea[], %(quarters)b::bytea[])
+INSERT INTO campaign_activity AS a (workspace_id, generation, campaign_id, day, sums, quarters)
+SELECT h.workspace_id, %(generation)s::bigint, k.campaign_id, k.day, k.sums, k.quarters
+FROM log_head AS h, unnest(%(campaign_ids)b::bigint[], %(days)b::int[], %(sums)b::bytea[], %(quarters)b::bytea[])
     AS k (campaign_id, day, sums, quarters)
+WHERE h.workspace_id = %(workspace_id)s
 ON CONFLICT (workspace_id, generation, campaign_id, day)
 DO UPDATE SET sums = excluded.sums, quarters = excluded.quarters
 """)
