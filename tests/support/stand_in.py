@@ -4,6 +4,9 @@ All statements then have their forms for Citus, and PostgreSQL runs them; whethe
 can it lose a node, but it can be told to fail for a workspace as if its node were away.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier, Literal
@@ -62,10 +65,11 @@ def emptied(url: str) -> list[str]:
         return [name for (name,) in connection.execute("SELECT name FROM stand_in_emptied ORDER BY name")]
 
 
-def with_nodes_to_lose(url: str, distributed: tuple[str, ...]) -> str:
-    """Return the URL by which a database fails for the rows of lost workspaces, as if their node were away."""
+@contextmanager
+def with_nodes_to_lose(url: str, distributed: Iterable[str]) -> Iterator[str]:
+    """Give the URL by which a database fails for the rows of lost workspaces, as if their node were away."""
     with psycopg.connect(url, autocommit=True) as connection:
-        role = f"reader_of_{connection.info.dbname}"
+        role = f"user_of_{connection.info.dbname}"
         connection.execute(_LOSE)
         connection.execute(SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(Identifier(role), Literal(role)))
         connection.execute(SQL("GRANT ALL ON ALL TABLES IN SCHEMA public TO {}").format(Identifier(role)))
@@ -74,7 +78,12 @@ def with_nodes_to_lose(url: str, distributed: tuple[str, ...]) -> str:
             connection.execute(
                 SQL("CREATE POLICY living ON {} USING (is_on_a_living_node(workspace_id))").format(Identifier(name))
             )
-    return make_conninfo(url, user=role, password=role)
+        connection.execute(SQL("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {}").format(Identifier(role)))
+        try:
+            yield make_conninfo(url, user=role, password=role)
+        finally:
+            connection.execute(SQL("DROP OWNED BY {} CASCADE").format(Identifier(role)))
+            connection.execute(SQL("DROP ROLE {}").format(Identifier(role)))
 
 
 def lose(url: str, *workspaces: int) -> None:
