@@ -28,9 +28,26 @@ class Forms(NamedTuple):
     plain: bytes
     routed: bytes
 
+    def of(self, database: Connection[Any]) -> bytes:
+        """Return the form for the database behind a connection."""
+        return self.routed if is_distributed(database) else self.plain
+
 
 def forms(compose: Callable[[Here], Composable]) -> Forms:
     """Return both forms of a statement, which `compose` makes; `%(workspace_id)s` names the workspace."""
     plain = compose(lambda _: SQL(""))
     routed = compose(lambda alias: SQL(f"AND {alias}.workspace_id = %(workspace_id)s"))
+    return Forms(plain.as_bytes(), routed.as_bytes())
+
+
+def insert_forms(statement: SQL, **parts: Composable) -> Forms:
+    """Return both forms of an INSERT … SELECT: `{workspace_id}`, `{source}` before what it selects from, `{where}`.
+
+    For Citus the workspace's id comes from the row of its head, so that it is the workspace's node that inserts; plain
+    PostgreSQL is spared the 50 µs that it takes to look that row up.
+    """
+    named, nothing = SQL("%(workspace_id)s"), SQL("")
+    source, where = SQL("log_head AS h,"), SQL("WHERE h.workspace_id = %(workspace_id)s")
+    plain = statement.format(workspace_id=named, source=nothing, where=nothing, **parts)
+    routed = statement.format(workspace_id=SQL("h.workspace_id"), source=source, where=where, **parts)
     return Forms(plain.as_bytes(), routed.as_bytes())

@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Composed
 from psycopg_pool import ConnectionPool
 
-from domain.citus import is_distributed
+from domain.citus import insert_forms, is_distributed
 
 Database = Connection[TupleRow]
 Pool = ConnectionPool[Database]
@@ -90,18 +90,19 @@ RETURNING head
 # Tells what is known without a look-up, for which the planner may choose the wrong index in a workspace that its
 # statistics don't know yet: new events come back above the head, known ones with another state as they are stored,
 # identical ones not at all. It is undone afterwards, by a roll-back to a savepoint.
-_PROBE = SQL("""
+_LOOK = SQL("""
 INSERT INTO stored_events AS s
     (workspace_id, originator_id, originator_version, topic, state, position, recorded_at)
-SELECT l.workspace_id, encode(e.originator_id, 'hex')::uuid, e.originator_version, e.topic, e.state,
-    l.head + e.place, now()
-FROM log_head AS l, unnest(%(ids)b::bytea[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
+SELECT {workspace_id}, encode(e.originator_id, 'hex')::uuid, e.originator_version, e.topic, e.state,
+    %(head)s + e.place, now()
+FROM {source} unnest(%(ids)b::bytea[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
     WITH ORDINALITY AS e (originator_id, originator_version, topic, state, place)
-WHERE l.workspace_id = %(workspace_id)s
+{where}
 ON CONFLICT (workspace_id, originator_id, originator_version) DO UPDATE SET state = s.state
 WHERE s.state <> excluded.state OR s.topic <> excluded.topic
 RETURNING originator_id, topic, state, position
 """)
+_PROBE = insert_forms(_LOOK)
 
 _SELECT_STREAM = """
 SELECT originator_id, originator_version, topic, state FROM stored_events
@@ -227,7 +228,7 @@ def append_new(database: Database, workspace_id: int, rows: Rows, condition: Con
             if database.execute(condition.holds, asked).fetchone() != (True,):
                 raise ConditionError
         with database.transaction(force_rollback=True):
-            probed = database.execute(_PROBE, parameters(workspace_id, rows)).fetchall()
+            probed = database.execute(_PROBE.of(database), {**parameters(workspace_id, rows), "head": head}).fetchall()
         new = {id_.bytes for id_, _, _, position in probed if position > head}
         differing = {id_.bytes: (topic, state) for id_, topic, state, position in probed if position <= head}
         if new:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from psycopg.sql import SQL, Composable, Composed, Literal
 
+from domain.citus import Forms
 from domain.recorder import Database
 
 
@@ -55,12 +56,20 @@ _SEEN_AT = SQL("SELECT m.mark # f.forgotten FROM ({mark}) AS m CROSS JOIN ({forg
     mark=_AT, forgotten=_COUNT_FORGOTTEN
 )
 _REACH = SQL("""
+SELECT {before}, e.position, {mark} FROM (VALUES (1)) AS one (row)
+LEFT JOIN LATERAL (
+    SELECT position, originator_id, recorded_at FROM stored_events
+    WHERE workspace_id = %(workspace_id)s AND position <= %(upto)s ORDER BY position DESC LIMIT 1
+) AS e ON true
+""").format(before=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")), mark=MARK)
+_REACH_ON_NODE = SQL("""
 SELECT b.mark, e.position, e.mark FROM ({before}) AS b
 LEFT JOIN (
     SELECT position, {mark} AS mark FROM stored_events AS e
     WHERE workspace_id = %(workspace_id)s AND position <= %(upto)s ORDER BY position DESC LIMIT 1
 ) AS e ON true
 """).format(before=_AT, mark=MARK)
+_REACH_FORMS = Forms(_REACH.as_bytes(), _REACH_ON_NODE.as_bytes())
 
 
 def forgotten_in(database: Database, workspace_id: int) -> int:
@@ -88,7 +97,7 @@ def reach(database: Database, workspace_id: int, reached: Mark, upto: int) -> Ma
     the log no longer has what was `reached` before.
     """
     parameters = {"workspace_id": workspace_id, "position": reached.position, "upto": upto}
-    [(before, position, mark)] = database.execute(_REACH, parameters).fetchall()
+    [(before, position, mark)] = database.execute(_REACH_FORMS.of(database), parameters).fetchall()
     if before != reached.mark:
         raise WentBackError
     return START if position is None else Mark(position, mark)
