@@ -76,6 +76,50 @@ GETS = (
 )
 
 
+INSERT = "INSERT INTO log_head AS l (workspace_id, head) VALUES ($1, $2)"
+REFUSED = {
+    "UPDATE projection SET projected_at = clock_timestamp() WHERE workspace_id = $1": "a volatile function",
+    "DELETE FROM projection WHERE workspace_id = $1 AND projected_at < clock_timestamp()": "a volatile function",
+    f"{INSERT} ON CONFLICT (workspace_id) DO UPDATE SET epoch_since = clock_timestamp()": "a volatile function",
+    "UPDATE projection SET lost_at = coalesce(lost_at, now()) WHERE workspace_id = $1": "CASE or COALESCE",
+    "UPDATE campaign SET totals = totals[1:10] WHERE workspace_id = $1": "a slice of an array",
+    f"{INSERT} RETURNING head > $3": "a parameter in RETURNING",
+    f"{INSERT} RETURNING head, clock_timestamp()": "a function of the time in RETURNING",
+    "INSERT INTO rejected_event (workspace_id, at) SELECT $1, at FROM unnest($2) AS k (at)": "without an alias",
+    f"WITH moved AS ({INSERT} RETURNING head) SELECT head FROM moved": "INSERT in a WITH",
+    "SELECT generation FROM projection WHERE generation = $1 FOR UPDATE": "FOR UPDATE of several workspaces",
+    "SELECT FROM hook JOIN hook_received USING (hook_id)": "a table of the coordinator alone",
+}
+ONE_WORKSPACE = (
+    "SELECT head FROM log_head WHERE workspace_id = $1",
+    "SELECT p.position FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id) WHERE h.workspace_id = $1",
+    "SELECT FROM log_head AS h JOIN hook AS k ON k.workspace_id = h.workspace_id WHERE h.workspace_id = $1::bigint",
+    "UPDATE projection SET mark = (SELECT 1 FROM stored_events WHERE workspace_id = $1) WHERE workspace_id = $1",
+    "SELECT user_id FROM workspace_link",
+)
+SEVERAL_WORKSPACES = (
+    "SELECT head FROM log_head",
+    "SELECT head FROM log_head WHERE workspace_id > $1",
+    "SELECT head FROM log_head WHERE head = $1",
+    "SELECT FROM log_head AS h, projection AS p WHERE h.workspace_id = $1",
+    "UPDATE projection SET mark = (SELECT 1 FROM stored_events WHERE position = 1) WHERE workspace_id = $1",
+    "DELETE FROM set_aside WHERE position = $1",
+)
+
+
+@pytest.mark.parametrize("statement", REFUSED)
+def test_what_citus_refuses_is_found(statement: str) -> None:
+    """Each of these it was seen to refuse, or to be ended by."""
+    [fault] = faults(statement)
+    assert REFUSED[statement] in fault
+
+
+def test_a_statement_about_one_workspace_is_told_from_others() -> None:
+    """By an equality of its own, or by that of a table that it is joined with."""
+    assert [each for each in ONE_WORKSPACE if asks_all_nodes(each)] == []
+    assert [each for each in SEVERAL_WORKSPACES if not asks_all_nodes(each)] == []
+
+
 def named() -> dict[str, set[str]]:
     """Return all composed statements with the names of what holds them, without pieces of statements."""
     return {text: names for text, names in composed.statements().items() if not any(map(PIECES.search, names))}
