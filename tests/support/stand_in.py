@@ -30,7 +30,7 @@ END $$;
 CREATE FUNCTION pg_catalog.create_reference_table(name regclass) RETURNS void LANGUAGE sql AS
 $$ INSERT INTO pg_dist_partition VALUES (name, 'n', 't', format('%s on all nodes', name)) $$;
 CREATE FUNCTION pg_catalog.truncate_local_data_after_distributing_table(name regclass) RETURNS void LANGUAGE sql AS
-$$ INSERT INTO stand_in_emptied VALUES (name) $$;
+$$ INSERT INTO stand_in_emptied VALUES (name) ON CONFLICT DO NOTHING $$;
 INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
 SELECT 1, 'citus', datdba, 'pg_catalog'::regnamespace, false, 'stand-in'
 FROM pg_database WHERE datname = current_database();
