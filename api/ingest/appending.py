@@ -80,7 +80,7 @@ class Appending:
         """Take the connections and statements to append with.
 
         `statement` is the append with a condition on the writers, whose parameters `condition` returns; `in_thread`
-        calls a function of the ledger with a connection, on the same condition; `committed` is called after each commit.
+        calls a function of the ledger on the same condition; `committed` is called after each commit.
         """
         self._free = list(pipelines)
         self._statement = statement
