@@ -49,12 +49,17 @@ SELECT coalesce(max({mark}), 0) AS mark FROM stored_events AS e
 WHERE e.workspace_id = %(workspace_id)s AND e.position = %(position)s
 """).format(mark=MARK)
 # How often something of the events was changed after all, because a prospect was forgotten; see `forgotten_in`.
+_FORGOTTEN = SQL("coalesce((SELECT forgotten FROM projection WHERE workspace_id = %(workspace_id)s), 0)")
 _COUNT_FORGOTTEN = SQL("""
 SELECT coalesce(max(forgotten), 0) AS forgotten FROM projection WHERE workspace_id = %(workspace_id)s
 """)
-_SEEN_AT = SQL("SELECT m.mark # f.forgotten FROM ({mark}) AS m CROSS JOIN ({forgotten}) AS f").format(
+_SEEN_AT = SQL("SELECT {mark} # {forgotten}").format(
+    mark=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")), forgotten=_FORGOTTEN
+)
+_SEEN_AT_ON_NODE = SQL("SELECT m.mark # f.forgotten FROM ({mark}) AS m CROSS JOIN ({forgotten}) AS f").format(
     mark=_AT, forgotten=_COUNT_FORGOTTEN
 )
+_SEEN_AT_FORMS = Forms(_SEEN_AT.as_bytes(), _SEEN_AT_ON_NODE.as_bytes())
 _REACH = SQL("""
 SELECT {before}, e.position, {mark} FROM (VALUES (1)) AS one (row)
 LEFT JOIN LATERAL (
@@ -86,7 +91,8 @@ def mark_of(database: Database, workspace_id: int, position: int) -> int:
 
 def at(database: Database, workspace_id: int, position: int) -> int:
     """Return what tells apart what readers may be shown of a log up to a position: the mark, and who was forgotten."""
-    [(mark,)] = database.execute(_SEEN_AT, {"workspace_id": workspace_id, "position": position}).fetchall()
+    parameters = {"workspace_id": workspace_id, "position": position}
+    [(mark,)] = database.execute(_SEEN_AT_FORMS.of(database), parameters).fetchall()
     return int(mark)
 
 

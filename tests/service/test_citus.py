@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Identifier
 
 from domain.access import Access
 from domain.recorder import Pool
-from projections.building import replay, status
+from projections.building import replay, status, verification
 from service import citus, database
 from tests.support import reference, stand_in
 from tests.support.commands import Command, Said
@@ -190,7 +190,7 @@ def test_a_replay_builds_the_same_rows(
     record(pool, 340, *history)
     project_all(pool)
     for _ in range(2):
-        assert replay.verify(pool, 340, ignore) == []
+        assert verification.verify(pool, 340, ignore) == []
         assert replay.replay(pool, 340, ignore) == len(history)
     assert shown(pool, 340) == reference.campaigns(history)
     with pool.connection() as connection:
@@ -229,7 +229,7 @@ def test_a_prospect_is_forgotten(client: testing.TestClient, pool: Pool, key: di
     page = client.simulate_get(EVENTS, headers=key, params={"workspace_id": 340, "limit": 100}).text
     assert "jane-of-example" not in page
     assert campaigns(client, key) == before
-    assert replay.verify(pool, 340, ignore) == []
+    assert verification.verify(pool, 340, ignore) == []
 
 
 def test_a_workspace_is_deleted(command: Command, client: testing.TestClient, pool: Pool, key: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ from api.app import create_app
 from domain.access import Access
 from domain.recorder import Pool
 from projections import access
-from projections.building import epochs, replay
+from projections.building import epochs, rebuilding, replay, verification
 from projections.building.projector import Projector
 from service import cli, database, settings
 from service.clock import clock
@@ -45,7 +45,7 @@ OF_ALL_NODES = {
     "projections.building.status._TOTAL": "is for probes and metrics, which go on without it",
     "projections.building.set_aside._LISTED": "is `status`, for operators",
     "projections.building.replay._WORKSPACES": "lists what `replay` rebuilds",
-    "projections.building.replay._OLDER": "finds what is to be rebuilt, which waits for the node",
+    "projections.building.rebuilding._OLDER": "finds what is to be rebuilt, which waits for the node",
     "projections.building.generations._EXPIRED": "finds what is to be swept, which waits for the node",
     "projections.building.epochs._SUSPECTS": "finds logs that went back; the projector looks at each again",
     "projections.building.epochs._UNMARKED": "finds what an older version has projected",
@@ -268,7 +268,7 @@ class Once:
 
 def rebuild(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replay at once and by parts, and what an older version has projected."""
-    replay.verify(pool, 340, ignore)
+    verification.verify(pool, 340, ignore)
     replay.replay(pool, 340, ignore)
     with monkeypatch.context() as patch:
         in_small_pieces(patch)
@@ -276,7 +276,7 @@ def rebuild(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     execute(pool, "INSERT INTO fold_version SELECT 3, measures FROM fold_version ORDER BY version DESC LIMIT 1")
     execute(pool, "UPDATE projection SET fold_version = 3 WHERE workspace_id = 340")
     assert cli.main(["replay", "--verify", "--summary", "--workers", "1"]) in (0, 1)
-    replay.keep_current(pool, Once())  # type: ignore[arg-type]  # all of an event that is used
+    rebuilding.keep_current(pool, Once())  # type: ignore[arg-type]  # all of an event that is used
 
 
 def went_back(pool: Pool, _: pytest.MonkeyPatch) -> None:
@@ -294,7 +294,7 @@ def went_back(pool: Pool, _: pytest.MonkeyPatch) -> None:
     ):
         execute(pool, change)
     epochs.notice(pool)
-    replay.keep_current(pool, Once())  # type: ignore[arg-type]  # all of an event that is used
+    rebuilding.keep_current(pool, Once())  # type: ignore[arg-type]  # all of an event that is used
     record(pool, 2, *(email_sent(number) for number in range(10, 15)))
     while projector.step():
         pass
