@@ -26,13 +26,16 @@ def statements() -> dict[str, set[str]]:
     Pieces of statements, and forms that still lack pieces, are not among them.
     """
     found: dict[str, set[str]] = {}
+    plain: set[str] = set()
     for package in (domain, projections, api, service):
         for module in _modules(package):
             for name, value in vars(module).items():
+                if isinstance(value, Forms) and value.plain != value.routed:
+                    plain.add(normal(value.plain.decode()))
                 for text in _texts(value):
                     if _BEGINS.match(text) and not _NAME.search(text):
                         found.setdefault(normal(text), set()).add(f"{module.__name__}.{name}")
-    return found
+    return {text: names for text, names in found.items() if text not in plain}
 
 
 def normal(statement: str) -> str:
