@@ -12,16 +12,14 @@ from threading import Event
 from typing import NamedTuple, Protocol
 
 from psycopg import Error, OperationalError
-from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Literal
 from psycopg_pool import PoolClosed
 
 from domain import ledger
-from domain.citus import is_distributed
 from domain.ledger import PlainRow
 from domain.recorder import Database, Pool
 from projections import access, marks
-from projections.building import epochs, generations, set_aside, wakeup
+from projections.building import behind, epochs, generations, set_aside, wakeup
 from projections.building.batch import Batch, EventsByJourney, FoldError, sort
 from projections.building.fold import ReadRows, fold
 from projections.marks import Mark, WentBackError, mark_at
@@ -32,28 +30,12 @@ BATCH = 5_000  # events of one workspace while others are behind too
 SOLO_BATCH_FACTOR = 4  # batch size when no other workspace is behind
 POLL_SECONDS = 0.5  # between two polls without a hint
 RETRY_SECONDS = 1.0  # after the database has failed
-LIST_AGAIN_SECONDS = 5.0  # after a node of a distributed database has failed
-STUCK_RETRY_SECONDS = 5
 MOST_REASON = 500  # characters that are kept of an exception
 
 END_OF_LOG = 2**63 - 1
 
 logger = logging.getLogger(__name__)
 
-# No lock is taken here. The workspace that was served longest ago comes first, so none starves.
-_BEHIND_OF = SQL("""
-SELECT h.workspace_id, p.workspace_id IS NULL, p.stuck_position IS NOT NULL, coalesce(p.mark_position, 0),
-    coalesce(p.mark, 0)
-FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id)
-WHERE {which} AND h.head > coalesce(p.position, 0) AND coalesce(p.fold_version, {version}) = {version}
-    AND p.lost_at IS NULL
-    AND (p.stuck_position IS NULL OR p.projected_at < clock_timestamp() - make_interval(secs => {retry}))
-ORDER BY p.projected_at NULLS FIRST
-""")
-_BEHIND, _IS_BEHIND = (
-    _BEHIND_OF.format(version=Literal(FOLD_VERSION), retry=Literal(STUCK_RETRY_SECONDS), which=which)
-    for which in (SQL("h.workspace_id > 0"), SQL("h.workspace_id = %(workspace_id)s"))
-)
 _LOCK = SQL("""
 SELECT generation, position, stuck_position, forgotten, mark_position, mark FROM projection
 WHERE workspace_id = %s AND fold_version = {version} AND lost_at IS NULL FOR UPDATE SKIP LOCKED
@@ -126,12 +108,7 @@ class Projector:
         self._waiting = Trouble(logger, "projection waits for the database", "projection goes on")
         self._refused: dict[int, Trouble] = {}  # by workspace
         self._memory = epochs.Memory()
-        self._unlisted = Trouble(
-            logger,
-            "workspaces are projected one by one: not all nodes of the database answer",
-            "all nodes of the database answer again",
-        )
-        self._list_again_at = float("-inf")  # of the monotonic clock
+        self._listing = behind.Listing()
 
     def run(self, stop: Event) -> None:
         """Follow all logs until `stop` is set, by another thread or a signal; what the database refuses is retried."""
@@ -166,50 +143,35 @@ class Projector:
     def step(self) -> bool:
         """Fold one batch of each workspace that is behind; return whether any moved on."""
         with self._pool.connection() as database, _uncollected():
-            behind = self._behind(database)
-            if behind is None:
+            listed = self._listing.read(database)
+            if listed is None:
                 return self._step_one_by_one(database)
-            solo = len(behind) == 1
+            solo = len(listed) == 1
             size = self._batch * (SOLO_BATCH_FACTOR if solo else 1)
             moved = [
-                self._try(database, workspace_id, Mark(*marked), solo=solo, new=new, size=1 if stuck else size)
-                for workspace_id, new, stuck, *marked in behind
+                self._try(
+                    database, each.workspace_id, each.reached, solo=solo, new=each.new, size=1 if each.stuck else size
+                )
+                for each in listed
             ]
         return any(moved)
-
-    def _behind(self, database: Database) -> list[TupleRow] | None:
-        """Return the workspaces that are behind; None where Citus distributes them and a node is away."""
-        if not is_distributed(database):
-            return database.execute(_BEHIND).fetchall()
-        if time.monotonic() < self._list_again_at:
-            return None
-        try:
-            behind = database.execute(_BEHIND).fetchall()
-        except Error as error:
-            if database.broken:
-                raise
-            self._unlisted.met(error)
-            self._list_again_at = time.monotonic() + LIST_AGAIN_SECONDS
-            return None
-        self._unlisted.over()
-        return behind
 
     def _step_one_by_one(self, database: Database) -> bool:
         """Fold one batch of each known workspace that is behind, and whose node answers."""
         moved = False
         for workspace_id in sorted(self._memory.workspaces() | access.known_workspaces(database)):
             try:
-                behind = database.execute(_IS_BEHIND, {"workspace_id": workspace_id}).fetchall()
+                row = self._listing.find(database, workspace_id)
             except Error as error:
                 if database.broken:
                     raise
                 self._trouble_of(workspace_id).met(error)
                 continue
-            if workspace_id in self._refused and not behind:
+            if row is not None:
+                size = 1 if row.stuck else self._batch
+                moved |= self._try(database, workspace_id, row.reached, solo=False, new=row.new, size=size)
+            elif workspace_id in self._refused:
                 self._refused.pop(workspace_id).over()
-            for _, new, stuck, *marked in behind:
-                size = 1 if stuck else self._batch
-                moved |= self._try(database, workspace_id, Mark(*marked), solo=False, new=new, size=size)
         return moved
 
     def _try(  # noqa: PLR0913 (a workspace that is behind)

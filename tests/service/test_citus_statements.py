@@ -40,12 +40,12 @@ PLAIN = {
 }
 # Ask all nodes; nobody who waits for one workspace waits for them.
 OF_ALL_NODES = {
-    "projections.building.projector._BEHIND": "finds what is to be projected; one by one where a node is away",
+    "projections.building.behind._BEHIND": "finds what is to be projected; one by one where a node is away",
     "projections.building.status._WORKSPACES": "is `status`, for operators",
     "projections.building.status._TOTAL": "is for probes and metrics, which go on without it",
     "projections.building.set_aside._LISTED": "is `status`, for operators",
     "projections.building.replay._WORKSPACES": "lists what `replay` rebuilds",
-    "projections.building.rebuilding._OLDER": "finds what is to be rebuilt, which waits for the node",
+    "projections.building.rebuilding._TO_REBUILD": "finds what is to be rebuilt, which waits for the node",
     "projections.building.generations._EXPIRED": "finds what is to be swept, which waits for the node",
     "projections.building.epochs._SUSPECTS": "finds logs that went back; the projector looks at each again",
     "projections.building.epochs._UNMARKED": "finds what an older version has projected",
