@@ -11,12 +11,11 @@ from api.answers.streams import Streams
 from api.answers.waiting import Waiting
 from api.auth.authentication import Authentication
 from api.auth.gate import Gate
-from api.ingest.appending import Appending, Commit
+from api.ingest.appending import Appending, Commit, Record
 from api.ingest.deliveries import KNOWN
 from api.standbys import Standbys
 from api.telemetry import Measurements
 from api.threads import Threads
-from domain import ledger
 from domain.access import Access
 from domain.hooks import Hooks
 from domain.keyed_campaigns import KnownKeys
@@ -92,7 +91,7 @@ class Parts:
             self.appends,
             APPEND_IF_ALLOWED,
             lambda writers: may_write(writers, self.clock()).parameters,
-            self._record_carefully,
+            self._record_in_thread,
             self.committed,
         )
 
@@ -121,14 +120,14 @@ class Parts:
         finally:
             self._give_back(database)
 
-    async def _record_carefully(
-        self, workspace_id: int, prepared: Prepared, writers: Collection[Credentials]
+    async def _record_in_thread(
+        self, record: Record, workspace_id: int, prepared: Prepared, writers: Collection[Credentials]
     ) -> Recorded:
-        def record() -> Recorded:
+        def run() -> Recorded:
             with self.connection() as database:
-                return ledger.record_carefully(database, workspace_id, prepared, may_write(writers, self.clock()))
+                return record(database, workspace_id, prepared, may_write(writers, self.clock()))
 
-        return await self.threads.run(record)
+        return await self.threads.run(run)
 
     def _pipeline(self) -> Pipeline:
         return Pipeline(partial(self.threads.run, self._borrowed), self._give_back)

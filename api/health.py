@@ -41,7 +41,10 @@ class Probe:
         self._looked_at = float("-inf")
 
     async def look(self) -> tuple[Schema, Lag | None] | None:
-        """Return the schema, and the lag where that can be read, at most a second old; None: the database is down."""
+        """Return the schema, and the lag where that can be read, at most a second old; None: the database is down.
+
+        Where Citus distributes the database, a node may be away: the lag is None then too.
+        """
         async with self._lock:  # concurrent probes share one query
             if time.monotonic() - self._looked_at >= CACHE_SECONDS:
                 self._answer = await self._look()
@@ -49,19 +52,29 @@ class Probe:
             return self._answer
 
     async def _look(self) -> tuple[Schema, Lag | None] | None:
-        reads, measurements, lag = self._parts.reads, self._parts.measurements, None
+        reads, measurements = self._parts.reads, self._parts.measurements
+        until = asyncio.get_running_loop().time() + ANSWER_SECONDS
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout_at(until):
+                is_distributed = await reads.is_distributed()
                 seen = schema.judge(await schema.applied_by(reads), self._parts.migrations)
                 asked = time.time()
                 state = State(*(await reads.rows(STATE, {}))[0])
                 ahead = health.clock_ahead(asked, time.time(), state.clock)
                 measurements.state_seen(ahead, writable=state.writable)
-                if seen.fault is None:
-                    lag = Lag(*(await reads.rows(LAG, {}))[0])
-                    measurements.lag_seen(lag)
         except _AWAY:
             return None
+        if seen.fault is not None:
+            return seen, None
+        # Citus asks all nodes for the lag, of which one may be silent: nobody's reads wait behind it. It needs none of
+        # the connections for appends.
+        asks = self._parts.appends[0] if is_distributed else reads
+        try:
+            async with asyncio.timeout_at(until):
+                lag = Lag(*(await asks.rows(LAG, {}))[0])
+        except _AWAY:
+            return (seen, None) if is_distributed else None
+        measurements.lag_seen(lag)
         return seen, lag
 
 
@@ -115,8 +128,11 @@ class Readyz:
         if answer is None:
             raise UnavailableError("The database does not answer, please try again")
         seen, lag = answer
-        if seen.fault or lag is None:
+        if seen.fault:
             raise UnavailableError(seen.fault)
+        if lag is None:
+            response.media = {"status": "degraded", "database": "not all nodes answer"}
+            return
         if not (lag.stuck or lag.lost or lag.seconds > LAG_SECONDS or seen.newer):
             response.media = {"status": "ready"}
             return

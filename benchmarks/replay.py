@@ -22,6 +22,7 @@ from projections.building.projector import Projector
 LARGE = 1_000_000
 LARGER = 10_000_000
 SMALL, OF = 10_000, 100
+MIDDLING, OF_MIDDLING = 100, 10_000
 ROUNDS = 3
 BESIDE_SECONDS = 10
 WORKERS = "2"
@@ -145,6 +146,15 @@ def main() -> None:
     with world.fresh_pool() as (url, pool), world.fresh_pool() as (other_url, other):
         fill(pool, 1, LARGE)
         fill(other, 1, SMALL * OF, OF)
+        with world.fresh_pool() as (third_url, third):
+            fill(third, 1, MIDDLING * OF_MIDDLING, OF_MIDDLING)
+            measure.compare(
+                f"replay of {MIDDLING:,} workspaces of {OF_MIDDLING:,}, against one of {LARGE:,}",
+                lambda: _rate(url),
+                lambda: _rate(third_url),
+                None,
+                ROUNDS,
+            )
         measure.compare(
             f"replay of {SMALL:,} workspaces of {OF}, against one of {LARGE:,}",
             lambda: _rate(url),

@@ -11,8 +11,8 @@ from domain.recorder import Database
 MOST_KNOWN = 100_000  # keys that one process remembers; then it asks anew
 
 _REGISTER = SQL("""
-INSERT INTO campaign_key (workspace_id, campaign_id, campaign_key)
-SELECT %(workspace_id)s, k.campaign_id, k.campaign_key
+INSERT INTO campaign_key AS c (workspace_id, campaign_id, campaign_key)
+SELECT %(workspace_id)s::bigint, k.campaign_id, k.campaign_key
 FROM unnest(%(ids)s::bigint[], %(keys)s::text[]) AS k (campaign_id, campaign_key)
 ORDER BY k.campaign_id
 ON CONFLICT (workspace_id, campaign_id) DO NOTHING

@@ -16,6 +16,8 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Composed
 from psycopg_pool import ConnectionPool
 
+from domain.citus import insert_forms, is_distributed
+
 Database = Connection[TupleRow]
 Pool = ConnectionPool[Database]
 
@@ -38,6 +40,23 @@ WITH moved AS (
 SELECT head FROM moved
 """)
 _APPEND = APPEND.format(condition=SQL("true"))
+
+# The same for Citus, which would make a transaction over several nodes of the one statement. The second one takes the
+# workspace's id from the row of its head, so it is the node of the workspace that answers all of it.
+_MOVE = SQL("""
+INSERT INTO log_head AS l (workspace_id, head) VALUES (%(workspace_id)s, %(count)s)
+ON CONFLICT (workspace_id) DO UPDATE SET head = l.head + excluded.head
+RETURNING head
+""")
+_INSERT = SQL("""
+INSERT INTO stored_events AS s
+    (workspace_id, originator_id, originator_version, topic, state, position, recorded_at)
+SELECT l.workspace_id, encode(e.originator_id, 'hex')::uuid, e.originator_version, e.topic, e.state,
+    l.head - %(count)s + e.place, statement_timestamp()
+FROM log_head AS l, unnest(%(ids)b::bytea[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
+    WITH ORDINALITY AS e (originator_id, originator_version, topic, state, place)
+WHERE l.workspace_id = %(workspace_id)s
+""")
 
 # Holds the head from here to the end of the transaction and changes nothing. A statement looks at the rest of the
 # database as it is when it begins, so one that appends on a condition must not wait for the head itself: what it has
@@ -71,17 +90,19 @@ RETURNING head
 # Tells what is known without a look-up, for which the planner may choose the wrong index in a workspace that its
 # statistics don't know yet: new events come back above the head, known ones with another state as they are stored,
 # identical ones not at all. It is undone afterwards, by a roll-back to a savepoint.
-_PROBE = SQL("""
+_LOOK = SQL("""
 INSERT INTO stored_events AS s
     (workspace_id, originator_id, originator_version, topic, state, position, recorded_at)
-SELECT %(workspace_id)s, encode(e.originator_id, 'hex')::uuid, e.originator_version, e.topic, e.state,
+SELECT {workspace_id}, encode(e.originator_id, 'hex')::uuid, e.originator_version, e.topic, e.state,
     %(head)s + e.place, now()
-FROM unnest(%(ids)b::bytea[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
+FROM {source} unnest(%(ids)b::bytea[], %(versions)b::bigint[], %(topics)b::text[], %(states)b::bytea[])
     WITH ORDINALITY AS e (originator_id, originator_version, topic, state, place)
+{where}
 ON CONFLICT (workspace_id, originator_id, originator_version) DO UPDATE SET state = s.state
 WHERE s.state <> excluded.state OR s.topic <> excluded.topic
-RETURNING originator_id, topic, state, position > %(head)s
+RETURNING originator_id, topic, state, position
 """)
+_PROBE = insert_forms(_LOOK)
 
 _SELECT_STREAM = """
 SELECT originator_id, originator_version, topic, state FROM stored_events
@@ -143,6 +164,8 @@ def append(database: Database, workspace_id: int, rows: Rows, condition: Conditi
     where one of the events, by originator and version, is stored already or occurs twice.
     """
     values = {**parameters(workspace_id, rows), **condition.parameters}
+    if is_distributed(database):
+        return _append_in_steps(database, values, condition)
     if condition is ALWAYS:
         row = database.execute(condition.append, values).fetchone()
     else:
@@ -154,8 +177,23 @@ def append(database: Database, workspace_id: int, rows: Rows, condition: Conditi
     return int(row[0])
 
 
+def _append_in_steps(database: Database, values: Mapping[str, object], condition: Condition) -> int:
+    """Append for Citus: move the head, which locks it, ask for the condition under that lock, and insert."""
+    with database.transaction(), database.pipeline():
+        moved = database.execute(_MOVE, values)
+        holds = None if condition is ALWAYS else database.execute(condition.holds, values)
+        database.execute(_INSERT, values)
+        if holds is not None and holds.fetchone() != (True,):
+            raise ConditionError
+        row = moved.fetchone()
+    assert row is not None  # the statement always answers with the head
+    return int(row[0])
+
+
 def copy(database: Database, workspace_id: int, rows: Rows) -> int:
     """Append events as `append` does, thousands at once and so a little faster; raises what it raises."""
+    if is_distributed(database):
+        return append(database, workspace_id, rows)
     pack, count = _COPY_ROW.pack, len(rows.ids)
     with database.transaction():
         moved = database.execute(_MOVE_HEAD, {"workspace_id": workspace_id, "count": count}).fetchone()
@@ -190,9 +228,9 @@ def append_new(database: Database, workspace_id: int, rows: Rows, condition: Con
             if database.execute(condition.holds, asked).fetchone() != (True,):
                 raise ConditionError
         with database.transaction(force_rollback=True):
-            probed = database.execute(_PROBE, {**parameters(workspace_id, rows), "head": head}).fetchall()
-        new = {id_.bytes for id_, _, _, is_new in probed if is_new}
-        differing = {id_.bytes: (topic, state) for id_, topic, state, is_new in probed if not is_new}
+            probed = database.execute(_PROBE.of(database), {**parameters(workspace_id, rows), "head": head}).fetchall()
+        new = {id_.bytes for id_, _, _, position in probed if position > head}
+        differing = {id_.bytes: (topic, state) for id_, topic, state, position in probed if position <= head}
         if new:
             chosen = [each for each in zip(*rows, strict=True) if each[0] in new]
             head = append(database, workspace_id, Rows(*map(list, zip(*chosen, strict=True))))

@@ -26,6 +26,7 @@ _UNNAME = SQL("DELETE FROM workspace WHERE workspace_id = %s")
 _IS_DELETED = SQL("SELECT EXISTS (SELECT FROM deleted_workspace WHERE workspace_id = %s)")
 _OWNER = SQL("SELECT user_id FROM api_key WHERE prefix = %s")
 _LINKED = SQL("SELECT EXISTS (SELECT FROM workspace_link WHERE workspace_id = %s)")
+_KNOWN = SQL("SELECT DISTINCT workspace_id FROM workspace_link UNION SELECT workspace_id FROM hook")
 _LAST_USED = SQL("SELECT prefix, last_used_at FROM api_key WHERE user_id = %s")
 _USED = SQL("""
 UPDATE api_key AS k SET last_used_at = u.at
@@ -52,6 +53,11 @@ def owner_of_key(database: Database, prefix: str) -> str | None:
 def is_linked(database: Database, workspace_id: int) -> bool:
     """Return whether the workspace is linked to anybody."""
     return database.execute(_LINKED, (workspace_id,)).fetchone() == (True,)
+
+
+def known_workspaces(database: Database) -> set[int]:
+    """Return the workspaces that anybody may see or a tool may post to; of these, every node of Citus knows."""
+    return {workspace_id for (workspace_id,) in database.execute(_KNOWN)}
 
 
 def require_alive(database: Database, workspace_id: int) -> None:

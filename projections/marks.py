@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from psycopg.sql import SQL, Composable, Composed, Literal
 
+from domain.citus import Forms
 from domain.recorder import Database
 
 
@@ -42,12 +43,23 @@ def mark_at(workspace_id: Composable, position: Composable) -> Composed:
     ).format(mark=MARK, workspace_id=workspace_id, position=position)
 
 
+# The same as a statement of one row.
+_AT = SQL("""
+SELECT coalesce(max({mark}), 0) AS mark FROM stored_events AS e
+WHERE e.workspace_id = %(workspace_id)s AND e.position = %(position)s
+""").format(mark=MARK)
 # How often something of the events was changed after all, because a prospect was forgotten; see `forgotten_in`.
 _FORGOTTEN = SQL("coalesce((SELECT forgotten FROM projection WHERE workspace_id = %(workspace_id)s), 0)")
-_COUNT_FORGOTTEN = SQL("SELECT {}").format(_FORGOTTEN)
+_COUNT_FORGOTTEN = SQL("""
+SELECT coalesce(max(forgotten), 0) AS forgotten FROM projection WHERE workspace_id = %(workspace_id)s
+""")
 _SEEN_AT = SQL("SELECT {mark} # {forgotten}").format(
     mark=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")), forgotten=_FORGOTTEN
 )
+_SEEN_AT_ON_NODE = SQL("SELECT m.mark # f.forgotten FROM ({mark}) AS m CROSS JOIN ({forgotten}) AS f").format(
+    mark=_AT, forgotten=_COUNT_FORGOTTEN
+)
+_SEEN_AT_FORMS = Forms(_SEEN_AT.as_bytes(), _SEEN_AT_ON_NODE.as_bytes())
 _REACH = SQL("""
 SELECT {before}, e.position, {mark} FROM (VALUES (1)) AS one (row)
 LEFT JOIN LATERAL (
@@ -55,6 +67,14 @@ LEFT JOIN LATERAL (
     WHERE workspace_id = %(workspace_id)s AND position <= %(upto)s ORDER BY position DESC LIMIT 1
 ) AS e ON true
 """).format(before=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")), mark=MARK)
+_REACH_ON_NODE = SQL("""
+SELECT b.mark, e.position, e.mark FROM ({before}) AS b
+LEFT JOIN (
+    SELECT position, {mark} AS mark FROM stored_events AS e
+    WHERE workspace_id = %(workspace_id)s AND position <= %(upto)s ORDER BY position DESC LIMIT 1
+) AS e ON true
+""").format(before=_AT, mark=MARK)
+_REACH_FORMS = Forms(_REACH.as_bytes(), _REACH_ON_NODE.as_bytes())
 
 
 def forgotten_in(database: Database, workspace_id: int) -> int:
@@ -63,9 +83,16 @@ def forgotten_in(database: Database, workspace_id: int) -> int:
     return int(forgotten)
 
 
+def mark_of(database: Database, workspace_id: int, position: int) -> int:
+    """Return the mark at a position of a log."""
+    [(mark,)] = database.execute(_AT, {"workspace_id": workspace_id, "position": position}).fetchall()
+    return int(mark)
+
+
 def at(database: Database, workspace_id: int, position: int) -> int:
     """Return what tells apart what readers may be shown of a log up to a position: the mark, and who was forgotten."""
-    [(mark,)] = database.execute(_SEEN_AT, {"workspace_id": workspace_id, "position": position}).fetchall()
+    parameters = {"workspace_id": workspace_id, "position": position}
+    [(mark,)] = database.execute(_SEEN_AT_FORMS.of(database), parameters).fetchall()
     return int(mark)
 
 
@@ -76,7 +103,7 @@ def reach(database: Database, workspace_id: int, reached: Mark, upto: int) -> Ma
     the log no longer has what was `reached` before.
     """
     parameters = {"workspace_id": workspace_id, "position": reached.position, "upto": upto}
-    [(before, position, mark)] = database.execute(_REACH, parameters).fetchall()
+    [(before, position, mark)] = database.execute(_REACH_FORMS.of(database), parameters).fetchall()
     if before != reached.mark:
         raise WentBackError
     return START if position is None else Mark(position, mark)

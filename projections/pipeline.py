@@ -28,6 +28,7 @@ from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import TupleRow
 
+from domain.citus import is_distributed
 from domain.recorder import Database
 
 ANSWER_SECONDS = 6.0  # the server ends a statement that answers a request after 5; a server that doesn't is away
@@ -53,13 +54,16 @@ class Statement:
     """A statement that each connection prepares once, under its name; `%(name)b` is sent in binary.
 
     One that is `behind` another is sent with it, in one transaction and with the same parameters; where the other one
-    fails, its error is the answer.
+    fails, its error is the answer. `routed` is the form for a database that Citus distributes, where it has another.
     """
 
-    def __init__(self, name: str, statement: bytes, behind: "Statement | None" = None) -> None:
+    def __init__(
+        self, name: str, statement: bytes, behind: "Statement | None" = None, routed: bytes | None = None
+    ) -> None:
         """Take the name, which no other statement has, and the statement."""
         self.name = name.encode()
         self.behind = behind
+        self.routed = self if routed is None else Statement(f"{name}_routed", routed)
         marked = {match[1].decode(): match[2] == b"b" for match in _PARAMETER.finditer(statement)}
         self._parameters = list(marked)
         self.formats = [_BINARY if binary else _TEXT for binary in marked.values()]
@@ -123,11 +127,11 @@ class Pipeline:
         """
         if self._waiting >= MOST_SENT:
             raise TooManySentError
-        values = statement.values(parameters)
         self._waiting += 1
         try:
-            if self._database is None:
-                await self._open()
+            if await self.is_distributed():
+                statement = statement.routed
+            values = statement.values(parameters)
             loop = asyncio.get_running_loop()
             answer: asyncio.Future[PGresult] = loop.create_future()
             if not self._queued:
@@ -154,6 +158,12 @@ class Pipeline:
         else:  # its columns are of the same types as before
             transformer.set_pgresult(result, set_loaders=False)
         return transformer.load_rows(0, result.ntuples, tuple)
+
+    async def is_distributed(self) -> bool:
+        """Return whether Citus distributes the database; opens the connection where there is none."""
+        if self._database is None:
+            await self._open()
+        return is_distributed(self._database) if self._database is not None else False
 
     def close(self) -> None:
         """Close the connection; callers that still wait get OperationalError."""

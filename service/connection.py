@@ -14,6 +14,7 @@ from psycopg.errors import _WaitTimeout
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Identifier, Literal
 
+from domain.citus import IS_PRESENT
 from projections.trouble import Trouble
 
 ENCODING = "UTF8"
@@ -38,14 +39,21 @@ PINNED = {
 _PIN = (
     SQL("; ")
     .join(
-        SQL("SET {} = {}").format(
-            Identifier(name),
-            SQL(", ").join(map(Literal, value.split(", "))) if name == "search_path" else Literal(value),
-        )
-        for name, value in PINNED.items()
+        [
+            *(
+                SQL("SET {} = {}").format(
+                    Identifier(name),
+                    SQL(", ").join(map(Literal, value.split(", "))) if name == "search_path" else Literal(value),
+                )
+                for name, value in PINNED.items()
+            ),
+            IS_PRESENT,
+        ]
     )
     .as_bytes()
 )
+# Where Citus is there: it refuses generic plans of many statements, and compiling takes longer than running them.
+_PIN_DISTRIBUTED = SQL("SET plan_cache_mode = force_custom_plan; SET jit = off")
 _MARGIN_SECONDS = 1.0  # the server's own time-out, which says why, comes first
 
 T = TypeVar("T")
@@ -60,6 +68,7 @@ class Connection(psycopg.Connection[TupleRow]):
 
     deadline: float  # seconds, for each wait
     outage: Trouble | None
+    is_distributed: bool  # see `domain.citus`
 
     @classmethod
     def connect(  # type: ignore[override]
@@ -78,7 +87,9 @@ class Connection(psycopg.Connection[TupleRow]):
         try:
             connection = super().connect(conninfo, **{**parameters, "autocommit": True})
             connection.deadline, connection.outage = statement_timeout + _MARGIN_SECONDS, None
-            connection.execute(_PIN)
+            connection.is_distributed = _is_present(connection.execute(_PIN))
+            if connection.is_distributed:
+                connection.execute(_PIN_DISTRIBUTED)
             encoding = connection.info.parameter_status("server_encoding")
             if encoding != ENCODING:
                 connection.close()
@@ -110,6 +121,13 @@ class Connection(psycopg.Connection[TupleRow]):
         if self.outage is not None:
             self.outage.over()
         return answer
+
+
+def _is_present(pinned: psycopg.Cursor[TupleRow]) -> bool:
+    """Return whether Citus is there: the result of the last statement of `_PIN`."""
+    while pinned.nextset():
+        pass
+    return pinned.fetchone() == (True,)
 
 
 def check(connection: psycopg.Connection[TupleRow]) -> None:

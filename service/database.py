@@ -17,6 +17,7 @@ from projections import schema
 from projections.building import epochs
 from projections.schema import Schema
 from projections.trouble import Trouble
+from service import citus
 from service.connection import Connection, EncodingError, check
 
 REQUEST_TIMEOUT = 5  # seconds, of a statement that answers a request
@@ -33,6 +34,7 @@ _ADD_COLUMN = SQL("ALTER TABLE migration ADD COLUMN works_with integer")
 _RECORD = SQL("INSERT INTO migration (version, applied_at, works_with) VALUES (%s, now(), %s)")
 _SERIALISE = SQL("LOCK TABLE migration IN EXCLUSIVE MODE")
 _ATTEMPTS = 5
+_MOVE_SECONDS = 86_400.0
 _WORKS_WITH = re.compile(r"^-- works with: ([0-9]+)$", re.MULTILINE)
 
 logger = logging.getLogger(__name__)
@@ -158,11 +160,16 @@ def known() -> frozenset[int]:
 def migrate(url: str) -> list[str]:
     """Apply the migrations that the database lacks, each once, in one transaction; return their names.
 
+    Where Citus is there, tables that are not distributed yet are, in the same transaction, and are returned too.
+
     Concurrent calls, on any machine, wait for the first one and then have nothing to apply. Migrations of a newer
     version stay. Raises EncodingError.
     """
     with connect_patiently(url) as database:
         database.execute("SET lock_timeout = '60s'")
+        if database.is_distributed:  # all rows may have to move to their nodes
+            database.execute("SET statement_timeout = 0")
+            database.deadline = _MOVE_SECONDS
         _create_table(database)
         with database.transaction():
             database.execute(_SERIALISE)
@@ -173,8 +180,10 @@ def migrate(url: str) -> list[str]:
             for migration in lacking:
                 database.execute(migration.statements.encode())
                 database.execute(_RECORD, (migration.version, migration.works_with))
+            distributed = citus.distribute(database)
+        citus.empty_here(database, distributed)
         epochs.compare_identity(database)
-    return [migration.name for migration in lacking]
+    return [*(migration.name for migration in lacking), *(f"distributed {table}" for table in distributed)]
 
 
 def schema_of(database: Database) -> Schema:

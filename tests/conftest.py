@@ -15,6 +15,7 @@ from projections import access
 from service import cli, database, settings
 from service.clock import clock
 from service.web.application import make_parts
+from tests.support import stand_in
 from tests.support.commands import Command, Said
 from tests.support.databases import Databases
 from tests.support.examples import JWT_SECRET
@@ -56,7 +57,7 @@ def server_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def databases(server_url: str) -> Iterator[Databases]:
     """Give databases with our tables, all of which are dropped in the end."""
-    made = Databases(server_url)
+    made = Databases(server_url, stand_in.install if os.environ.get("TEST_CITUS") == "stand-in" else lambda _: None)
     try:
         yield made
     finally:

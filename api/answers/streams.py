@@ -159,6 +159,8 @@ class Streams:
             raise UnavailableError("Too many streams are open, please try again")
         await self._projected.listen()  # before the query, so that no hint between the two is missed
         [sealed] = await ask_all(self._pipeline, [watched])
+        if sealed is None:
+            raise UnavailableError("A workspace can't be asked now, please try again")
         standings = await self._gate.opened(visit, sealed)
         return Stream(self, visit, watched, standings)
 
@@ -235,7 +237,10 @@ class Streams:
             for stream in streams:
                 await self._show(stream, sealed, now)
 
-    async def _show(self, stream: Stream, sealed: Sealed[list[Standing]], now: float) -> None:
+    async def _show(self, stream: Stream, sealed: Sealed[list[Standing]] | None, now: float) -> None:
+        if sealed is None:
+            stream.end()
+            return
         try:
             stream.show(await self._gate.again(stream.visit, sealed), now)
         except (UnauthenticatedError, AccessDeniedError) as error:

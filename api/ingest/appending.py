@@ -16,7 +16,7 @@ from psycopg.errors import UniqueViolation
 
 from domain import ledger
 from domain.ledger import Prepared, Recorded
-from domain.recorder import ConditionError, parameters
+from domain.recorder import Condition, ConditionError, Database, parameters
 from projections.pipeline import Pipeline, Statement
 from projections.queries.caller import Credentials
 
@@ -27,6 +27,9 @@ MAX_EVENTS = 10_000  # of one transaction
 MAX_BYTES = 5 * 1024 * 1024
 WAIT_SECONDS = 5.0  # a post waits no longer for others
 MOST_WAITING = 10_000  # posts in one process; the next one is refused at once
+
+
+Record = Callable[[Database, int, Prepared, Condition], Recorded]
 
 
 class QueueTimeoutError(Exception):
@@ -71,18 +74,18 @@ class Appending:
         pipelines: Sequence[Pipeline],
         statement: Statement,
         condition: Callable[[Collection[Credentials]], Mapping[str, object]],
-        carefully: Callable[[int, Prepared, Collection[Credentials]], Awaitable[Recorded]],
+        in_thread: Callable[[Record, int, Prepared, Collection[Credentials]], Awaitable[Recorded]],
         committed: Callable[[Commit], None],
     ) -> None:
         """Take the connections and statements to append with.
 
-        `statement` is the append with a condition on the writers, whose parameters `condition` returns; `carefully`
-        records events of which some are known already, on the same condition; `committed` is called after each commit.
+        `statement` is the append with a condition on the writers, whose parameters `condition` returns; `in_thread`
+        calls a function of the ledger on the same condition; `committed` is called after each commit.
         """
         self._free = list(pipelines)
         self._statement = statement
         self._condition = condition
-        self._carefully = carefully
+        self._in_thread = in_thread
         self._committed = committed
         self._queues: dict[int, deque[_Post]] = {}  # of each workspace with posts, waiting or being committed
         self._turns: deque[int] = deque()  # workspaces with posts that no connection is at work on
@@ -187,12 +190,14 @@ class Appending:
     async def _append(
         self, pipeline: Pipeline, workspace_id: int, prepared: Prepared, writers: Collection[Credentials]
     ) -> Recorded:
+        if await pipeline.is_distributed():  # Citus takes no append in one statement
+            return await self._in_thread(ledger.record_prepared, workspace_id, prepared, writers)
         distinct = ledger.without_repeats(prepared)
         values = {**parameters(workspace_id, ledger.rows(distinct)), **self._condition(writers)}
         try:
             rows = await pipeline.rows(self._statement, values)
         except UniqueViolation:
-            return await self._carefully(workspace_id, prepared, writers)
+            return await self._in_thread(ledger.record_carefully, workspace_id, prepared, writers)
         if not rows:
             raise ConditionError
         return ledger.all_new(prepared, distinct, int(rows[0][0]))

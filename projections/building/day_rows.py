@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from psycopg.sql import SQL
 
+from domain.citus import insert_forms
 from domain.recorder import Database
 from projections.journeys import quarter_hours
 from projections.journeys.quarter_hours import Cells, Days
@@ -20,13 +21,15 @@ CROSS JOIN LATERAL (
 ) AS a
 """)
 _WRITE = SQL("""
-INSERT INTO campaign_activity (workspace_id, generation, campaign_id, day, sums, quarters)
-SELECT %(workspace_id)s, %(generation)s, k.campaign_id, k.day, k.sums, k.quarters
-FROM unnest(%(campaign_ids)b::bigint[], %(days)b::int[], %(sums)b::bytea[], %(quarters)b::bytea[])
+INSERT INTO campaign_activity AS a (workspace_id, generation, campaign_id, day, sums, quarters)
+SELECT {workspace_id}, %(generation)s::bigint, k.campaign_id, k.day, k.sums, k.quarters
+FROM {source} unnest(%(campaign_ids)b::bigint[], %(days)b::int[], %(sums)b::bytea[], %(quarters)b::bytea[])
     AS k (campaign_id, day, sums, quarters)
+{where}
 ON CONFLICT (workspace_id, generation, campaign_id, day)
 DO UPDATE SET sums = excluded.sums, quarters = excluded.quarters
 """)
+_WRITE_DAYS = insert_forms(_WRITE)
 _DELETE = SQL("""
 DELETE FROM campaign_activity WHERE workspace_id = %(workspace_id)s AND generation = %(generation)s
     AND (campaign_id, day) IN (SELECT * FROM unnest(%(campaign_ids)b::bigint[], %(days)b::int[]))
@@ -50,7 +53,8 @@ def change(database: Database, workspace_id: int, generation: int, campaign_ids:
     owners, days = np.array(touched, np.int64).reshape(-1, 2)[np.array(places, np.int64) - 1].T
     written = quarter_hours.packed(quarter_hours.summed([quarter_hours.unpacked(owners, days, quarters), changes]))
     left = list(zip(written.owners, written.days, strict=True))
-    database.execute(_WRITE, {**rows, **_keys(campaign_ids, left), "sums": written.sums, "quarters": written.quarters})
+    packed = {"sums": written.sums, "quarters": written.quarters}
+    database.execute(_WRITE_DAYS.of(database), {**rows, **_keys(campaign_ids, left), **packed})
     gone = set(touched).difference(left)
     if gone:
         database.execute(_DELETE, {**rows, **_keys(campaign_ids, gone)})

@@ -16,7 +16,7 @@ _AT_ONCE = 10_000  # rows
 # In this order: without a head and a projection nobody projects or replays what is still there.
 TABLES = (
     *("projection", "log_head", "stored_events", "journey", "campaign_activity", "campaign", "spare_generation"),
-    *("rejected_event", "set_aside", "campaign_key", "prospect_key", "workspace"),
+    *("rejected_event", "set_aside", "campaign_key"),
 )
 _DELETE_SOME = {
     table: SQL("""
@@ -26,6 +26,11 @@ DELETE FROM {table} WHERE workspace_id = %(workspace_id)s AND ctid = ANY (ARRAY(
 """).format(table=SQL(table), limit=Literal(_AT_ONCE))
     for table in TABLES
 }
+# One row each.
+_DELETE_ONE = (
+    SQL("DELETE FROM prospect_key WHERE workspace_id = %s"),
+    SQL("DELETE FROM workspace WHERE workspace_id = %s"),
+)
 _LINKED = SQL("SELECT user_id FROM workspace_link WHERE workspace_id = %s")
 _HOOKS = SQL("SELECT hook_id FROM hook WHERE workspace_id = %s")
 # In the order in which everybody takes both.
@@ -62,6 +67,8 @@ def _delete_all(database: Database, workspace_id: int, progress: Callable[[int],
         while deleted := _delete_some(database, workspace_id, table):
             gone += deleted
             progress(deleted)
+    for delete in _DELETE_ONE:
+        gone += database.execute(delete, (workspace_id,)).rowcount
     return gone > 0
 
 

@@ -5,12 +5,16 @@ It goes back where the database is restored from a backup, or where a standby ta
 
 import logging
 import secrets
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from psycopg import Error
 from psycopg.errors import FeatureNotSupported, InsufficientPrivilege, ObjectNotInPrerequisiteState, UndefinedFunction
 from psycopg.sql import SQL, Composed
 
+from domain.citus import is_distributed
 from domain.recorder import Database, Pool
+from projections import marks
 from projections.marks import Mark, mark_at
 
 logger = logging.getLogger(__name__)
@@ -18,26 +22,30 @@ logger = logging.getLogger(__name__)
 # What a projection says of its log is not so.
 _LOST = SQL("""
 p.lost_at IS NULL AND (
-    p.position > coalesce((SELECT head FROM log_head AS h WHERE h.workspace_id = p.workspace_id), 0)
+    p.position > coalesce((SELECT head FROM log_head AS h WHERE h.workspace_id = {workspace_id}), 0)
     OR p.mark <> {mark}
 )
-""").format(mark=mark_at(SQL("p.workspace_id"), SQL("p.mark_position")))
-_SUSPECTS = SQL("SELECT p.workspace_id FROM projection AS p WHERE {lost} ORDER BY p.workspace_id").format(lost=_LOST)
+""")
+_OF_EACH, _OF_ONE = SQL("p.workspace_id"), SQL("%(workspace_id)s")
+_SUSPECTS = SQL("SELECT p.workspace_id FROM projection AS p WHERE {lost} ORDER BY p.workspace_id").format(
+    lost=_LOST.format(workspace_id=_OF_EACH, mark=mark_at(_OF_EACH, SQL("p.mark_position")))
+)
 # A program of an older version has moved the position; or it is from before there were marks.
 _UNMARKED = SQL("SELECT workspace_id FROM projection WHERE mark_position < position AND lost_at IS NULL")
 _MARK = SQL("""
 UPDATE projection AS p SET mark_position = position, mark = {mark}
-WHERE p.workspace_id = %s AND mark_position < position
-""").format(mark=mark_at(SQL("p.workspace_id"), SQL("p.position")))
+WHERE p.workspace_id = %(workspace_id)s AND mark_position < position
+""").format(mark=mark_at(_OF_ONE, SQL("p.position")))
 _LOCK = SQL("SELECT FROM projection WHERE workspace_id = %s FOR UPDATE SKIP LOCKED")
 _LOSE = SQL("""
-UPDATE projection AS p SET lost_at = statement_timestamp() WHERE p.workspace_id = %s AND {lost} RETURNING p.position
-""").format(lost=_LOST)
+UPDATE projection AS p SET lost_at = statement_timestamp()
+WHERE p.workspace_id = %(workspace_id)s AND {lost} RETURNING p.position
+""").format(lost=_LOST.format(workspace_id=_OF_ONE, mark=mark_at(_OF_ONE, SQL("p.mark_position"))))
 # What was set aside was an event of the past that is gone, unless it is older than the decision.
 _FORGET_SET_ASIDE = SQL("""
-DELETE FROM set_aside AS s WHERE s.workspace_id = %s AND NOT EXISTS (
+DELETE FROM set_aside AS s WHERE s.workspace_id = %(workspace_id)s AND NOT EXISTS (
     SELECT FROM stored_events AS e
-    WHERE e.workspace_id = s.workspace_id AND e.position = s.position AND e.recorded_at <= s.at
+    WHERE e.workspace_id = %(workspace_id)s AND e.position = s.position AND e.recorded_at <= s.at
 )
 RETURNING s.position, s.topic, s.reason
 """)
@@ -93,18 +101,36 @@ class Memory:
     def compare(self, database: Database, workspace_id: int | None = None) -> None:
         """Give each log (or one) that no longer has what is remembered of it another epoch, unless it has had since."""
         last = self._last if workspace_id is None else {workspace_id: self._last[workspace_id]}
-        marks = [mark for mark, _ in last.values()]
-        parameters = {"ids": list(last), "positions": [each.position for each in marks]}
-        gone = database.execute(_GONE, {**parameters, "marks": [each.mark for each in marks]}).fetchall()
-        for each, position in gone:
+        for each, position in _gone(database, {each: mark for each, (mark, _) in last.items()}):
             _, since = self._last.pop(each)
             renewal = {"workspace_id": each, "epoch": new_epoch(), "since": since}
             if database.execute(_RENEW_SINCE, renewal).rowcount:
                 logger.error("the log of workspace %s went back before position %s: it has a new epoch", each, position)
 
+    def workspaces(self) -> set[int]:
+        """Return the workspaces of which something is remembered."""
+        return set(self._last)
+
     def knows(self, workspace_id: int, mark: Mark) -> bool:
         """Return whether nothing else is remembered of a log than this."""
         return workspace_id not in self._last or self._last[workspace_id][0] == mark
+
+
+def _gone(database: Database, last: Mapping[int, Mark]) -> list[tuple[int, int]]:
+    """Return the workspaces whose logs no longer have these marks, with the positions."""
+    if not is_distributed(database):
+        positions, marked = [each.position for each in last.values()], [each.mark for each in last.values()]
+        return database.execute(_GONE, {"ids": list(last), "positions": positions, "marks": marked}).fetchall()
+    gone = []
+    for workspace_id, reached in last.items():
+        try:
+            if marks.mark_of(database, workspace_id, reached.position) != reached.mark:
+                gone.append((workspace_id, reached.position))
+        except Error as error:  # its node is away; it is compared again before it is projected
+            if database.broken:
+                raise
+            logger.warning("the log of workspace %s can't be compared: %s", workspace_id, error)
+    return gone
 
 
 def new_epoch() -> int:
@@ -122,7 +148,7 @@ def notice(pool: Pool) -> None:
             with database.transaction():
                 locked = database.execute(_LOCK, (workspace_id,)).rowcount  # else it is projected, which looks too
                 if locked and not lose(database, workspace_id):
-                    database.execute(_MARK, (workspace_id,))
+                    database.execute(_MARK, {"workspace_id": workspace_id})
 
 
 def lose(database: Database, workspace_id: int) -> bool:
@@ -130,7 +156,7 @@ def lose(database: Database, workspace_id: int) -> bool:
 
     Takes a transaction that has locked the projection, and returns whether it is so.
     """
-    lost = database.execute(_LOSE, (workspace_id,)).fetchone()
+    lost = database.execute(_LOSE, {"workspace_id": workspace_id}).fetchone()
     if lost is None:
         return False
     database.execute(_RENEW, {"workspace_id": workspace_id, "epoch": new_epoch()})
@@ -140,7 +166,7 @@ def lose(database: Database, workspace_id: int) -> bool:
         workspace_id,
         lost[0],
     )
-    for position, topic, reason in database.execute(_FORGET_SET_ASIDE, (workspace_id,)).fetchall():
+    for position, topic, reason in database.execute(_FORGET_SET_ASIDE, {"workspace_id": workspace_id}).fetchall():
         logger.warning(
             "position %s of workspace %s is no longer set aside: %s went with the log's end (%s)",
             position,

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 from psycopg import OperationalError
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Literal
 
+from domain.citus import Forms, insert_forms
 from domain.recorder import Database
 from projections.building import day_rows
 from projections.building.batch import Batch, EventsByJourney, FoldError, JourneyKey
@@ -37,14 +38,15 @@ assert _JOURNEYS_AT_ONCE <= columns.MOST_SORTED, (
 
 # In the database the packed events of a journey, and the number of a campaign's events, are columns called `facts`.
 # Append and return the full row, so each journey is looked up once.
-_GROW_JOURNEYS = SQL("""
+_GROW = SQL("""
 INSERT INTO journey AS j (workspace_id, generation, campaign_id, prospect_id, facts, details)
-SELECT %(workspace_id)s, %(generation)s, k.campaign_id, k.prospect_id, k.facts, k.details
-FROM unnest(%(campaign_ids)b::bigint[], %(prospect_ids)b::text[], %(facts)b::bytea[], %(details)b::bytea[])
+SELECT {workspace_id}, %(generation)s::bigint, k.campaign_id, k.prospect_id, k.facts, k.details
+FROM {source} unnest(%(campaign_ids)b::bigint[], %(prospect_ids)b::text[], %(facts)b::bytea[], %(details)b::bytea[])
     AS k (campaign_id, prospect_id, facts, details)
+{where}
 ON CONFLICT (workspace_id, generation, campaign_id, prospect_id)
 DO UPDATE SET facts = j.facts || excluded.facts, details = j.details || excluded.details
-RETURNING campaign_id, prospect_id, CASE WHEN octet_length(facts) <= %(long)s THEN facts END
+RETURNING campaign_id, prospect_id, CASE WHEN octet_length(facts) <= {long} THEN facts END
 """)
 _READ_JOURNEY = SQL("""
 SELECT facts FROM journey WHERE workspace_id = %s AND generation = %s AND campaign_id = %s AND prospect_id = %s
@@ -67,17 +69,27 @@ _LOAD_CAMPAIGNS = SQL("""
 SELECT campaign_id, about, totals, facts, counted FROM campaign
 WHERE workspace_id = %(workspace_id)s AND generation = %(generation)s AND campaign_id = ANY(%(campaign_ids)b)
 """)
-_WRITE_CAMPAIGNS = SQL("""
-INSERT INTO campaign (workspace_id, generation, campaign_id, about, name, status, totals, facts, counted)
-SELECT %(workspace_id)s, %(generation)s, k.campaign_id, k.about, k.name, k.status, k.totals::bigint[],
+_WRITE = SQL("""
+INSERT INTO campaign AS c (workspace_id, generation, campaign_id, about, name, status, totals, facts, counted)
+SELECT {workspace_id}, %(generation)s::bigint, k.campaign_id, k.about, k.name, k.status, k.totals::bigint[],
     k.facts, k.counted
-FROM unnest(%(campaign_ids)b::bigint[], %(abouts)b::bytea[], %(names)b::text[], %(statuses)b::text[],
+FROM {source} unnest(%(campaign_ids)b::bigint[], %(abouts)b::bytea[], %(names)b::text[], %(statuses)b::text[],
     %(totals)b::text[], %(facts)b::bigint[], %(counted)b::bigint[])
     AS k (campaign_id, about, name, status, totals, facts, counted)
+{where}
 ON CONFLICT (workspace_id, generation, campaign_id) DO UPDATE
 SET about = excluded.about, name = excluded.name, status = excluded.status, totals = excluded.totals,
     facts = excluded.facts, counted = excluded.counted
 """)
+_WRITE_CAMPAIGNS = insert_forms(_WRITE)
+
+
+def growing(long_bytes: int) -> Forms:
+    """Return the statement that appends events to journeys; it returns the events of those that are no longer."""
+    return insert_forms(_GROW, long=Literal(long_bytes))  # Citus takes no parameter there
+
+
+_GROW_JOURNEYS = growing(LONG_BYTES)
 
 
 class ReadRows(NamedTuple):
@@ -261,7 +273,7 @@ def _grow_journeys(
     with database.pipeline():
         for piece in journeys.pieces(AT_ONCE):
             cursor = database.cursor(binary=True)
-            cursor.execute(_GROW_JOURNEYS, {**rows._asdict(), "long": LONG_BYTES, **_columns(piece)})
+            cursor.execute(_GROW_JOURNEYS.of(database), {**rows._asdict(), **_columns(piece)})
             _send(database)
             if written:  # added up here while PostgreSQL writes the next piece
                 accumulator.add(*written, details)
@@ -367,4 +379,4 @@ def write_campaigns(
         written.append((campaign_id, campaign.pack(history), name, status, sums, row.events, counted))
     names = ("campaign_ids", "abouts", "names", "statuses", "totals", "facts", "counted")
     parameters = [list(column) for column in zip(*written, strict=True)] or [[] for _ in names]
-    database.execute(_WRITE_CAMPAIGNS, {**rows._asdict(), **dict(zip(names, parameters, strict=True))})
+    database.execute(_WRITE_CAMPAIGNS.of(database), {**rows._asdict(), **dict(zip(names, parameters, strict=True))})

@@ -19,6 +19,7 @@ LEASE = "10 minutes"
 _DELETED_AT_ONCE = 20_000  # rows
 _TABLES = ("journey", "campaign_activity", "campaign")
 
+_IS_DECLARED = SQL("SELECT EXISTS (SELECT FROM fold_version WHERE version = %s)")
 _DECLARE = SQL("INSERT INTO fold_version (version, measures) VALUES (%s, %s) ON CONFLICT (version) DO NOTHING")
 _BEGIN = SQL("""
 INSERT INTO projection (workspace_id, generation, position, fold_version, projected_at)
@@ -28,7 +29,7 @@ VALUES (%s, %s, 0, {version}, '-infinity') ON CONFLICT (workspace_id) DO NOTHING
 _SWITCH = SQL("""
 UPDATE projection SET generation = %(generation)s, position = %(position)s, fold_version = {version},
     mark_position = %(position)s, mark = %(mark)s, lost_at = NULL,
-    projected_at = clock_timestamp(), replayed_at = clock_timestamp(),
+    projected_at = statement_timestamp(), replayed_at = statement_timestamp(),
     stuck_position = NULL, stuck_topic = NULL, stuck_reason = NULL
 WHERE workspace_id = %(workspace_id)s AND %(mark)s = {mark}
 """).format(version=Literal(FOLD_VERSION), mark=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")))
@@ -44,11 +45,14 @@ NO_WAIT_FOR_DISK = SQL("SET LOCAL synchronous_commit = off")
 
 _REGISTER = SQL("""
 INSERT INTO spare_generation (workspace_id, generation, leased_until)
-VALUES (%s, %s, clock_timestamp() + {lease}::interval)
+VALUES (%s, %s, statement_timestamp() + {lease}::interval)
 """).format(lease=Literal(LEASE))
-_LEASED = SQL("workspace_id = %(workspace_id)s AND generation = %(generation)s AND leased_until > clock_timestamp()")
+_LEASED = SQL(
+    "workspace_id = %(workspace_id)s AND generation = %(generation)s AND leased_until > statement_timestamp()"
+)
 _EXTEND = SQL("""
-UPDATE spare_generation SET leased_until = clock_timestamp() + {lease}::interval, folded = %(folded)s, upto = %(upto)s
+UPDATE spare_generation SET leased_until = statement_timestamp() + {lease}::interval, folded = %(folded)s,
+    upto = %(upto)s
 WHERE {leased}
 """).format(lease=Literal(LEASE), leased=_LEASED)
 # Holders don't exclude one another, nor an extension; a sweep skips what is held.
@@ -58,14 +62,15 @@ _EXPIRE = SQL("""
 UPDATE spare_generation SET leased_until = '-infinity' WHERE workspace_id = %s AND generation = %s
 """)
 _RETIRE = SQL("INSERT INTO spare_generation (workspace_id, generation, leased_until) VALUES (%s, %s, '-infinity')")
+_EXPIRED = SQL("SELECT workspace_id, generation FROM spare_generation WHERE leased_until < clock_timestamp()")
 _CLAIM_EXPIRED = SQL("""
 UPDATE spare_generation AS s SET leased_until = '-infinity'
 FROM (
     SELECT workspace_id, generation FROM spare_generation
-    WHERE leased_until < clock_timestamp() FOR UPDATE SKIP LOCKED
+    WHERE workspace_id = %(workspace_id)s AND generation = %(generation)s
+        AND leased_until < statement_timestamp() FOR UPDATE SKIP LOCKED
 ) AS e
-WHERE s.workspace_id = e.workspace_id AND s.generation = e.generation
-RETURNING s.workspace_id, s.generation
+WHERE s.workspace_id = %(workspace_id)s AND s.workspace_id = e.workspace_id AND s.generation = e.generation
 """)
 _UNREGISTER = SQL("DELETE FROM spare_generation WHERE workspace_id = %s AND generation = %s")
 _DELETE_SOME = {
@@ -102,7 +107,8 @@ def new_generation() -> int:
 
 def declare(database: Database) -> None:
     """Record the names of what this version of the fold sums, before it writes any rows."""
-    database.execute(_DECLARE, (FOLD_VERSION, [measure.name for measure in MEASURES]))
+    if database.execute(_IS_DECLARED, (FOLD_VERSION,)).fetchone() != (True,):  # to write it, Citus needs every node
+        database.execute(_DECLARE, (FOLD_VERSION, [measure.name for measure in MEASURES]))
 
 
 def begin(database: Database, workspace_id: int) -> None:
@@ -167,8 +173,11 @@ def switch_at_once(database: Database, rows: ReadRows, old_generation: int, reac
 def sweep(pool: Pool) -> None:
     """Delete, in small steps, the read rows of generations that nobody reads or builds any more."""
     with pool.connection() as database:
-        for workspace_id, generation in database.execute(_CLAIM_EXPIRED).fetchall():
+        for workspace_id, generation in database.execute(_EXPIRED).fetchall():
+            rows = {"workspace_id": workspace_id, "generation": generation}
+            if database.execute(_CLAIM_EXPIRED, rows).rowcount == 0:
+                continue  # it is being built, after all, or swept by somebody else
             for delete in _DELETE_SOME.values():
-                while database.execute(delete, {"workspace_id": workspace_id, "generation": generation}).rowcount:
+                while database.execute(delete, rows).rowcount:
                     pass
             database.execute(_UNREGISTER, (workspace_id, generation))

@@ -18,8 +18,8 @@ from psycopg_pool import PoolClosed
 from domain import ledger
 from domain.ledger import PlainRow
 from domain.recorder import Database, Pool
-from projections import marks
-from projections.building import epochs, generations, set_aside, wakeup
+from projections import access, marks
+from projections.building import behind, epochs, generations, set_aside, wakeup
 from projections.building.batch import Batch, EventsByJourney, FoldError, sort
 from projections.building.fold import ReadRows, fold
 from projections.marks import Mark, WentBackError, mark_at
@@ -30,33 +30,20 @@ BATCH = 5_000  # events of one workspace while others are behind too
 SOLO_BATCH_FACTOR = 4  # batch size when no other workspace is behind
 POLL_SECONDS = 0.5  # between two polls without a hint
 RETRY_SECONDS = 1.0  # after the database has failed
-STUCK_RETRY_SECONDS = 5
 MOST_REASON = 500  # characters that are kept of an exception
 
 END_OF_LOG = 2**63 - 1
 
 logger = logging.getLogger(__name__)
 
-# No lock is taken here. The workspace that was served longest ago comes first, so none starves.
-_BEHIND = SQL("""
-SELECT h.workspace_id, p.workspace_id IS NULL, p.stuck_position IS NOT NULL, coalesce(p.mark_position, 0),
-    coalesce(p.mark, 0)
-FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id)
-WHERE h.workspace_id > 0 AND h.head > coalesce(p.position, 0) AND coalesce(p.fold_version, {version}) = {version}
-    AND p.lost_at IS NULL
-    AND (p.stuck_position IS NULL OR p.projected_at < clock_timestamp() - make_interval(secs => {retry}))
-ORDER BY p.projected_at NULLS FIRST
-""").format(version=Literal(FOLD_VERSION), retry=Literal(STUCK_RETRY_SECONDS))
 _LOCK = SQL("""
 SELECT generation, position, stuck_position, forgotten, mark_position, mark FROM projection
 WHERE workspace_id = %s AND fold_version = {version} AND lost_at IS NULL FOR UPDATE SKIP LOCKED
 """).format(version=Literal(FOLD_VERSION))
 # Only where the log still has what was read, and what it was read behind.
 _MOVE = SQL("""
-UPDATE projection SET position = %(position)s, projected_at = clock_timestamp(),
-    mark_position = %(position)s, mark = {mark},
-    rate = coalesce(nullif(%(position)s - position, 0)
-        / greatest(extract(epoch FROM clock_timestamp() - now()), 0.001), rate),
+UPDATE projection SET position = %(position)s, projected_at = statement_timestamp(),
+    mark_position = %(position)s, mark = {mark}, rate = coalesce(%(rate)s::bigint, rate),
     stuck_position = %(stuck_position)s, stuck_topic = %(stuck_topic)s, stuck_reason = %(stuck_reason)s
 WHERE workspace_id = %(workspace_id)s AND mark = {before} AND %(end_mark)s = {end}
 RETURNING mark, projected_at
@@ -121,6 +108,7 @@ class Projector:
         self._waiting = Trouble(logger, "projection waits for the database", "projection goes on")
         self._refused: dict[int, Trouble] = {}  # by workspace
         self._memory = epochs.Memory()
+        self._listing = behind.Listing()
 
     def run(self, stop: Event) -> None:
         """Follow all logs until `stop` is set, by another thread or a signal; what the database refuses is retried."""
@@ -155,14 +143,36 @@ class Projector:
     def step(self) -> bool:
         """Fold one batch of each workspace that is behind; return whether any moved on."""
         with self._pool.connection() as database, _uncollected():
-            behind = database.execute(_BEHIND).fetchall()
-            solo = len(behind) == 1
+            listed = self._listing.read(database)
+            if listed is None:
+                return self._step_one_by_one(database)
+            solo = len(listed) == 1
             size = self._batch * (SOLO_BATCH_FACTOR if solo else 1)
             moved = [
-                self._try(database, workspace_id, Mark(*marked), solo=solo, new=new, size=1 if stuck else size)
-                for workspace_id, new, stuck, *marked in behind
+                self._try(
+                    database, each.workspace_id, each.reached, solo=solo, new=each.new, size=1 if each.stuck else size
+                )
+                for each in listed
             ]
         return any(moved)
+
+    def _step_one_by_one(self, database: Database) -> bool:
+        """Fold one batch of each known workspace that is behind, and whose node answers."""
+        moved = False
+        for workspace_id in sorted(self._memory.workspaces() | access.known_workspaces(database)):
+            try:
+                row = self._listing.find(database, workspace_id)
+            except Error as error:
+                if database.broken:
+                    raise
+                self._trouble_of(workspace_id).met(error)
+                continue
+            if row is not None:
+                size = 1 if row.stuck else self._batch
+                moved |= self._try(database, workspace_id, row.reached, solo=False, new=row.new, size=size)
+            elif workspace_id in self._refused:
+                self._refused.pop(workspace_id).over()
+        return moved
 
     def _try(  # noqa: PLR0913 (a workspace that is behind)
         self, database: Database, workspace_id: int, mark: Mark, *, solo: bool, new: bool, size: int
@@ -222,6 +232,7 @@ class Projector:
                 "stuck_position": row.position,
                 "stuck_topic": row.topic,
                 "stuck_reason": reason.replace("\0", "\\0"),  # PostgreSQL's text can't hold it
+                "rate": None,
                 "end_position": before.position,
                 "end_mark": before.mark,
             }
@@ -235,7 +246,7 @@ class Projector:
         )
 
     def _project(self, database: Database, workspace_id: int, *, solo: bool, new: bool, size: int) -> bool:
-        began = time.time_ns()
+        began, since = time.time_ns(), time.monotonic()
         if new:
             generations.begin(database, workspace_id)
         with database.transaction():
@@ -270,10 +281,12 @@ class Projector:
                 logger.error(
                     "workspace %s is stuck at position %s, %s: %s", workspace_id, stuck.position, topic, stuck.reason
                 )
-            first, position = position + 1, position if last is None else last
+            folded = 0 if last is None else last - position
+            first, position = position + 1, position + folded
             parameters = {
                 "workspace_id": workspace_id,
                 "position": position,
+                "rate": round(folded / max(time.monotonic() - since, 0.001)) or None,
                 "stuck_position": stuck and stuck.position,
                 "stuck_topic": topic,
                 "stuck_reason": stuck and stuck.reason,

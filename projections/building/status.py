@@ -24,15 +24,20 @@ FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id) {waiting}
 WHERE h.workspace_id > 0 ORDER BY h.workspace_id
 """).format(waiting=_WAITING, lost=_IS_LOST)
 _TOTAL = SQL("""
-SELECT coalesce(sum(greatest(h.head - coalesce(p.position, 0), 0)), 0)::bigint,
-    count(*) FILTER (WHERE p.stuck_position IS NOT NULL),
-    count(*) FILTER (WHERE {lost}), coalesce(extract(epoch FROM max(h.epoch_since)), 0)::float8,
-    coalesce(max(extract(epoch FROM clock_timestamp() - e.recorded_at)), 0)::float8,
-    (SELECT count(*) FROM set_aside),
-    (SELECT coalesce(sum(folded), 0)::bigint FROM spare_generation WHERE leased_until > clock_timestamp()),
-    (SELECT coalesce(sum(upto), 0)::bigint FROM spare_generation WHERE leased_until > clock_timestamp())
-FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id) {waiting}
-WHERE h.workspace_id > 0
+WITH lag AS (
+    SELECT coalesce(sum(greatest(h.head - coalesce(p.position, 0), 0)), 0)::bigint,
+        count(*) FILTER (WHERE p.stuck_position IS NOT NULL),
+        count(*) FILTER (WHERE {lost}), coalesce(extract(epoch FROM max(h.epoch_since)), 0)::float8,
+        coalesce(max(extract(epoch FROM clock_timestamp() - e.recorded_at)), 0)::float8
+    FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id) {waiting}
+    WHERE h.workspace_id > 0
+), aside AS (
+    SELECT count(*) FROM set_aside
+), building AS (
+    SELECT coalesce(sum(folded), 0)::bigint, coalesce(sum(upto), 0)::bigint FROM spare_generation
+    WHERE leased_until > clock_timestamp()
+)
+SELECT * FROM lag, aside, building
 """).format(waiting=_WAITING, lost=_IS_LOST)
 LAG = Statement("lag", _TOTAL.as_bytes())  # `Lag`, for the event loop
 

@@ -1,10 +1,13 @@
 """The caller and the asked workspaces that they may see: every statement of a request begins with this."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
+from domain.access_log import ACCESS_LOG
+from domain.citus import Forms, is_distributed
 from domain.recorder import APPEND, LOCK, Condition, Database
 from projections.pipeline import Statement
 
@@ -79,6 +82,28 @@ def parameters(credentials: Credentials, asked: Asked) -> dict[str, object]:
         "workspace_id": asked.workspace_id,
         "all": asked.every,
     }
+
+
+def rows_of(
+    database: Database, statement: Forms, credentials: Credentials, asked: Asked, values: Mapping[str, object]
+) -> list[TupleRow]:
+    """Return the rows of a statement that begins with `SEEN` and takes these further values.
+
+    Where Citus distributes the database, several workspaces are asked one by one, each in a snapshot of its own; if
+    there is none to ask, a row shows who is calling, as it does elsewhere.
+    """
+    given = {**values, **parameters(credentials, asked)}
+    if not is_distributed(database):
+        return database.execute(statement.plain, given, binary=True).fetchall()
+    ids = [asked.workspace_id]
+    if asked.workspace_id is None:
+        seen = database.execute(_CHECK, parameters(credentials, asked)).fetchall()
+        ids = sorted(row[4] for row in seen if row[4] is not None) or [ACCESS_LOG]
+    if len(ids) == 1:
+        return database.execute(statement.routed, {**given, "workspace_id": ids[0]}, binary=True).fetchall()
+    with database.pipeline():
+        each = [database.execute(statement.routed, {**given, "workspace_id": id_}, binary=True) for id_ in ids]
+        return [row for cursor in each for row in cursor.fetchall()]
 
 
 class Sealed(Generic[T]):

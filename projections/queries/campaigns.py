@@ -6,10 +6,12 @@ of their activity or their journeys.
 
 from collections.abc import Iterable, Sequence
 from enum import Enum
+from functools import partial
 from typing import NamedTuple
 
-from psycopg.sql import SQL, Literal
+from psycopg.sql import SQL, Composed, Literal
 
+from domain.citus import Here, forms
 from domain.recorder import Database
 from projections.journeys import columns, series
 from projections.journeys.attribution import by_first_touch
@@ -17,9 +19,9 @@ from projections.journeys.columns import EventColumns
 from projections.journeys.quarter_hours import QUARTERS_A_DAY
 from projections.journeys.series import Day
 from projections.metrics import FOLD_VERSION
-from projections.queries.caller import Asked, Credentials, Sealed, parameters
+from projections.queries.caller import Asked, Credentials, Sealed, rows_of
 from projections.queries.dashboard import totals_in_place
-from projections.queries.standing import ASKED, COLUMNS, OWN, Standing, sealed_standings
+from projections.queries.standing import COLUMNS, OWN, Standing, asked_by_caller, sealed_standings
 
 MOST_EVENTS = 500_000  # of all journeys that one question reads
 UNKNOWN = "UNKNOWN"
@@ -28,7 +30,7 @@ _EARLIEST, _LATEST = -(2**31), 2**31 - 1  # PostgreSQL's integers
 _ANSWER = SQL("""
 {asked}, matching AS (
     SELECT m.* FROM asked AS a JOIN campaign AS m USING (workspace_id, generation)
-    WHERE (m.counted > 0 OR %(uncounted)s)
+    WHERE (m.counted > 0 OR %(uncounted)s) {m}
         AND (%(campaign_ids)b::bigint[] IS NULL OR m.campaign_id = ANY (%(campaign_ids)b))
         AND (%(statuses)b::text[] IS NULL OR coalesce(m.status, {unknown}) = ANY (%(statuses)b))
 )
@@ -39,7 +41,9 @@ LEFT JOIN matching AS m USING (workspace_id)
 LEFT JOIN LATERAL ({rows}) AS r ON true
 ORDER BY a.workspace_id, m.campaign_id
 """)
-_OF_CAMPAIGN = SQL("workspace_id = m.workspace_id AND generation = m.generation AND campaign_id = m.campaign_id")
+_OF_CAMPAIGN = SQL("""
+    r.workspace_id = m.workspace_id {r} AND r.generation = m.generation AND r.campaign_id = m.campaign_id
+""")
 
 
 class Needs(Enum):
@@ -49,17 +53,23 @@ class Needs(Enum):
     DAYS = SQL("""
     SELECT array_agg(day), array_agg(sums),
         array_agg(CASE WHEN %(split)s OR day = %(first_day)s OR day = %(last_day)s THEN quarters END)
-    FROM campaign_activity WHERE {campaign} AND day BETWEEN %(first_day)s AND %(last_day)s
-    """).format(campaign=_OF_CAMPAIGN)
+    FROM campaign_activity AS r WHERE {campaign} AND day BETWEEN %(first_day)s AND %(last_day)s
+    """)
     JOURNEYS = SQL("""
     SELECT array_agg(prospect_id), array_agg(facts), array_agg(details)
-    FROM journey WHERE {campaign} AND (SELECT sum(facts) FROM matching) <= {most}
-    """).format(campaign=_OF_CAMPAIGN, most=Literal(MOST_EVENTS))
+    FROM journey AS r WHERE {campaign} AND (SELECT sum(facts) FROM matching) <= {most}
+    """)
 
 
-_STATEMENTS = {
-    needs: _ANSWER.format(asked=ASKED, columns=COLUMNS, unknown=Literal(UNKNOWN), rows=needs.value) for needs in Needs
-}
+def _statement(needs: Needs, here: Here) -> Composed:
+    campaign = _OF_CAMPAIGN.format(r=here("r"))
+    rows = needs.value.format(campaign=campaign, most=Literal(MOST_EVENTS))
+    return _ANSWER.format(
+        asked=asked_by_caller(here), columns=COLUMNS, m=here("m"), unknown=Literal(UNKNOWN), rows=rows
+    )
+
+
+_STATEMENTS = {needs: forms(partial(_statement, needs)) for needs in Needs}
 
 
 class Selection(NamedTuple):
@@ -117,7 +127,6 @@ def read(database: Database, credentials: Credentials, asked: Asked, selection: 
     Returns no journeys where the matching campaigns have more than `MOST_EVENTS` events.
     """
     values = {
-        **parameters(credentials, asked),
         "campaign_ids": None if selection.campaign_ids is None else list(selection.campaign_ids),
         "statuses": None if selection.statuses is None else list(selection.statuses),
         "split": selection.split,
@@ -125,8 +134,7 @@ def read(database: Database, credentials: Credentials, asked: Asked, selection: 
         "first_day": _EARLIEST if selection.first is None else selection.first // QUARTERS_A_DAY,
         "last_day": _LATEST if selection.end is None else (selection.end - 1) // QUARTERS_A_DAY,
     }
-    with database.cursor(binary=True) as cursor:
-        rows = cursor.execute(_STATEMENTS[selection.needs], values).fetchall()
+    rows = rows_of(database, _STATEMENTS[selection.needs], credentials, asked, values)
     sealed = sealed_standings(rows, asked)
     campaigns = [_campaign(selection.needs, row[4], *row[OWN:]) for row in rows if row[OWN] is not None]
     versions = {row[4]: row[OWN - 1] for row in rows}

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 from psycopg.sql import SQL
 
+from domain.citus import forms
 from domain.recorder import Database
 from projections.metrics import FOLD_VERSION, in_place
 from projections.pipeline import Pipeline, Statement
-from projections.queries.caller import Asked, Credentials, Sealed, parameters
-from projections.queries.standing import ASKED, COLUMNS, OWN, Standing, State, standing_of
+from projections.queries.caller import Asked, Credentials, Sealed, parameters, rows_of
+from projections.queries.standing import COLUMNS, OWN, Standing, State, asked_by_caller, standing_of
 
 # One statement, so one snapshot: the caller, the workspaces they may see, their positions, and the rows.
 _ANSWER = SQL("""
@@ -22,15 +23,15 @@ LEFT JOIN LATERAL (
         array_agg(totals) AS totals
     FROM (
         SELECT campaign_id, name, status, totals FROM campaign
-        WHERE workspace_id = a.workspace_id AND generation = a.generation AND counted > 0
+        WHERE workspace_id = a.workspace_id {campaign} AND generation = a.generation AND counted > 0
             AND a.generation || '.' || a.position || '.' || a.mark || '.' || a.epoch <> ALL (%(cached)s::text[])
         ORDER BY campaign_id LIMIT %(most)s::bigint
     ) AS ordered
 ) AS r ON true
 ORDER BY a.workspace_id
 """)
-_READ = _ANSWER.format(asked=ASKED, columns=COLUMNS).as_bytes()
-_SENT = Statement("dashboard", _READ)
+_READ = forms(lambda here: _ANSWER.format(asked=asked_by_caller(here), columns=COLUMNS, campaign=here("campaign")))
+_SENT = Statement("dashboard", _READ.plain, routed=_READ.routed)
 _MEASURES = SQL("SELECT measures FROM fold_version WHERE version = %s")
 _PROJECTED = Statement(
     "projected", b"SELECT position, stuck_position FROM projection WHERE workspace_id = %(workspace_id)s"
@@ -52,8 +53,7 @@ def read(
 
     The rows of a workspace whose state is in `cached` are not read.
     """
-    with database.cursor(binary=True) as cursor:
-        rows = cursor.execute(_READ, _parameters(credentials, asked, cached)).fetchall()
+    rows = rows_of(database, _READ, credentials, asked, {**caching(cached), "most": None})
     return _sealed(database, asked, cached, rows)
 
 
@@ -62,9 +62,13 @@ async def ask(
 ) -> Sealed[list[Workspace]] | None:
     """Return what `read` returns, by a connection of the event loop; raises what `Pipeline.rows` raises.
 
-    None where a workspace has more than `MOST_ASKED` campaigns to be read, or rows of another version of the fold.
+    None where a workspace has more than `MOST_ASKED` campaigns to be read, or rows of another version of the fold, and
+    where Citus has to be asked more than once.
     """
-    rows = await pipeline.rows(_SENT, _parameters(credentials, asked, cached, MOST_ASKED + 1))
+    if asked.workspace_id is None and await pipeline.is_distributed():
+        return None
+    values = {**parameters(credentials, asked), **caching(cached), "most": MOST_ASKED + 1}
+    rows = await pipeline.rows(_SENT, values)
     if any(row[OWN] and (row[OWN - 1] != FOLD_VERSION or len(row[OWN]) > MOST_ASKED) for row in rows):
         return None
     return _sealed(None, asked, cached, rows)
@@ -74,12 +78,6 @@ async def ask_how_far(pipeline: Pipeline, workspace_id: int) -> tuple[int, bool]
     """Return the position that the read models of a workspace include, and whether they are stuck there."""
     rows = await pipeline.rows(_PROJECTED, {"workspace_id": workspace_id})
     return (rows[0][0], rows[0][1] is not None) if rows else (0, False)
-
-
-def _parameters(
-    credentials: Credentials, asked: Asked, cached: Collection[State], most: int | None = None
-) -> dict[str, object]:
-    return {**parameters(credentials, asked), **caching(cached), "most": most}
 
 
 def _sealed(

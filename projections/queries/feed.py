@@ -2,13 +2,14 @@
 
 from typing import NamedTuple
 
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Composed
 
+from domain.citus import Here, forms
 from domain.ledger import LogRow
 from domain.recorder import Database
 from projections import marks
 from projections.marks import MARK
-from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, parameters
+from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, rows_of
 
 # One snapshot: positions are assigned under a lock that lasts until the commit, so a page has no gap.
 _PAGE = SQL("""
@@ -17,24 +18,31 @@ SELECT {caller}, s.workspace_id, coalesce(h.head, 0), h.epoch, coalesce(m.mark, 
     e.position, e.topic, e.state, floor(extract(epoch FROM e.recorded_at) * 1000)::bigint
 FROM caller AS c
 LEFT JOIN seen AS s ON true
-LEFT JOIN log_head AS h ON h.workspace_id = s.workspace_id
-LEFT JOIN projection AS p ON p.workspace_id = s.workspace_id
+LEFT JOIN log_head AS h ON h.workspace_id = s.workspace_id {h}
+LEFT JOIN projection AS p ON p.workspace_id = s.workspace_id {p}
 LEFT JOIN LATERAL (
     SELECT {mark} AS mark FROM stored_events AS e
-    WHERE e.workspace_id = s.workspace_id AND e.position = h.head LIMIT 1
+    WHERE e.workspace_id = s.workspace_id {e} AND e.position = h.head LIMIT 1
 ) AS m ON true
 LEFT JOIN LATERAL (
-    SELECT position, topic, state, recorded_at FROM stored_events
-    WHERE workspace_id = s.workspace_id AND position > %(after)s ORDER BY position LIMIT %(limit)s
+    SELECT position, topic, state, recorded_at FROM stored_events AS e
+    WHERE e.workspace_id = s.workspace_id {e} AND position > %(after)s ORDER BY position LIMIT %(limit)s
 ) AS e ON true
 ORDER BY e.position
-""").format(seen=SEEN, caller=CALLER, mark=MARK)
+""")
 _ROWS = SQL("""
 SELECT position, topic, state, floor(extract(epoch FROM recorded_at) * 1000)::bigint FROM stored_events
 WHERE workspace_id = %(workspace_id)s AND position > %(after)s ORDER BY position LIMIT %(limit)s
 """)
 
 Row = tuple[LogRow, int]
+
+
+def _page(here: Here) -> Composed:
+    return _PAGE.format(seen=SEEN, caller=CALLER, mark=MARK, h=here("h"), p=here("p"), e=here("e"))
+
+
+_FORMS = forms(_page)
 
 
 class Page(NamedTuple):
@@ -53,9 +61,7 @@ class Page(NamedTuple):
 
 def page(database: Database, credentials: Credentials, asked: Asked, after: int, limit: int) -> Sealed[Page]:
     """Return the events after a position of the asked log, at most `limit`."""
-    values = {**parameters(credentials, asked), "after": after, "limit": limit}
-    with database.cursor(binary=True) as cursor:
-        rows = cursor.execute(_PAGE, values).fetchall()
+    rows = rows_of(database, _FORMS, credentials, asked, {"after": after, "limit": limit})
     if not rows or rows[0][4] is None:
         return Sealed(rows[0] if rows else None, None)
     events = [(LogRow(*row[8:11]), row[11]) for row in rows if row[8] is not None]

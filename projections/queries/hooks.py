@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from psycopg.sql import SQL, Literal
 
+from domain.citus import is_distributed
 from domain.recorder import APPEND, Condition, Database
 from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, parameters
 
@@ -42,18 +43,27 @@ WITH counted AS (SELECT count(*) AS names FROM hook_received WHERE hook_id = %(h
 )
 INSERT INTO hook_received AS r (hook_id, name, outcome, reason, number, first_at, latest_at)
 SELECT h.hook_id, s.name, s.outcome, s.reason, s.number, %(at)s, %(at)s
-FROM summed AS s, hook AS h, set_config('synchronous_commit', 'off', true)
+FROM summed AS s, {hook}, set_config('synchronous_commit', 'off', true)
 WHERE h.hook_id = %(hook_id)s
 ORDER BY s.name, s.outcome, s.reason
 ON CONFLICT (hook_id, name, outcome, reason) DO UPDATE
 SET number = r.number + excluded.number, latest_at = greatest(r.latest_at, excluded.latest_at)
-""").format(most=Literal(MOST_NAMES), others=Literal(OTHERS))
+""")
+_COUNT_PLAIN, _COUNT_DISTRIBUTED = (
+    _COUNT.format(most=Literal(MOST_NAMES), others=Literal(OTHERS), hook=hook)
+    # With Citus the counts are on the coordinator alone, and aren't written by what reads other tables.
+    for hook in (SQL("hook AS h"), SQL("(SELECT %(hook_id)s::text AS hook_id) AS h"))
+)
+_IS_THERE = SQL("SELECT EXISTS (SELECT FROM hook WHERE hook_id = %s)")
 _CONFIRM = SQL("UPDATE hook SET confirm_url = %s WHERE hook_id = %s")
 _LIST = SQL("""
 SELECT h.hook_id, h.workspace_id, h.provider, h.prospects, h.own_campaign_ids, h.secret, h.labels, h.created_at,
-    h.created_by, h.confirm_url, r.name, r.outcome, r.reason, r.number, r.first_at, r.latest_at
-FROM hook AS h LEFT JOIN hook_received AS r USING (hook_id)
-ORDER BY h.workspace_id, h.created_at, h.hook_id, r.name, r.outcome, r.reason
+    h.created_by, h.confirm_url
+FROM hook AS h ORDER BY h.workspace_id, h.created_at, h.hook_id
+""")
+_RECEIVED = SQL("""
+SELECT hook_id, name, outcome, reason, number, first_at, latest_at FROM hook_received
+ORDER BY hook_id, name, outcome, reason
 """)
 _PROSPECT_KEY = SQL("SELECT key FROM prospect_key WHERE workspace_id = %s")
 _PROSPECT_KEY_FOR = SQL("""
@@ -134,7 +144,12 @@ def count(database: Database, hook_id: str, at: int, counts: Counts) -> None:
     """Count what came in at a time (ms, UTC)."""
     names, outcomes, reasons = zip(*counts, strict=True) if counts else ((), (), ())
     columns = {"names": list(names), "outcomes": list(outcomes), "reasons": list(reasons)}
-    database.execute(_COUNT, {"hook_id": hook_id, "at": at, **columns, "numbers": list(counts.values())})
+    statement = _COUNT_PLAIN
+    if is_distributed(database):
+        if database.execute(_IS_THERE, (hook_id,)).fetchone() != (True,):
+            return
+        statement = _COUNT_DISTRIBUTED
+    database.execute(statement, {"hook_id": hook_id, "at": at, **columns, "numbers": list(counts.values())})
 
 
 def keep_confirmation(database: Database, hook_id: str, url: str) -> None:
@@ -144,11 +159,10 @@ def keep_confirmation(database: Database, hook_id: str, url: str) -> None:
 
 def listed(database: Database) -> list[ListedHook]:
     """Return all hooks, by workspace and age, with what has come in."""
-    hooks: dict[str, ListedHook] = {}
-    for row in database.execute(_LIST).fetchall():
-        hook = hooks.setdefault(row[0], ListedHook._make((*row[:10], [])))
-        if row[10] is not None:
-            hook.received.append(Received(*row[10:]))
+    hooks = {row[0]: ListedHook._make((*row, [])) for row in database.execute(_LIST)}
+    for hook_id, *received in database.execute(_RECEIVED):
+        if hook_id in hooks:  # else it was added or revoked in between
+            hooks[hook_id].received.append(Received(*received))
     return list(hooks.values())
 
 

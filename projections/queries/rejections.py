@@ -5,14 +5,15 @@ from typing import NamedTuple
 
 from psycopg.sql import SQL
 
+from domain.citus import forms
 from domain.recorder import Database
-from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, parameters
+from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, rows_of
 
 MOST_REJECTIONS = 1_000  # of each workspace
 
 _KEEP = SQL("""
-INSERT INTO rejected_event (workspace_id, at, id, source, code, error)
-SELECT %(workspace_id)s, %(at)s, r.id, r.source, r.code, r.error
+INSERT INTO rejected_event AS e (workspace_id, at, id, source, code, error)
+SELECT %(workspace_id)s::bigint, %(at)s::bigint, r.id, r.source, r.code, r.error
 FROM unnest(%(ids)s::text[], %(sources)s::text[], %(codes)s::text[], %(errors)s::text[])
     WITH ORDINALITY AS r (id, source, code, error, place)
 ORDER BY r.place
@@ -28,11 +29,12 @@ SELECT {caller}, s.workspace_id, r.at, r.id, r.source, r.code, r.error
 FROM caller AS c
 LEFT JOIN seen AS s ON true
 LEFT JOIN LATERAL (
-    SELECT number, at, id, source, code, error FROM rejected_event WHERE workspace_id = s.workspace_id
+    SELECT number, at, id, source, code, error FROM rejected_event AS e WHERE e.workspace_id = s.workspace_id {e}
     ORDER BY number DESC LIMIT %(most)s
 ) AS r ON true
 ORDER BY r.number DESC
-""").format(seen=SEEN, caller=CALLER)
+""")
+_FORMS = forms(lambda here: _LATEST.format(seen=SEEN, caller=CALLER, e=here("e")))
 
 
 class Rejection(NamedTuple):
@@ -59,7 +61,7 @@ def keep(database: Database, workspace_id: int, rejections: Sequence[Rejection])
 
 def latest(database: Database, credentials: Credentials, asked: Asked) -> Sealed[tuple[int, list[Rejection]]]:
     """Return the asked workspace and its latest rejections, newest first."""
-    rows = database.execute(_LATEST, {**parameters(credentials, asked), "most": MOST_REJECTIONS}).fetchall()
+    rows = rows_of(database, _FORMS, credentials, asked, {"most": MOST_REJECTIONS})
     if not rows or rows[0][4] is None:
         return Sealed(rows[0] if rows else None, None)
     return Sealed(rows[0], (rows[0][4], [Rejection(*row[5:]) for row in rows if row[5] is not None]))

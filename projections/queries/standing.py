@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from psycopg.sql import SQL, Literal
+from psycopg.sql import SQL, Composed, Literal
 
+from domain.citus import Here, forms
 from domain.recorder import Database
 from projections.metrics import FOLD_VERSION
-from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, parameters
+from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, rows_of
 
-# What is read of a workspace `s`, and the tables that it stands in.
+# What is read of a workspace `s` and the tables that it stands in.
 STANDS = SQL("""
     s.workspace_id, coalesce(h.head, 0) AS head, coalesce(p.generation, 0) AS generation,
     coalesce(p.position, 0) AS position, p.stuck_position IS NOT NULL AS stuck,
@@ -17,23 +18,35 @@ STANDS = SQL("""
     coalesce(p.mark # p.forgotten, 0) AS mark,
     p.lost_at IS NOT NULL OR coalesce(p.position > coalesce(h.head, 0), false) AS lost
 """).format(version=Literal(FOLD_VERSION))
-JOINED = SQL("""
-    LEFT JOIN log_head AS h ON h.workspace_id = s.workspace_id
-    LEFT JOIN projection AS p ON p.workspace_id = s.workspace_id
+_JOINED = SQL("""
+    LEFT JOIN log_head AS h ON h.workspace_id = s.workspace_id {h}
+    LEFT JOIN projection AS p ON p.workspace_id = s.workspace_id {p}
 """)
-# `asked` are the workspaces that the caller asks for and may see, with their standing; see `SEEN`.
 _ASKED = SQL("""
 {seen}, asked AS (
     SELECT {stands} FROM seen AS s {joined}
 )
 """)
-ASKED = _ASKED.format(seen=SEEN, stands=STANDS, joined=JOINED)
+
+
+def joined(here: Here) -> Composed:
+    """Return the tables that a workspace `s` stands in."""
+    return _JOINED.format(h=here("h"), p=here("p"))
+
+
+def asked_by_caller(here: Here) -> Composed:
+    """Return `asked`, the workspaces that the caller asks for and may see, with their standing; see `SEEN`."""
+    return _ASKED.format(seen=SEEN, stands=STANDS, joined=joined(here))
+
+
 STANDING = SQL("a.workspace_id, a.epoch, a.generation, a.position, a.mark, a.head, a.stuck, a.lost, a.fold_version")
 # Every statement that answers from read models begins with these columns, and then come its own.
 COLUMNS = SQL("{caller}, {standing}").format(caller=CALLER, standing=STANDING)
 OWN = 13  # the place of the first of its own columns
-_LOOK = SQL("{asked} SELECT {columns} FROM caller AS c LEFT JOIN asked AS a ON true ORDER BY a.workspace_id").format(
-    asked=ASKED, columns=COLUMNS
+_LOOK = forms(
+    lambda here: SQL(
+        "{asked} SELECT {columns} FROM caller AS c LEFT JOIN asked AS a ON true ORDER BY a.workspace_id"
+    ).format(asked=asked_by_caller(here), columns=COLUMNS)
 )
 
 
@@ -80,9 +93,7 @@ def standing_of(row: Sequence[Any]) -> Standing | None:
 
 def look(database: Database, credentials: Credentials, asked: Asked) -> Sealed[list[Standing]]:
     """Return how far the asked workspaces are projected, by one small statement."""
-    with database.cursor(binary=True) as cursor:
-        rows = cursor.execute(_LOOK, parameters(credentials, asked)).fetchall()
-    return sealed_standings(rows, asked)
+    return sealed_standings(rows_of(database, _LOOK, credentials, asked, {}), asked)
 
 
 def sealed_standings(rows: Sequence[Sequence[Any]], asked: Asked) -> Sealed[list[Standing]]:

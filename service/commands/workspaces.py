@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from psycopg.sql import SQL
 from tqdm import tqdm
@@ -33,14 +34,12 @@ from service.commands.terminal import (
 from service.connect import chosen_pool
 from service.settings import Settings
 
-_LIST = SQL("""
-SELECT workspace_id, w.name, coalesce(h.head, 0), coalesce(l.users, 0), d.deleted_at
-FROM (SELECT workspace_id, head FROM log_head WHERE workspace_id > 0) AS h
-FULL JOIN workspace AS w USING (workspace_id)
-FULL JOIN (SELECT workspace_id, count(*) AS users FROM workspace_link GROUP BY workspace_id) AS l USING (workspace_id)
-FULL JOIN deleted_workspace AS d USING (workspace_id)
-ORDER BY workspace_id
-""")
+_LISTS = (  # each by workspace
+    SQL("SELECT workspace_id, name FROM workspace"),
+    SQL("SELECT workspace_id, head FROM log_head WHERE workspace_id > 0"),
+    SQL("SELECT workspace_id, count(*) FROM workspace_link GROUP BY workspace_id"),
+    SQL("SELECT workspace_id, deleted_at FROM deleted_workspace"),
+)
 _COLUMNS = ("workspace_id", "name", "head", "users", "deleted_at")
 
 
@@ -83,10 +82,17 @@ def _forget(arguments: argparse.Namespace, chosen: Settings) -> int:
 
 def _list(arguments: argparse.Namespace, chosen: Settings) -> int:
     with chosen_pool(chosen) as pool, pool.connection() as connection:
-        rows = [
-            (*row, None if deleted_at is None else instants.format_instant(deleted_at))
-            for *row, deleted_at in connection.execute(_LIST)
-        ]
+        names, heads, users, deleted = (dict[int, Any](connection.execute(each).fetchall()) for each in _LISTS)
+    rows = [
+        (
+            each,
+            names.get(each),
+            heads.get(each, 0),
+            users.get(each, 0),
+            instants.format_instant(deleted[each]) if each in deleted else None,
+        )
+        for each in sorted({*names, *heads, *users, *deleted})
+    ]
     if arguments.json:
         return print_json({"workspaces": [dict(zip(_COLUMNS, row, strict=True)) for row in rows]})
     return print_table(("workspace", "name", "head", "users", "deleted"), rows)

@@ -10,10 +10,10 @@ import pytest
 from psycopg.sql import SQL
 
 from api.ingest import appending
-from api.ingest.appending import Appending, Commit, QueueTimeoutError
+from api.ingest.appending import Appending, Commit, QueueTimeoutError, Record
 from domain import ledger
 from domain.ledger import Outcome, Prepared, Recorded
-from domain.recorder import APPEND, ConditionError, Database, Pool
+from domain.recorder import ALWAYS, APPEND, ConditionError, Database, Pool
 from projections.pipeline import Pipeline, Statement
 from projections.queries.caller import Credentials
 from tests.support.databases import connected
@@ -33,7 +33,7 @@ class Log:
         self._pool = pool
         self.commits = list[Commit]()
         self.pipelines = [Pipeline(self._borrow, lambda _: None) for _ in range(connections)]
-        self.posts = Appending(self.pipelines, APPEND_IF_ALLOWED, self._condition, self._carefully, self._committed)
+        self.posts = Appending(self.pipelines, APPEND_IF_ALLOWED, self._condition, self._in_thread, self._committed)
 
     async def record(self, *events: dict[str, Any], writer: Credentials = WRITER, workspace_id: int = 340) -> Recorded:
         """Post events."""
@@ -45,10 +45,12 @@ class Log:
     def _condition(self, writers: Collection[Credentials]) -> dict[str, object]:
         return {"allowed": STRANGER not in writers}
 
-    async def _carefully(self, workspace_id: int, prepared: Prepared, _: Collection[Credentials]) -> Recorded:
+    async def _in_thread(
+        self, record: Record, workspace_id: int, prepared: Prepared, _: Collection[Credentials]
+    ) -> Recorded:
         def work() -> Recorded:
             with self._pool.connection() as database:
-                return ledger.record_carefully(database, workspace_id, prepared)
+                return record(database, workspace_id, prepared, ALWAYS)
 
         return await asyncio.to_thread(work)
 

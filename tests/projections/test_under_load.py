@@ -39,7 +39,7 @@ def test_the_rows_of_a_replay_do_not_depend_on_how_the_log_is_cut(
     record(pool, workspace_id, *history)
     with pytest.MonkeyPatch.context() as patch, pool.connection() as connection:
         patch.setattr(fold, "AT_ONCE", 2)  # the live fold in many pieces, and most journeys apart
-        patch.setattr(fold, "LONG_BYTES", 8)
+        patch.setattr(fold, "_GROW_JOURNEYS", fold.growing(8))
         project_all(pool)
         live = live_rows(connection, workspace_id)
         assert shown(pool, workspace_id) == reference.campaigns(history)

@@ -1,7 +1,7 @@
 """Databases for tests: made on the run's server, emptied and lent again, so that few tests wait for a new one."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -66,12 +66,13 @@ def connected(pool: Pool) -> Database:
 class Databases:
     """The databases with our tables on one server, each lent to one test or module at a time."""
 
-    def __init__(self, server_url: str) -> None:
-        """Make the database that all others are copies of."""
+    def __init__(self, server_url: str, prepare: Callable[[str], object] = lambda _: None) -> None:
+        """Make the database that all others are copies of; `prepare` is called with its URL while it has no tables."""
         self._server_url = server_url
         self._template_url = _create(server_url, "template0")
         self._free: list[str] = []
         self._sessions: dict[str, Database] = {}  # with those that have been lent: a new session costs most of the time
+        prepare(self._template_url)
         database.migrate(self._template_url)
         with psycopg.connect(self._template_url) as connection:
             self._shape = connection.execute(_SHAPE).fetchone()
