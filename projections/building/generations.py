@@ -19,7 +19,7 @@ LEASE = "10 minutes"
 _DELETED_AT_ONCE = 20_000  # rows
 _TABLES = ("journey", "campaign_activity", "campaign")
 
-_IS_DECLARED = SQL("SELECT EXISTS (SELECT FROM fold_version WHERE version = %s)")
+_DECLARED = SQL("SELECT measures FROM fold_version WHERE version = %s")
 _DECLARE = SQL("INSERT INTO fold_version (version, measures) VALUES (%s, %s) ON CONFLICT (version) DO NOTHING")
 _BEGIN = SQL("""
 INSERT INTO projection (workspace_id, generation, position, fold_version, projected_at)
@@ -92,8 +92,12 @@ _SWITCH_AT_ONCE = SQL("WITH {deleted} {switch}").format(
 )
 
 
+class OtherMeasuresError(Exception):
+    """The measures were changed without a new version of the fold, so that stored sums would be misread."""
+
+
 class SupersededError(Exception):
-    """The lease ran out, or the log or what is set aside changed: the live rows stay, and it can be begun again."""
+    """The lease ran out, or the log, what is set aside, or a prospect's name changed: begin again; nothing was lost."""
 
     def __str__(self) -> str:
         """Return the docstring."""
@@ -106,9 +110,16 @@ def new_generation() -> int:
 
 
 def declare(database: Database) -> None:
-    """Record the names of what this version of the fold sums, before it writes any rows."""
-    if database.execute(_IS_DECLARED, (FOLD_VERSION,)).fetchone() != (True,):  # to write it, Citus needs every node
-        database.execute(_DECLARE, (FOLD_VERSION, [measure.name for measure in MEASURES]))
+    """Record the names of what this version of the fold sums, before it writes any rows.
+
+    Raises OtherMeasuresError where this version has summed others here.
+    """
+    measures = [measure.name for measure in MEASURES]
+    declared = database.execute(_DECLARED, (FOLD_VERSION,)).fetchone()
+    if declared is None:  # only then is it written, for which Citus needs every node
+        database.execute(_DECLARE, (FOLD_VERSION, measures))
+    elif declared[0] != measures:
+        raise OtherMeasuresError(f"version {FOLD_VERSION} of the fold sums other measures here: raise FOLD_VERSION")
 
 
 def begin(database: Database, workspace_id: int) -> None:

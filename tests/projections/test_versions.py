@@ -17,7 +17,7 @@ from domain.access import Access
 from domain.events import ProspectEvent, UndecodableError, decode
 from domain.recorder import Pool
 from projections import metrics
-from projections.building import comparison, rebuilding, replay, verification
+from projections.building import comparison, generations, rebuilding, replay, verification
 from projections.building.projector import Projector
 from projections.metrics import FOLD_VERSION, METRICS, in_place
 from tests.support import reference
@@ -89,11 +89,26 @@ def test_rows_of_another_version_are_read_by_the_names_of_what_they_hold(pool: P
 
 def test_the_sums_of_this_version_are_known_by_name_where_they_are_stored(pool: Pool) -> None:
     """A new metric must not be read from an old row's places."""
+    execute(pool, "DELETE FROM fold_version WHERE version = %s", FOLD_VERSION)
     replay.replay(pool, 1, ignore)
     with pool.connection() as database:
         [(measures,)] = database.execute("SELECT measures FROM fold_version WHERE version = %s", (FOLD_VERSION,))
     assert measures == [metric.name for metric in METRICS if not isinstance(metric.rule, metrics.Derived)]
     assert in_place(range(len(measures)), measures) == list(range(len(measures)))
+
+
+def test_a_version_that_sums_other_measures_than_it_did_writes_nothing(pool: Pool) -> None:
+    """Whoever changes the measures without raising FOLD_VERSION is stopped before rows are misread."""
+    record(pool, 1, *worked_example())
+    project_all(pool)
+    before = shown(pool, 1)
+    execute(pool, "UPDATE fold_version SET measures = measures[2:] WHERE version = %s", FOLD_VERSION)
+    record(pool, 1, email_sent(99))
+    with pytest.raises(generations.OtherMeasuresError, match="raise FOLD_VERSION"):
+        Projector(pool).run(Event())
+    with pytest.raises(generations.OtherMeasuresError):
+        replay.replay(pool, 1, ignore)
+    assert shown(pool, 1) == before
 
 
 def test_what_an_older_version_knew_of_a_campaign_is_read_until_it_is_rebuilt(

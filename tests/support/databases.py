@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import OperationalError, UndefinedTable
 
 from domain.recorder import Database, Pool
+from projections.building import generations
 from service import database
 from tests.support.waiting import wait_for
 
@@ -75,6 +76,7 @@ class Databases:
         prepare(self._template_url)
         database.migrate(self._template_url)
         with psycopg.connect(self._template_url) as connection:
+            generations.declare(connection)  # else the first projection would make each database another one
             self._shape = connection.execute(_SHAPE).fetchone()
 
     @contextmanager
