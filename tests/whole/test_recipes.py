@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from projections.metrics import FOLD_VERSION
+from tests.support.properties import FAST
 
 HOUSE = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
 COPIED = ("domain", "projections", "api", "service", "connectors", "page", "client", "tests", "examples", "docs")
@@ -85,7 +86,7 @@ def test_a_recipe_works_as_it_stands(title: str, tmp_path: Path, server_url: str
         ran = subprocess.run(
             [sys.executable, *shlex.split(step.line.removeprefix(".venv/bin/python "))],
             cwd=tmp_path,
-            env={**os.environ, "TEST_DATABASE_URL": server_url},
+            env={**os.environ, "TEST_DATABASE_URL": server_url, "PYTEST_ADDOPTS": f"--hypothesis-profile={FAST}"},
             capture_output=True,
             text=True,
             check=False,
