@@ -42,7 +42,9 @@ logconfig_dict = logs.configuration(_chosen)
 
 
 def on_starting(server: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter)
-    """Create what the workers share: the memory of their counts, and a database where none is configured."""
+    """Create what the workers share: modules, the memory of their counts, and a database where none is configured."""
+    from service.web import application  # noqa: F401, PLC0415 (imported once, so that a worker starts at once)
+
     server.counts = counts.Counts.inherited(os.environ) or counts.Counts.made()
     server.slots = {}  # by the age of a worker, which is gunicorn's number of it
     for slot in range(counts.FIRST_WORKER, counts.SLOTS):
