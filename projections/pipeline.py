@@ -3,7 +3,7 @@
 libpq's pipeline mode carries them (PostgreSQL documentation, "Pipeline Mode"). Statements that come in one tick of the
 loop share a sync point, and so one system call on either side; each has a snapshot of its own. Where one of them fails,
 those behind it, which PostgreSQL skips, are sent again, each with a sync point of its own: an error is one caller's.
-So are those that were sent while their statement was being prepared in vain.
+So are statements whose preparation had failed in an earlier batch.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from psycopg.rows import TupleRow
 from domain.citus import is_distributed
 from domain.recorder import Database
 
-ANSWER_SECONDS = 6.0  # the server ends a statement that answers a request after 5; a server that doesn't is away
+ANSWER_SECONDS = 6.0  # the server ends a statement after 5; without an answer for longer a connection is given up
 MOST_SENT = 1_000  # statements without an answer on one connection; the next request is refused at once
 LOOK_SECONDS = 1.0  # between two looks at whether the oldest statement is overdue
 
@@ -40,7 +40,9 @@ _ARRAY = Struct(">iiiii")  # dimensions, whether there are nulls, the elements' 
 _TEXT, _BINARY = 0, 1
 _BYTEA_OID, _INT8_OID, _TEXT_OID = 17, 20, 25
 
-_UNKNOWN, _KNOWN = (str(each.sqlstate).encode() for each in (InvalidSqlStatementName, DuplicatePreparedStatement))
+_NOT_PREPARED, _ALREADY_PREPARED = (
+    str(each.sqlstate).encode() for each in (InvalidSqlStatementName, DuplicatePreparedStatement)
+)
 _OVERDUE = (QueryCanceled, LockNotAvailable)  # the server's own time-outs
 
 Borrow = Callable[[], Awaitable[Database]]
@@ -106,7 +108,7 @@ class Pipeline:
         self._queued: list[_Sent] = []  # to be sent at the end of this tick
         self._sent: deque[_Batch] = deque()
         self._waiting = 0
-        self.sendings = 0  # so many times something was sent; what is asked meanwhile is sent with the next one
+        self.sendings = 0  # how often queued statements were sent; until it grows, those of this tick are unsent
         self._loaders: dict[bytes, abc.Transformer] = {}  # by statement: they remember how its columns are read
         self._writing = False
         self._descriptor = -1
@@ -226,7 +228,7 @@ class Pipeline:
             return
         self._flush()
         if self._watch is None:
-            self._watch = self._loop.call_later(LOOK_SECONDS, self._look)
+            self._watch = self._loop.call_later(LOOK_SECONDS, self._check_overdue)
 
     def _flush(self) -> None:
         """Send what the socket has not taken yet, as soon as it takes more."""
@@ -287,13 +289,13 @@ class Pipeline:
             self._send([sent])
 
     def _correct_prepared(self, name: bytes, failure: PGresult) -> bool:
-        """Note what a failure tells of whether a statement is prepared; return whether it tells anything."""
+        """Correct what is known to be prepared by a failure; return whether the statement is to be sent again."""
         state = failure.error_field(DiagnosticField.SQLSTATE)
-        if state == _UNKNOWN:  # its preparation failed in an earlier batch, or it was deallocated
+        if state == _NOT_PREPARED:  # its preparation failed in an earlier batch, or it was deallocated
             self._prepared.discard(name)
-        elif state == _KNOWN:  # by another batch that was sent again
+        elif state == _ALREADY_PREPARED:  # by another batch that was sent again
             self._prepared.add(name)
-        return state in (_UNKNOWN, _KNOWN)
+        return state in (_NOT_PREPARED, _ALREADY_PREPARED)
 
     def _take_before(self, sent: _Sent, result: PGresult, failed: dict[object, PGresult]) -> None:
         """Note failures: of a preparation by the statement's name, of a preceding one by the next one's answer."""
@@ -302,7 +304,7 @@ class Pipeline:
         if result.status == ExecStatus.FATAL_ERROR:
             failed[sent.before or sent.statement.name] = result
 
-    def _look(self) -> None:
+    def _check_overdue(self) -> None:
         """Close a connection whose oldest statement is overdue: the server is frozen, or the way to it is cut."""
         self._watch = None
         if not self._sent:
@@ -310,7 +312,7 @@ class Pipeline:
         if self._loop.time() - self._sent[0].at > ANSWER_SECONDS:
             self._lose(OperationalError("the database does not answer in time"))
         else:
-            self._watch = self._loop.call_later(LOOK_SECONDS, self._look)
+            self._watch = self._loop.call_later(LOOK_SECONDS, self._check_overdue)
 
     def _lose(self, error: OperationalError) -> None:
         database, self._database = self._database, None

@@ -1,6 +1,10 @@
 """Gives a machine without a database a PostgreSQL server that ends with the last process that uses it.
 
 All of it is one file, since the server's keeper runs this file by its path, without any package of ours.
+
+Four locks of files in the home say who does what: `start.lock`, one process starts or revives the server at a time;
+`users.lock`, each process that uses it has a share, and the keeper asks for all of it to learn that nobody is left;
+`keeper.lock`, a keeper lives; `server.lock`, which the server's processes inherit, one of them lives.
 """
 
 import contextlib
@@ -22,7 +26,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, Self
 from urllib.parse import quote
 
-_NUMBERS = range(61_184, 65_520)  # of accounts that no administrator gives away (systemd's UIDS-GIDS, dynamic users)
+_FREE_UIDS = range(61_184, 65_520)  # of accounts that no administrator gives away (systemd's UIDS-GIDS, dynamic users)
 _PATIENCE = 300  # seconds, for a recovery that replays up to max_wal_size
 _STOP_SECONDS = 15  # then it is ended at once, and recovers at its next start
 _LONGEST_SOCKET = 99  # bytes; the systems' own limits begin at 103
@@ -310,8 +314,8 @@ def _account(home: Path) -> Account:
     with contextlib.suppress(FileNotFoundError):
         status = (home / "postgresql" / "data").stat()
         return Account(status.st_uid, status.st_gid)
-    first = int.from_bytes(hashlib.sha256(os.fsencode(home)).digest()[:8]) % len(_NUMBERS)
-    for number in (*_NUMBERS[first:], *_NUMBERS[:first]):
+    first = int.from_bytes(hashlib.sha256(os.fsencode(home)).digest()[:8]) % len(_FREE_UIDS)
+    for number in (*_FREE_UIDS[first:], *_FREE_UIDS[:first]):
         try:
             pwd.getpwuid(number)
         except KeyError:

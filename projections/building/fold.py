@@ -31,7 +31,7 @@ AT_ONCE = 8_000  # journeys that are written by one statement
 LONG_BYTES = 8 * 1024  # of events; a longer journey is read by itself, so that the memory is bounded
 _JOURNEYS_AT_ONCE = 4_000  # that are added up at once
 _EVENTS_AT_ONCE = 250_000  # about so many are added up at once, for the memory again
-_SEND_MS = 120_000  # the server takes nothing for so long: it is away
+_SEND_MS = 120_000  # a server that takes no byte for so long counts as away
 assert _JOURNEYS_AT_ONCE <= columns.MOST_SORTED, (
     f"journey index and event must fit in 63 bits together: lower _JOURNEYS_AT_ONCE to {columns.MOST_SORTED}"
 )
@@ -106,7 +106,8 @@ ReadDetails = Callable[[Sequence[JourneyKey]], Sequence[bytes]]
 class Increments(NamedTuple):
     """What new events add to campaigns: to their sums by quarter hour, and to the numbers of their events.
 
-    The owners of the sums are indices into `campaign_ids`. `counted` are the events that count, and may become fewer.
+    The owners of the sums are indices into `campaign_ids`. `counted` is by how many more events count; it is
+    negative where retractions came.
     """
 
     campaign_ids: list[int]
@@ -172,7 +173,7 @@ class Accumulator:
         )
 
     def _add_with_details(self, new: EventsByJourney, stored: Sequence[bytes], details: ReadDetails) -> None:
-        """Add the same of journeys in which it depends on an event's details what others count as."""
+        """Do as `_add` for journeys in which a retraction or `ReplyWasAutomatic` decides how other events count."""
         events = _read(new, list(zip(stored, details(new.keys), strict=True)))
         known = np.cumsum(lengths_of(stored) // PackedEvents.BYTES) - new.counts  # up to here, of each journey
         is_new = np.arange(len(events.events)) >= known[events.journeys]
