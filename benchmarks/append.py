@@ -1,4 +1,4 @@
-"""Appending facts, against raw binary COPY of the same rows into a table of the same shape."""
+"""Appending events, against raw binary COPY of the same rows into a table of the same shape."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ def main() -> None:
         for size, number, goal in ((1, 1_000, None), (100, 100, None), (500, 40, 0.6)):
 
             def product(size: int = size, number: int = number) -> float:
-                events = world.facts(size * number, next(seeds))
+                events = world.events(size * number, next(seeds))
                 batches = [events[first : first + size] for first in range(0, len(events), size)]
                 return measure.rate(lambda: sum(_record(database, batch) for batch in batches))
 
@@ -48,7 +48,7 @@ class Limit:
 
     def rate(self, size: int, number: int) -> float:
         """Return how many rows a second are written, in so many batches of this size."""
-        events = world.facts(size * number, next(self._seeds), "raw")
+        events = world.events(size * number, next(self._seeds), "raw")
         rows = [
             (
                 1,

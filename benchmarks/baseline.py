@@ -17,10 +17,11 @@ from benchmarks import measure, world
 from projections.building.projector import Projector
 
 EVENTS = 200_000
+events = getattr(world, "events", None) or world.facts  # the name in older commits
 with world.fresh_pool() as (_, pool):
     projector = Projector(pool)
     for workspace_id, _ in enumerate(sys.stdin, 1):
-        world.fill(pool, workspace_id, world.facts(EVENTS, workspace_id))
+        world.fill(pool, workspace_id, events(EVENTS, workspace_id))
 
         def project():
             while projector.step():
@@ -64,16 +65,16 @@ def _running(script: str, home: Path) -> Iterator[Callable[[], float]]:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    asked, answers = process.stdin, process.stdout
+    stdin, answers = process.stdin, process.stdout
 
     def rate() -> float:
-        asked.write("\n")
-        asked.flush()
+        stdin.write("\n")
+        stdin.flush()
         return float(answers.readline())
 
     try:
         rate()  # the first one is slower
         yield rate
     finally:
-        asked.close()
+        stdin.close()
         process.wait()

@@ -74,7 +74,7 @@ class _Logs:
 
     def rate(self, size: int, number: int, *, is_big: bool, after_checkpoint: bool) -> float:
         """Append so many events in batches of this size; return how many a second."""
-        events = world.facts(number, next(self._seeds), "big")
+        events = world.events(number, next(self._seeds), "big")
         batches = [events[first : first + size] for first in range(0, number, size)]
         workspace_id = BIG if is_big else next(self._empty)
         if after_checkpoint:

@@ -56,15 +56,15 @@ def _import(url: str, pool: Pool) -> None:
         file = Path(home) / "events.ndjson"
         with file.open("wb") as lines:
             for seed in range(IMPORTED // 50_000):
-                for event in world.facts(50_000, seed, "import"):
+                for event in world.events(50_000, seed, "import"):
                     lines.write(encode(canonical(event)) + b"\n")  # type: ignore[arg-type]
 
         def load() -> float:
             command = [sys.executable, "-c", _LOAD, "import", str(file), "--workspace", str(next(workspaces))]
             environment = {**os.environ, "DATABASE_URL": url}
-            said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
-            peaks.append(int(re.findall(r"VmHWM:\s+(\d+) kB", said)[-1]) / 1024)
-            return float(re.findall(r"([0-9,]+)/s", said)[-1].replace(",", ""))
+            log = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
+            peaks.append(int(re.findall(r"VmHWM:\s+(\d+) kB", log)[-1]) / 1024)
+            return float(re.findall(r"([0-9,]+)/s", log)[-1].replace(",", ""))
 
         measure.compare(
             f"import of {IMPORTED:,} events, against COPY", lambda: copied.rate(AT_ONCE, 20), load, 0.6, ROUNDS
@@ -95,7 +95,7 @@ def _beside(pool: Pool) -> None:
 
 def _rate(database: Database, workspace_id: int, seed: int, repeats: int = 0) -> float:
     """Return how many events a second are appended in batches of 500, each with so many of the one before."""
-    events = world.facts(FRESH, seed, f"beside-{workspace_id}")
+    events = world.events(FRESH, seed, f"beside-{workspace_id}")
     batches = [events[max(0, first - repeats) : first + 500] for first in range(0, FRESH, 500)]
     return measure.rate(lambda: sum(len(ledger.record(database, workspace_id, each).outcomes) for each in batches))
 

@@ -79,7 +79,7 @@ def _into(directory: Path) -> None:
         measure.compare(
             f"{what}, against bare write and sync",
             lambda: measure.rate(lambda: _synced(directory)),
-            lambda calls=calls, work=work: _kept(directory, calls, work),  # type: ignore[misc]
+            lambda calls=calls, work=work: _spooled(directory, calls, work),  # type: ignore[misc]
             None,
             ROUNDS,
         )
@@ -87,13 +87,13 @@ def _into(directory: Path) -> None:
         measure.compare(
             f"{what}, against ready rows",
             lambda: measure.rate(lambda: _ready(directory)),
-            lambda work=work: _kept(directory, MANY, work),  # type: ignore[misc]
+            lambda work=work: _spooled(directory, MANY, work),  # type: ignore[misc]
             None,
             ROUNDS,
         )
 
 
-def _kept(directory: Path, calls: int, work: Callable[[Client, int], None]) -> float:
+def _spooled(directory: Path, calls: int, work: Callable[[Client, int], None]) -> float:
     """Return how many events a second a client keeps that reaches no server."""
     spool = Path(tempfile.mkdtemp(dir=directory)) / "spool"
     client = Client(NOWHERE, "k.s", 1, spool)

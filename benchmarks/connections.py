@@ -42,8 +42,8 @@ def main() -> None:
 
 
 def _fill(pool: Pool) -> None:
-    world.fill(pool, READ, world.facts(20_000))
-    world.fill(pool, BIG, [msgspec.structs.replace(fact, campaign_id=1) for fact in world.facts(50_000, BIG)])
+    world.fill(pool, READ, world.events(20_000))
+    world.fill(pool, BIG, [msgspec.structs.replace(event, campaign_id=1) for event in world.events(50_000, BIG)])
     projector = Projector(pool)
     while projector.step():
         pass
@@ -85,12 +85,12 @@ def _spread(service: str, arbiter: int, headers: Mapping[str, str]) -> None:
         if all(_loaded(service, workers, headers, max(CONNECTIONS))[1]):
             break  # else some have not begun yet
     for connections in CONNECTIONS:
-        found = [_loaded(service, workers, headers, connections) for _ in range(ROUNDS)]
-        shares = [max(held) / ceil(connections / len(workers)) for _, held in found]
+        rounds = [_loaded(service, workers, headers, connections) for _ in range(ROUNDS)]
+        shares = [max(counts) / ceil(connections / len(workers)) for _, counts in rounds]
         print(
-            f"{connections} connections over {len(workers)} workers: {median(rate for rate, _ in found):,.0f}/s; "
+            f"{connections} connections over {len(workers)} workers: {median(rate for rate, _ in rounds):,.0f}/s; "
             f"the one with the most has so often its share: {measure.spread(shares)}; "
-            f"the last time they had {', '.join(map(str, found[-1][1]))}",
+            f"the last time they had {', '.join(map(str, rounds[-1][1]))}",
             flush=True,
         )
 
@@ -100,5 +100,5 @@ def _loaded(service: str, workers: list[int], headers: Mapping[str, str], connec
     with ThreadPoolExecutor(1) as client:
         asking = client.submit(read.requests, f"{service}{PATH}", headers, connections)
         time.sleep(read.SECONDS / 2)
-        held = [processes.connections(each, service) for each in workers]
-        return asking.result(), sorted(held, reverse=True)
+        counts = [processes.connections(each, service) for each in workers]
+        return asking.result(), sorted(counts, reverse=True)

@@ -62,7 +62,7 @@ def _post(url: str, headers: dict[str, str], script: str) -> float:
 
 def _report(database_url: str, requests: dict[str, tuple[int, Callable[[], float]]]) -> None:
     """Take each in turn, and print the medians of microseconds of CPU in the server and in PostgreSQL."""
-    found: dict[str, list[tuple[float, float]]] = {what: [] for what in requests}
+    measured: dict[str, list[tuple[float, float]]] = {what: [] for what in requests}
     with Connection.connect(database_url) as connection:
         postmaster = processes.parent(connection.info.backend_pid)
         for _ in range(ROUNDS):
@@ -72,7 +72,7 @@ def _report(database_url: str, requests: dict[str, tuple[int, Callable[[], float
                 number = ask()  # a second, so many of them
                 after = [processes.cpu(servers), processes.cpu(backends)]
                 server, postgresql = ((b - a) * 1e6 / number for a, b in zip(before, after, strict=True))
-                found[what].append((server, postgresql))
-    for what, each in found.items():
+                measured[what].append((server, postgresql))
+    for what, each in measured.items():
         server, postgresql = (median(column) for column in zip(*each, strict=True))
         print(f"{what:<50} {server:>6,.0f} us in the server, {postgresql:>4,.0f} us in PostgreSQL", flush=True)

@@ -43,12 +43,12 @@ def main() -> None:
 
 
 def _beside_streams() -> None:
-    """Ask a process without streams and one with quiet ones of as many users in turns, and tell what CPU these take."""
+    """Ask a process without streams and one with quiet ones of as many users in turns, and print their CPU."""
     with web.service(WATCHED) as (environment, pool, headers):
         users = Access(pool, access.project, clock)
         for number in range(STREAMS):
             users.link(f"reader-{number}", WATCHED, "cli:bench")
-        world.fill(pool, READ, world.facts(20_000))
+        world.fill(pool, READ, world.events(20_000))
         projector = Projector(pool)
         while projector.step():
             pass
@@ -81,11 +81,11 @@ def _streams(service: str) -> Iterator[None]:
             connection.sendall(read.head(f"{service}{STREAM}", web.session(f"reader-{number}")))
             opened.append(connection)
         for connection in opened:
-            found = b""
-            while b"event: position" not in found:
+            received = b""
+            while b"event: position" not in received:
                 piece = connection.recv(65_536)
-                assert piece, found
-                found += piece
+                assert piece, received
+                received += piece
         yield
 
 
@@ -101,10 +101,10 @@ def _in_chromium() -> None:
             with reading(browser, service.url) as reader:
                 reader.come(key, "?workspace=1")
                 firsts = [_first_view(reader) for _ in range(ROUNDS)]
-                _tell(f"first view of {CAMPAIGNS} campaigns, after the API's answers", firsts, FIRST_VIEW_MS)
+                _report(f"first view of {CAMPAIGNS} campaigns, after the API's answers", firsts, FIRST_VIEW_MS)
             with reading(browser, service.url) as reader:
                 reader.come(key, "?workspace=2")
-                _tell(f"{MANY_CAMPAIGNS:,} campaigns sorted", _sorts(reader), SORTED_MS)
+                _report(f"{MANY_CAMPAIGNS:,} campaigns sorted", _sorts(reader), SORTED_MS)
             with reading(browser, service.url) as reader:
                 reader.come(key, "?workspace=3")
                 seconds = [_until_shown(service, reader, headers, number) for number in range(SHOWN_EVENTS)]
@@ -156,9 +156,9 @@ def _first_view(reader: Reader) -> float:
     page.goto(f"{reader.url}/?workspace=1#key={key}")
     page.wait_for_selector(".campaigns tbody tr")
     page.wait_for_timeout(500)
-    found: float = page.evaluate(_VIEWED)
+    milliseconds: float = page.evaluate(_VIEWED)
     page.close()
-    return found / 1_000
+    return milliseconds / 1_000
 
 
 def _sorts(reader: Reader) -> list[float]:
@@ -181,11 +181,11 @@ def _until_shown(service: Service, reader: Reader, headers: dict[str, str], numb
     began = time.perf_counter()
     reader.page.wait_for_selector(shown, timeout=5_000)
     seconds = time.perf_counter() - began
-    time.sleep(0.3)  # a stream tells at most four things a second
+    time.sleep(0.3)  # a stream sends at most four messages a second
     return seconds
 
 
-def _tell(what: str, seconds: list[float], goal: int) -> None:
+def _report(what: str, seconds: list[float], goal: int) -> None:
     worst = quantiles(seconds, n=100)[98] if len(seconds) >= SORTS else max(seconds)
     which = "p99" if len(seconds) >= SORTS else "at most"
     print(f"{what}: median {1_000 * median(seconds):.0f} ms, {which} {1_000 * worst:.0f} ms, goal {goal}", flush=True)

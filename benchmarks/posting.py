@@ -117,7 +117,7 @@ class Library:
         """Return how many events a second are inserted, in batches of this size."""
         stored = [
             StoredEvent(UUID(bytes=ledger.event_key(each)), 1, TOPICS[type(each)], encode(each))
-            for each in world.facts(20_000, next(self._seeds), "library")
+            for each in world.events(20_000, next(self._seeds), "library")
         ]
         batches = [stored[first : first + size] for first in range(0, len(stored), size)]
         return measure.rate(lambda: sum(len(self._recorder.insert_events(batch) or ()) for batch in batches))

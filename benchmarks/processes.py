@@ -10,12 +10,12 @@ _ESTABLISHED = "01"
 
 def workers(arbiter: int) -> list[int]:
     """Return the ids of the processes that gunicorn's (or PostgreSQL's) first one has started."""
-    found = []
+    pids = []
     for process in _PROC.glob("[0-9]*"):
         with suppress(OSError):  # it has just ended
             if parent(int(process.name)) == arbiter:
-                found.append(int(process.name))
-    return sorted(found)
+                pids.append(int(process.name))
+    return sorted(pids)
 
 
 def parent(process: int) -> int:
@@ -43,11 +43,11 @@ def memory(worker: int) -> int:
 def connections(worker: int, url: str) -> int:
     """Return how many connections of clients a process holds at the port of this URL."""
     inodes = _established(urlsplit(url).port or 0)
-    held = 0
+    count = 0
     for descriptor in (_PROC / str(worker) / "fd").iterdir():
         with suppress(OSError):  # it has just been closed
-            held += str(descriptor.readlink()) in inodes
-    return held
+            count += str(descriptor.readlink()) in inodes
+    return count
 
 
 def _established(port: int) -> set[str]:

@@ -46,7 +46,7 @@ def main() -> None:
 
         def live() -> float:
             workspace_id = next(workspaces)
-            world.fill(pool, workspace_id, world.facts(LIVE_EVENTS, workspace_id))
+            world.fill(pool, workspace_id, world.events(LIVE_EVENTS, workspace_id))
             projector = Projector(pool)
 
             def project() -> int:
@@ -56,7 +56,7 @@ def main() -> None:
 
             return measure.rate(project)
 
-        world.fill(pool, 0x7FFF, world.facts(LIVE_EVENTS))
+        world.fill(pool, 0x7FFF, world.events(LIVE_EVENTS))
         ready = _ready(pool)
         measure.compare("live projection, against upserts of ready rows", lambda: _upserts(pool, ready), live, 0.5, 5)
         measure.compare("live projection, against scan and decode", lambda: scan_rate(pool, 0x7FFF), live, None, 3)
@@ -116,13 +116,13 @@ def _upserts(pool: Pool, batches: list[dict[str, list[TupleRow]]]) -> float:
 
 def _upsert(table: str) -> bytes:
     key, values = WRITTEN[table]
-    given = ", ".join(f"%b::{kind}[]" for kind in {**key, **values}.values())
+    arrays = ", ".join(f"%b::{kind}[]" for kind in {**key, **values}.values())
     names, keys = ", ".join({**key, **values}), ", ".join(("workspace_id", "generation", *key))
-    told = ", ".join("totals::bigint[]" if name == "totals" else name for name in {**key, **values})
+    columns = ", ".join("totals::bigint[]" if name == "totals" else name for name in {**key, **values})
     changed = ", ".join(f"{name} = excluded.{name}" for name in values)
     return (
-        f"INSERT INTO {table} (workspace_id, generation, {names}) SELECT 0, 0, {told} "
-        f"FROM unnest({given}) AS k ({names}) ON CONFLICT ({keys}) DO UPDATE SET {changed}"
+        f"INSERT INTO {table} (workspace_id, generation, {names}) SELECT 0, 0, {columns} "
+        f"FROM unnest({arrays}) AS k ({names}) ON CONFLICT ({keys}) DO UPDATE SET {changed}"
     ).encode()
 
 
@@ -134,8 +134,8 @@ def _freshness() -> None:
             _waits(url, headers, FRESH_WRITERS, 0)  # until it runs
             until = time.monotonic() + FRESH_SECONDS
             with ThreadPoolExecutor(FRESH_WRITERS) as writers:
-                found = [writers.submit(_waits, url, headers, number, until) for number in range(FRESH_WRITERS)]
-                waits = sorted(wait for each in found for wait in each.result())
+                futures = [writers.submit(_waits, url, headers, number, until) for number in range(FRESH_WRITERS)]
+                waits = sorted(wait for each in futures for wait in each.result())
         finally:
             projecting.terminate()
             projecting.wait()
@@ -148,29 +148,29 @@ def _freshness() -> None:
 
 
 def _waits(url: str, headers: dict[str, str], writer: int, until: float) -> list[float]:
-    found: list[float] = []
+    waits: list[float] = []
     for number in count():
         began = time.monotonic()
-        events = [json.loads(encode(canonical(each))) for each in world.facts(FRESH_BATCH, number, f"w-{writer}")]  # type: ignore[arg-type]
+        events = [json.loads(encode(canonical(each))) for each in world.events(FRESH_BATCH, number, f"w-{writer}")]  # type: ignore[arg-type]
         posted, _ = web.ask(url, "POST", "/api/v1/events/?workspace_id=1", headers, {"events": events})
         acknowledged, shown = time.monotonic(), 0
         while shown < posted["position"]:
-            _, told = web.ask(url, "GET", "/api/v1/dashboard/campaign-analytics/?workspace_id=1", headers)
-            shown = int(told["X-Position"])
-        found.append(time.monotonic() - acknowledged)
+            _, answer_headers = web.ask(url, "GET", "/api/v1/dashboard/campaign-analytics/?workspace_id=1", headers)
+            shown = int(answer_headers["X-Position"])
+        waits.append(time.monotonic() - acknowledged)
         if time.monotonic() > until:
-            return found
+            return waits
         time.sleep(max(0.0, began + FRESH_PAUSE - time.monotonic()))
     raise AssertionError
 
 
 class Counted(DomainEvent):
-    """A fact as the library stores it."""
+    """An event as the library stores it."""
 
     campaign_id: int
 
 
-class Facts(Application[Any]):
+class LibraryEvents(Application[Any]):
     """The library's own application, on the library's own tables."""
 
     name = "facts"
@@ -196,7 +196,7 @@ class CountingView(PostgresTrackingRecorder):
 
 
 class Counting(Projection[CountingView]):
-    """The library's projection of facts to counts."""
+    """The library's projection of events to counts."""
 
     name = "counting"
     topics = ()
@@ -212,20 +212,20 @@ def library_rate(url: str) -> float:
         "PERSISTENCE_MODULE": "eventsourcing.postgres",
         **{f"POSTGRES_{name.upper()}": value for name, value in world.library_settings(url).items()},
     }
-    with Facts(env=environment) as application:
+    with LibraryEvents(env=environment) as application:
         began = application.recorder.max_notification_id() or 0
         for number in range(began, began + RUNNER_EVENTS):
             identity = uuid5(NAMESPACE_URL, str(number))
-            fact = Counted(  # type: ignore[call-arg]  # the library's metaclass makes it a dataclass
+            counted = Counted(  # type: ignore[call-arg]  # the library's metaclass makes it a dataclass
                 originator_id=identity,
                 originator_version=1,
                 timestamp=datetime.now(UTC),
                 campaign_id=number % 20,
             )
-            application.save(fact)
+            application.save(counted)
         head = application.recorder.max_notification_id()
     with ProjectionRunner(
-        application_class=Facts, projection_class=Counting, view_class=CountingView, env=environment
+        application_class=LibraryEvents, projection_class=Counting, view_class=CountingView, env=environment
     ) as runner:
 
         def run() -> int:

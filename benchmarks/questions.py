@@ -29,7 +29,7 @@ OTHERS = 1_000  # workspaces
 MANY = range(2_000, 2_050)  # workspaces of twenty campaigns each
 SERIES = "&start_date=2026-08-02&end_date=2026-10-30&interval=day"  # ninety days, as long as the events reach
 MONTH_MS = 30 * 86_400_000
-BIG = 7  # the workspace of a campaign with 5,000 prospects and 50,000 facts
+BIG = 7  # the workspace of a campaign with 5,000 prospects and 50,000 events
 AS_OF = "40000"  # the first position; each request asks for the one behind
 ASKED = 60  # times at one connection
 UNDISTURBED_SECONDS = 8
@@ -59,13 +59,13 @@ def _fill(pool: Pool) -> None:
     users = Access(pool, access.project, clock)
     for size in SIZES:
         users.link("worker", size, "cli:bench")
-        world.fill(pool, size, _over_three_months(world.facts(size)))
+        world.fill(pool, size, _over_three_months(world.events(size)))
     for workspace_id in MANY:
-        world.fill(pool, workspace_id, world.facts(400, workspace_id))
+        world.fill(pool, workspace_id, world.events(400, workspace_id))
     for workspace_id in range(10_000, 10_000 + OTHERS):
-        world.fill(pool, workspace_id, world.facts(20, workspace_id))
+        world.fill(pool, workspace_id, world.events(20, workspace_id))
     users.link("worker", BIG, "cli:bench")
-    world.fill(pool, BIG, [msgspec.structs.replace(fact, campaign_id=1) for fact in world.facts(50_000, BIG)])
+    world.fill(pool, BIG, [msgspec.structs.replace(event, campaign_id=1) for event in world.events(50_000, BIG)])
     with replay_workers(str(pool.conninfo), 2) as workers:
         for failure in replay.replay_all(pool, replay.workspaces(pool), lambda _: None, workers):
             raise RuntimeError(failure)
@@ -73,8 +73,8 @@ def _fill(pool: Pool) -> None:
         database.execute("ANALYZE")
 
 
-def _over_three_months(facts: list[Event]) -> list[Event]:
-    return [msgspec.structs.replace(f, occurred_at=f.occurred_at - n % 3 * MONTH_MS) for n, f in enumerate(facts)]
+def _over_three_months(events: list[Event]) -> list[Event]:
+    return [msgspec.structs.replace(f, occurred_at=f.occurred_at - n % 3 * MONTH_MS) for n, f in enumerate(events)]
 
 
 def _key(pool: Pool, user: str, workspaces: range) -> dict[str, str]:
@@ -87,14 +87,14 @@ def _key(pool: Pool, user: str, workspaces: range) -> dict[str, str]:
 def _measure_sizes(environment: dict[str, str], headers: dict[str, str]) -> None:
     """Ask workspaces of different sizes in turns; all other workspaces are there meanwhile."""
     with web.gunicorn(environment) as service:
-        found: dict[int, list[float]] = {size: [] for size in SIZES}
+        measured: dict[int, list[float]] = {size: [] for size in SIZES}
         for _ in range(5):
             for size in SIZES:
-                found[size].append(read.requests(f"{service}{DASHBOARD}?workspace_id={size}", headers))
-        rates = {size: median(each) for size, each in found.items()}
-        told = ", ".join(f"{size:,} events {rate:,.0f}/s" for size, rate in rates.items())
+                measured[size].append(read.requests(f"{service}{DASHBOARD}?workspace_id={size}", headers))
+        rates = {size: median(each) for size, each in measured.items()}
+        summary = ", ".join(f"{size:,} events {rate:,.0f}/s" for size, rate in rates.items())
         least = min(rates.values()) / max(rates.values())
-        print(f"main endpoint beside {OTHERS:,} others: {told}; least of most {least:.2f}, goal 0.75")
+        print(f"main endpoint beside {OTHERS:,} others: {summary}; least of most {least:.2f}, goal 0.75")
 
 
 def _moving(hello: str, service: str, pool: Pool, headers: dict[str, str]) -> None:
@@ -154,8 +154,8 @@ def _worked_out(service: str, pool: Pool, headers: dict[str, str]) -> None:
             None,
         ),
         ("the same kept", -SIZES[-1], f"timeseries/?{SERIES}&timezone=Europe/Berlin", 20),
-        ("a breakdown of 50,000 facts, nothing kept", BIG, "breakdown/?by=step", 150),
-        ("an explain page of 50,000 facts, nothing kept", BIG, "1/explain/?metric=amount_of_replies", 150),
+        ("a breakdown of 50,000 events, nothing kept", BIG, "breakdown/?by=step", 150),
+        ("an explain page of 50,000 events, nothing kept", BIG, "1/explain/?metric=amount_of_replies", 150),
         ("the numbers of 50,000 events as of a position, nothing kept", BIG, f"?as_of={AS_OF}", 150),
         ("reply times of 50,000 events, nothing kept", BIG, "reply-times/?campaign_id=1", 150),
         ("weekday and hour of 1,000,000 events, nothing kept", SIZES[-1], "breakdown/?by=weekday,hour", 60),
@@ -201,8 +201,9 @@ def _times(  # noqa: PLR0913 (who asks what of whom)
                 database.execute(
                     "UPDATE projection SET forgotten = forgotten + 1 WHERE workspace_id = %s", (workspace_id,)
                 )
-            asked = query.replace(AS_OF, str(int(AS_OF) + number))  # an answer as of a position is cached for ever
-            times.append(_seconds(connection, f"{DASHBOARD}{asked}&workspace_id={workspace_id}", headers))
+            # An answer as of a position is cached for ever, so each request names another position.
+            unique_query = query.replace(AS_OF, str(int(AS_OF) + number))
+            times.append(_seconds(connection, f"{DASHBOARD}{unique_query}&workspace_id={workspace_id}", headers))
     connection.close()
     return sorted(times[5:])
 
@@ -213,7 +214,7 @@ def _while_posting(environment: dict[str, str], service: str, headers: dict[str,
     undisturbed = _slowest(url, headers)
     stop = threading.Event()
     # Made beforehand, since the one interpreter here is also that of who reads.
-    batches = [world.facts(BATCH, number, "posted") for number in range(round(4 * UNDISTURBED_SECONDS / PAUSE))]
+    batches = [world.events(BATCH, number, "posted") for number in range(round(4 * UNDISTURBED_SECONDS / PAUSE))]
     bodies = [json.dumps({"events": [canonical(each) for each in batch]}).encode() for batch in batches]
     projecting = subprocess.Popen([sys.executable, "-m", "service.cli", "project"], env=environment)
     posting = threading.Thread(target=_post, args=(service, headers, bodies, stop))
@@ -237,15 +238,15 @@ def _while_posting(environment: dict[str, str], service: str, headers: dict[str,
 def _slowest(url: str, headers: dict[str, str]) -> float:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
-    found = []
+    times = []
     until = time.monotonic() + UNDISTURBED_SECONDS
     while time.monotonic() < until:
         started = time.perf_counter()
         connection.request("GET", f"{parts.path}?{parts.query}", headers=headers)
         connection.getresponse().read()
-        found.append(time.perf_counter() - started)
+        times.append(time.perf_counter() - started)
     connection.close()
-    return sorted(found)[len(found) * 99 // 100]
+    return sorted(times)[len(times) * 99 // 100]
 
 
 def _post(service: str, headers: dict[str, str], bodies: list[bytes], stop: threading.Event) -> None:

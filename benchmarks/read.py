@@ -61,8 +61,8 @@ def main() -> None:
                 0.5,
                 ROUNDS,
             )
-            _, told = web.ask(service, "GET", PATH, header)
-            has = {**header, "If-None-Match": told["ETag"]}
+            _, answer_headers = web.ask(service, "GET", PATH, header)
+            has = {**header, "If-None-Match": answer_headers["ETag"]}
             measure.compare(
                 f"the same, 304, {who}, against hello world",
                 lambda: requests(f"{hello}/", web.ANYBODY),
@@ -73,8 +73,8 @@ def main() -> None:
             if baseline is not None:
                 _against(baseline[0], service, who, header)
             requests(f"{both}{PATH}", header)  # as many connections to the database as it will have
-            asked = [(f"{hello}/", web.ANYBODY), (f"{both}{BARE}", web.ANYBODY), (f"{both}{PATH}", header)]
-            shares = [(checked - unchecked) / said for said, unchecked, checked in _latencies(asked)]
+            targets = [(f"{hello}/", web.ANYBODY), (f"{both}{BARE}", web.ANYBODY), (f"{both}{PATH}", header)]
+            shares = [(checked - unchecked) / base for base, unchecked, checked in _latencies(targets)]
             print(
                 f"authentication and access check, {who}: {median(shares):.2f} of hello world's time "
                 f"({quantiles(shares, n=4)[0]:.2f}-{quantiles(shares, n=4)[2]:.2f}), goal at most 0.25",
@@ -97,17 +97,17 @@ def _against(baseline: str, service: str, who: str, header: dict[str, str]) -> N
         )
 
 
-def _latencies(asked: list[tuple[str, dict[str, str]]]) -> Iterator[list[float]]:
+def _latencies(targets: list[tuple[str, dict[str, str]]]) -> Iterator[list[float]]:
     """Ask each in turn, one request at a time; yield the median seconds of each slice, which has new connections."""
     for _ in range(SLICES):
         with ExitStack() as stack:
             connections = []
-            for url, headers in asked:
+            for url, headers in targets:
                 parts = urlsplit(url)
                 connection = stack.enter_context(socket.create_connection((parts.hostname, parts.port)))
                 connections.append((connection, head(url, headers)))
-            taken = [[seconds(*connection) for connection in connections] for _ in range(TURNS)]
-        yield [median(each) for each in zip(*taken, strict=True)]
+            times = [[seconds(*connection) for connection in connections] for _ in range(TURNS)]
+        yield [median(each) for each in zip(*times, strict=True)]
 
 
 def head(url: str, headers: Mapping[str, str]) -> bytes:
@@ -124,14 +124,14 @@ def seconds(connection: socket.socket, request: bytes) -> float:
     answer = connection.recv(65_536)
     if b"\r\n\r\n" not in answer:
         answer += connection.recv(65_536)
-    taken = time.perf_counter() - started
-    told, _, body = answer.partition(b"\r\n\r\n")
-    missing = int(re.search(rb"(?i)content-length: (\d+)", told)[1]) - len(body)  # type: ignore[index]
+    elapsed = time.perf_counter() - started
+    response_head, _, body = answer.partition(b"\r\n\r\n")
+    missing = int(re.search(rb"(?i)content-length: (\d+)", response_head)[1]) - len(body)  # type: ignore[index]
     while missing > 0:
         missing -= len(connection.recv(65_536))
-    if b" 200 " not in told[:16]:
+    if b" 200 " not in response_head[:16]:
         raise RuntimeError(answer)
-    return taken
+    return elapsed
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def twenty_campaigns() -> Iterator[tuple[dict[str, str], dict[str, dict[str, str
     That is the headers of a key and of a session, and a script for `wrk` that asks with other keys in turn.
     """
     with world.fresh_pool() as (url, pool):
-        world.fill(pool, 1, world.facts(20_000))
+        world.fill(pool, 1, world.events(20_000))
         projector = Projector(pool)
         while projector.step():
             pass

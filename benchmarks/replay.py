@@ -27,7 +27,7 @@ ROUNDS = 3
 BESIDE_SECONDS = 10
 WORKERS = "2"
 
-# Random journeys of ten facts, made where they are kept; workspaces follow one another, `each` events a workspace.
+# Random journeys of ten events, made where they are kept; workspaces follow one another, `each` events a workspace.
 _FILL = SQL("""
 INSERT INTO stored_events (workspace_id, originator_id, originator_version, topic, state, position, recorded_at)
 SELECT %(workspace_id)s + (n - 1) / %(each)s, gen_random_uuid(), 1,
@@ -137,9 +137,9 @@ def main() -> None:
         peaks: list[int] = []
 
         def larger() -> float:
-            found = replayed(other_url, watched=True)
-            peaks.append(found["peak"])
-            return float(found["rate"])
+            result = replayed(other_url, watched=True)
+            peaks.append(result["peak"])
+            return float(result["rate"])
 
         measure.compare(f"replay of {LARGER:,}, against one of {LARGE:,}", lambda: _rate(url), larger, 0.85, ROUNDS)
         print(f"its memory, all processes together: {max(peaks) / 2**20:.0f} MiB, goal at most 1024", flush=True)
@@ -194,11 +194,11 @@ def replayed(url: str, *, watched: bool = False) -> dict[str, Any]:
 
     watching = threading.Thread(target=watch)
     watching.start()
-    told, _ = process.communicate()
+    printed, _ = process.communicate()
     ended.set()
     watching.join()
     assert process.returncode == 0
-    return {"rate": json.loads(told)["events_per_second"], "peak": peak}
+    return {"rate": json.loads(printed)["events_per_second"], "peak": peak}
 
 
 def _rate(url: str) -> float:
@@ -277,5 +277,5 @@ def _waits(url: str, headers: dict[str, str], meanwhile: Callable[[], object]) -
 
 
 def _event(number: int) -> object:
-    [event] = world.facts(1, number, str(time.monotonic_ns()))
+    [event] = world.events(1, number, str(time.monotonic_ns()))
     return json.loads(encode(canonical(event)))  # type: ignore[arg-type]

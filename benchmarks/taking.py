@@ -20,8 +20,8 @@ def main() -> None:
                         packed = packed or name == b"content-encoding"
                     body = stream.read(length)
                     events = (gzip.decompress(body) if packed else body).count(b'"occurred_at"')
-                    said = json.dumps({"accepted": events, "duplicates": 0, "rejected": [], "position": 1}).encode()
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(said) + said)
+                    content = json.dumps({"accepted": events, "duplicates": 0, "rejected": [], "position": 1}).encode()
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
 
 
 if __name__ == "__main__":

@@ -64,16 +64,16 @@ def _disturbed(
     with ThreadPoolExecutor(1) as other:
         disturbing = other.submit(disturb)
         time.sleep(0.5)
-        found = _waits(service, path, headers)
+        waits = _waits(service, path, headers)
         disturbing.result()
-    return found
+    return waits
 
 
 def _waits(service: str, path: str, headers: Mapping[str, str]) -> tuple[float, float]:
     """Return the 99th percentile and the longest of the seconds that answers take, on some connections in turn."""
     parts = urlsplit(service)
     request = read.head(f"{service}{path}", headers)
-    taken = []
+    times = []
     with ExitStack() as stack:
         connections = [
             stack.enter_context(socket.create_connection((parts.hostname, parts.port))) for _ in range(CONNECTIONS)
@@ -82,6 +82,6 @@ def _waits(service: str, path: str, headers: Mapping[str, str]) -> tuple[float, 
         for connection in itertools.cycle(connections):
             if time.monotonic() >= until:
                 break
-            taken.append(read.seconds(connection, request))
+            times.append(read.seconds(connection, request))
             time.sleep(PAUSE)
-    return sorted(taken)[len(taken) * 99 // 100], max(taken)
+    return sorted(times)[len(times) * 99 // 100], max(times)

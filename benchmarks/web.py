@@ -73,8 +73,8 @@ def baseline(environment: Mapping[str, str]) -> Iterator[tuple[str, int] | None]
         if tree is None:
             yield None
             return
-        with running(environment, home=tree) as found:
-            yield found
+        with running(environment, home=tree) as server:
+            yield server
 
 
 @contextmanager
@@ -112,12 +112,12 @@ def load(  # noqa: PLR0913 (wrk's own)
             Path(file.name).write_text(script, encoding="utf-8")
             command += ["-s", file.name]
         output = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout
-    found = re.search(r"Requests/sec:\s+([0-9.]+)", output)
-    if found is None or (
+    match = re.search(r"Requests/sec:\s+([0-9.]+)", output)
+    if match is None or (
         not warm_up and (("Non-2xx" in output and "If-None-Match" not in headers) or "Socket errors" in output)
     ):
         raise RuntimeError(output)
-    return float(found[1])
+    return float(match[1])
 
 
 @contextmanager

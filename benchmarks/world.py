@@ -1,4 +1,4 @@
-"""The hostile world that is measured: random journeys of ten facts over twenty campaigns."""
+"""The hostile world that is measured: random journeys of ten events over twenty campaigns."""
 
 import random
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from service import database
 from tests.support.servers import temporary_server
 
 CAMPAIGNS = 20
-FACTS_A_JOURNEY = 10
+EVENTS_A_JOURNEY = 10
 KINDS = (
     "EmailSent",
     "EmailSent",
@@ -27,14 +27,14 @@ KINDS = (
 )
 
 
-def facts(number: int, seed: int = 1, prefix: str = "e") -> list[Event]:
-    """Return so many facts in random order, as the ledger takes them."""
+def events(number: int, seed: int = 1, prefix: str = "e") -> list[Event]:
+    """Return so many events in random order, as the ledger takes them."""
     rng = random.Random(seed)
-    journeys = max(1, number // FACTS_A_JOURNEY)
-    return [_fact(rng, f"{prefix}-{seed}-{each}", rng.randrange(journeys)) for each in range(number)]
+    journeys = max(1, number // EVENTS_A_JOURNEY)
+    return [_event(rng, f"{prefix}-{seed}-{each}", rng.randrange(journeys)) for each in range(number)]
 
 
-def _fact(rng: random.Random, identity: str, journey: int) -> Event:
+def _event(rng: random.Random, identity: str, journey: int) -> Event:
     day, hour, minute, second = rng.randint(1, 28), rng.randrange(24), rng.randrange(60), rng.randrange(60)
     return parse(
         {
@@ -60,7 +60,7 @@ def fresh_pool() -> Iterator[tuple[str, Pool]]:
 
 
 def fill(pool: Pool, workspace_id: int, events: list[Event]) -> None:
-    """Append facts to a workspace's log."""
+    """Append events to a workspace's log."""
     with pool.connection() as connection:
         for first in range(0, len(events), 5_000):
             ledger.record(connection, workspace_id, events[first : first + 5_000])
@@ -69,12 +69,12 @@ def fill(pool: Pool, workspace_id: int, events: list[Event]) -> None:
 def library_settings(url: str) -> dict[str, str]:
     """Return the URL of our own server as the library's datastore takes it, which takes no URL."""
     parts = urlsplit(url)
-    asked = parse_qs(parts.query)
+    query = parse_qs(parts.query)
     return {
         "dbname": parts.path.lstrip("/"),
-        "host": asked["host"][0],
+        "host": query["host"][0],
         "port": "5432",
-        "user": asked.get("user", [parts.username or ""])[0],
+        "user": query.get("user", [parts.username or ""])[0],
         "password": "unused",
     }
 
