@@ -16,7 +16,7 @@ from service import cli, database, settings
 from service.clock import clock
 from service.web.application import make_parts
 from tests.support import stand_in
-from tests.support.commands import Command, Said
+from tests.support.commands import Command, CommandResult
 from tests.support.databases import Databases
 from tests.support.examples import JWT_SECRET
 from tests.support.processes import Guard
@@ -44,9 +44,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
     """Give a PostgreSQL server: the one that TEST_DATABASE_URL names, else an embedded one that ends with the tests."""
-    given = os.environ.get("TEST_DATABASE_URL")
-    if given:
-        yield given
+    configured_url = os.environ.get("TEST_DATABASE_URL")
+    if configured_url:
+        yield configured_url
         return
     with ExitStack() as stack:
         with GUARD.open():
@@ -117,12 +117,12 @@ def command(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     """Give a function that runs a command against a fresh database."""
     monkeypatch.setenv("DATABASE_URL", database_url)
 
-    def run(*arguments: str) -> Said:
+    def run(*arguments: str) -> CommandResult:
         try:
             code = cli.main(arguments)
         except SystemExit as ended:  # what argparse does
             assert isinstance(ended.code, int)
             code = ended.code
-        return Said(code, *capsys.readouterr())
+        return CommandResult(code, *capsys.readouterr())
 
     return run

@@ -51,10 +51,10 @@ class Platform:
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> testing.Result:
         """Make a request about users."""
-        given = None if body is None else json.dumps(body).encode()
-        said = JSON if body is not None else {}
+        content = None if body is None else json.dumps(body).encode()
+        content_type = JSON if body is not None else {}
         return self.client.simulate_request(
-            method, f"{USERS}/{path}", headers={**self.key, **said, **headers}, body=given
+            method, f"{USERS}/{path}", headers={**self.key, **content_type, **headers}, body=content
         )
 
     def status(self, method: str, path: str, body: object = None) -> int:
@@ -119,8 +119,8 @@ def test_a_key_is_shown_once_and_works_until_it_is_revoked(platform: Platform) -
     """Its secret is in the answer to its issue and nowhere else."""
     platform.ask("PUT", "u-1/workspaces/340")
     expires_at = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
-    asked = {"name": "worker ü", "scopes": ["write", "read"], "expires_at": expires_at}
-    issued = platform.ask("POST", "u-1/keys", asked)
+    new_key = {"name": "worker ü", "scopes": ["write", "read"], "expires_at": expires_at}
+    issued = platform.ask("POST", "u-1/keys", new_key)
     assert issued.status_code == 201
     assert list(issued.json) == ["key", "prefix", "name", "scopes", "created_at", "expires_at", "last_used_at"]
     prefix, _, secret = issued.json["key"].partition(".")

@@ -56,8 +56,8 @@ class Application:
         }
         await self._answer(scope, None, send)
         head, body = messages
-        told = {name.decode(): value.decode() for name, value in head["headers"]}
-        return Got(head["status"], told, body.get("body", b""))
+        answer_headers = {name.decode(): value.decode() for name, value in head["headers"]}
+        return Got(head["status"], answer_headers, body.get("body", b""))
 
 
 def run(pool: Pool, test: Callable[[Application], Coroutine[Any, Any, None]], **environment: str) -> None:
@@ -99,7 +99,7 @@ def test_requests_that_are_alike_share_a_statement_and_nothing_of_their_own(
     async def test(application: Application) -> None:
         alone = await application.get(key)
         tag = alone.headers["etag"]
-        asked = [
+        requests = [
             *((key, "workspace_id=340") for _ in range(4)),
             ({**key, "If-None-Match": tag}, "workspace_id=340"),
             (key, "workspace_id=340&format=json"),
@@ -110,15 +110,15 @@ def test_requests_that_are_alike_share_a_statement_and_nothing_of_their_own(
             ({"X-API-Key": f"{key['X-API-Key']}x"}, "workspace_id=340"),
         ]
         application.sent = 0
-        found = await asyncio.gather(
-            *(application.get({**headers, "X-Request-ID": f"r-{n}"}, q) for n, (headers, q) in enumerate(asked))
+        answers = await asyncio.gather(
+            *(application.get({**headers, "X-Request-ID": f"r-{n}"}, q) for n, (headers, q) in enumerate(requests))
         )
-        assert [each.status for each in found] == [200, 200, 200, 200, 304, 200, 200, 200, 403, 403, 401]
-        assert {each.body for each in found[:4]} == {alone.body}
-        assert [each.headers["x-request-id"] for each in found] == [f"r-{n}" for n in range(len(asked))]
-        for each in found[:4]:
+        assert [each.status for each in answers] == [200, 200, 200, 200, 304, 200, 200, 200, 403, 403, 401]
+        assert {each.body for each in answers[:4]} == {alone.body}
+        assert [each.headers["x-request-id"] for each in answers] == [f"r-{n}" for n in range(len(requests))]
+        for each in answers[:4]:
             assert {**each.headers, "x-request-id": ""} == {**alone.headers, "x-request-id": ""}
-        assert application.sent == len(asked) - 3
+        assert application.sent == len(requests) - 3
 
     run(pool, test)
 
@@ -151,13 +151,13 @@ def test_a_client_that_gives_up_takes_nobodys_answer_with_it(pool: Pool, key: di
 
     async def test(application: Application) -> None:
         for given_up in (0, 2):
-            asked = [asyncio.ensure_future(application.get(key)) for _ in range(4)]
+            tasks = [asyncio.ensure_future(application.get(key)) for _ in range(4)]
             while application.parts.reads.waiting == 0:  # noqa: ASYNC110 (nothing tells of it)
                 await asyncio.sleep(0)
-            asked[given_up].cancel()
-            found = await asyncio.gather(*asked, return_exceptions=True)
-            assert isinstance(found.pop(given_up), asyncio.CancelledError)
-            assert [each.status for each in found if isinstance(each, Got)] == [200] * 3
+            tasks[given_up].cancel()
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            assert isinstance(answers.pop(given_up), asyncio.CancelledError)
+            assert [each.status for each in answers if isinstance(each, Got)] == [200] * 3
 
     run(pool, test)
 
@@ -169,8 +169,8 @@ def test_an_error_is_told_to_all_who_share_it(pool: Pool, key: dict[str, str]) -
         assert (await application.get(key)).status == 200
         with psycopg.connect(str(pool.conninfo)) as blocking:
             blocking.execute("LOCK TABLE campaign IN ACCESS EXCLUSIVE MODE")
-            found = await asyncio.gather(*(application.get({**key, "X-Request-ID": f"r-{n}"}) for n in range(3)))
-        assert [(each.status, each.headers["x-request-id"]) for each in found] == [(503, f"r-{n}") for n in range(3)]
+            answers = await asyncio.gather(*(application.get({**key, "X-Request-ID": f"r-{n}"}) for n in range(3)))
+        assert [(each.status, each.headers["x-request-id"]) for each in answers] == [(503, f"r-{n}") for n in range(3)]
         assert application.sent == 2
 
     run(pool, test)
@@ -180,7 +180,7 @@ def test_each_counts_where_requests_are_limited(pool: Pool, key: dict[str, str])
     """The one that is one too many gets no answer of another."""
 
     async def test(application: Application) -> None:
-        found = await asyncio.gather(*(application.get(key) for _ in range(4)))
-        assert sorted(each.status for each in found) == [200, 200, 429, 429]
+        answers = await asyncio.gather(*(application.get(key) for _ in range(4)))
+        assert sorted(each.status for each in answers) == [200, 200, 429, 429]
 
     run(pool, test, RATE_LIMIT="2")

@@ -233,9 +233,9 @@ def test_clients_that_give_up_change_nobody_elses_outcome(run: Run, pool: Pool) 
             if place % 50 == 0:
                 await asyncio.sleep(0)
         results = await asyncio.gather(*waiting, return_exceptions=True)
-        told = [each for each in results if not isinstance(each, asyncio.CancelledError)]
-        assert [each.outcomes for each in told] == [[Outcome.ACCEPTED]] * len(told)  # type: ignore[union-attr]
-        assert len(told) == 133
+        completed = [each for each in results if not isinstance(each, asyncio.CancelledError)]
+        assert [each.outcomes for each in completed] == [[Outcome.ACCEPTED]] * len(completed)  # type: ignore[union-attr]
+        assert len(completed) == 133
         assert posts.posts._waiting == 0
 
     run(test)

@@ -48,8 +48,8 @@ def test_as_of_a_position_the_numbers_are_those_of_the_log_up_to_there(
         assert answer.headers["x-lag"] == str(recorded.position - position)
         after = {each["id"]: each for each in expected}
         if position:
-            asked = {"workspace_id": workspace_id, "from": position - 1, "to": position}
-            changed = get(client, BASE + "changes/", **asked).json
+            query = {"workspace_id": workspace_id, "from": position - 1, "to": position}
+            changed = get(client, BASE + "changes/", **query).json
             assert (changed["from"], changed["to"]) == (position - 1, position)
             assert changed["campaigns"] == differences(workspace_id, before, after)
         before = after

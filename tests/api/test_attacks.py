@@ -87,9 +87,9 @@ def token(header: object = None, claims: object = None, secret: str = JWT_SECRET
     if claims is None:
         claims = {name: value for name, value in {**CLAIMS, **changed}.items() if value is not None}
     parts = [json.dumps(part).encode() for part in ({"alg": "HS256"} if header is None else header, claims)]
-    said = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
-    signature = hmac.new(secret.encode(), said, hashlib.sha256).digest()
-    return (said + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
+    signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+    signature = hmac.new(secret.encode(), signed, hashlib.sha256).digest()
+    return (signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
 
 
 def nested(depth: int) -> str:
@@ -133,8 +133,8 @@ def post(  # noqa: PLR0913 (a row of a table)
     """Return an attempt to write."""
 
     def typed(world: World) -> dict[str, str]:
-        given = headers(world) if callable(headers) else headers
-        return {**JSON, **given}
+        own_headers = headers(world) if callable(headers) else headers
+        return {**JSON, **own_headers}
 
     return Try(what, "POST", EVENTS, typed, query, body, status, answer)
 
@@ -288,18 +288,18 @@ def test_a_foreign_and_an_absent_workspace_run_the_same_queries(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the answer nor what the database is asked tells them apart."""
-    asked: list[bytes] = []
+    sql: list[bytes] = []
 
     class Listening(psycopg.Cursor[Any]):
         def execute(self, query: Any, *arguments: Any, **options: Any) -> "Listening":
-            asked.append(query.as_bytes() if hasattr(query, "as_bytes") else str(query).encode())
+            sql.append(query.as_bytes() if hasattr(query, "as_bytes") else str(query).encode())
             return super().execute(query, *arguments, **options)
 
     sent = Pipeline.rows
 
-    async def listening(self: Pipeline, statement: Statement, given: Any) -> Any:
-        asked.append(statement.name)
-        return await sent(self, statement, given)
+    async def listening(self: Pipeline, statement: Statement, parameters: Any) -> Any:
+        sql.append(statement.name)
+        return await sent(self, statement, parameters)
 
     monkeypatch.setattr(Pipeline, "rows", listening)
     kwargs = {"autocommit": True, "cursor_factory": Listening}
@@ -316,11 +316,11 @@ def test_a_foreign_and_an_absent_workspace_run_the_same_queries(
             for who in (key, session("u-1")):
                 seen = []
                 for workspace in (777, 778):
-                    asked.clear()
+                    sql.clear()
                     answer = client.simulate_request(
                         method, path, headers={**who, **JSON}, query_string=f"workspace_id={workspace}", body=EVENT
                     )
-                    seen.append((answer.status_code, answer.content, [q for q in asked if b"last_used_at =" not in q]))
+                    seen.append((answer.status_code, answer.content, [q for q in sql if b"last_used_at =" not in q]))
                 assert seen[0] == seen[1]
                 assert seen[0][0] == 403
                 assert len(seen[0][2]) == 1

@@ -31,8 +31,8 @@ def key(users: Access) -> dict[str, str]:
 
 def sdk_event(data: Any = None, **attributes: Any) -> CloudEvent:
     """Return an event as a worker makes it with the SDK."""
-    given = {"id": OURS["id"], "source": OURS["source"], "type": "com.example.outreach.EmailSent", "time": TIME}
-    return CloudEvent({**given, "datacontenttype": "application/json", **attributes}, DATA if data is None else data)
+    required = {"id": OURS["id"], "source": OURS["source"], "type": "com.example.outreach.EmailSent", "time": TIME}
+    return CloudEvent({**required, "datacontenttype": "application/json", **attributes}, DATA if data is None else data)
 
 
 def send(client: testing.TestClient, key: dict[str, str], message: HTTPMessage) -> testing.Result:
@@ -155,8 +155,8 @@ def test_binary_mode_names_what_its_headers_lack(client: testing.TestClient, key
 
 def binary(client: testing.TestClient, key: dict[str, str], **attributes: str) -> testing.Result:
     """Post an event in binary mode, with these headers as bytes that are written as Latin-1."""
-    said = {"specversion": "1.0", "id": "e-1", "source": "/m", "type": "EmailSent", "time": str(OURS["occurred_at"])}
-    headers = {f"ce-{name}": value for name, value in {**said, **attributes}.items()}
+    context = {"specversion": "1.0", "id": "e-1", "source": "/m", "type": "EmailSent", "time": str(OURS["occurred_at"])}
+    headers = {f"ce-{name}": value for name, value in {**context, **attributes}.items()}
     headers |= {**key, "Content-Type": "application/json"}
     return client.simulate_post(PATH, headers=headers, body=json.dumps(DATA))
 

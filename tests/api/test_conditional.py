@@ -152,7 +152,7 @@ def test_what_is_kept_is_never_told_where_it_is_not_so_any_more(
     user = f"reader-{two[0]}"
     tags = dict[str, str]()
     with application(pool) as keeping:
-        for number, (step, which, asked) in enumerate(steps):
+        for number, (step, which, scope) in enumerate(steps):
             workspace_id = two[which]
             match step:
                 case "record":
@@ -166,12 +166,12 @@ def test_what_is_kept_is_never_told_where_it_is_not_so_any_more(
                 case "unlink":
                     users.unlink(user, workspace_id, "cli:test")
                 case _:
-                    query = {"one": f"workspace_id={workspace_id}", "ALL": "workspace_id=ALL", "current": ""}[asked]
+                    query = {"one": f"workspace_id={workspace_id}", "ALL": "workspace_id=ALL", "current": ""}[scope]
                     with application(pool) as another:
                         fresh = get(another, session(user), query)
-                    found = get(keeping, session(user), query)
-                    assert (found.status_code, found.content) == (fresh.status_code, fresh.content)
-                    assert found.headers.get("etag") == fresh.headers.get("etag")
+                    cached = get(keeping, session(user), query)
+                    assert (cached.status_code, cached.content) == (fresh.status_code, fresh.content)
+                    assert cached.headers.get("etag") == fresh.headers.get("etag")
                     known = tags.get(query)
                     again = get(keeping, {**session(user), "If-None-Match": known or "none"}, query)
                     unchanged = fresh.status_code == 200 and known == fresh.headers["etag"]

@@ -113,16 +113,16 @@ def test_a_full_temporary_directory_ends_no_worker(databases: Databases, full_di
                 return read_samples(service.request("GET", "/metrics").body.decode())
 
             accepted = 'campaign_analytics_events_total{outcome="accepted"}'
-            found = measured()
-            assert found[accepted] == 20
-            assert found['campaign_analytics_process_resident_memory_bytes{process="projector"}'] > 1_000_000
-            assert found["campaign_analytics_projector_look_age_seconds"] < 5
+            metrics = measured()
+            assert metrics[accepted] == 20
+            assert metrics['campaign_analytics_process_resident_memory_bytes{process="projector"}'] > 1_000_000
+            assert metrics["campaign_analytics_projector_look_age_seconds"] < 5
             for pid in workers:
                 os.kill(pid, 9)
             wait_for(lambda: len({each.pid for each in service.workers()} - workers) == 2 and service.is_ready())
-            found = measured()
-            assert found[accepted] == 20
-            assert found['campaign_analytics_restarts_total{child="worker"}'] == 2
+            metrics = measured()
+            assert metrics[accepted] == 20
+            assert metrics['campaign_analytics_restarts_total{child="worker"}'] == 2
             projector = service.projector()
             assert projector is not None
             os.kill(projector.pid, 9)

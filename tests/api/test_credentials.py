@@ -155,9 +155,9 @@ def test_a_key_ends_when_it_expires(client: testing.TestClient, users: Access) -
     users.link("u-1", 340, "cli:test")
     for expires_at, status in ((NOW * 1_000, 401), (LATER * 1_000, 200)):
         issued = users.issue_key("u-1", scopes=["read"], name="", expires_at=expires_at, by="cli:test")
-        found = get(client, {"X-API-Key": issued.key})
-        assert found[0] == status
-        assert status == 200 or found[1] == BAD_KEY
+        answer = get(client, {"X-API-Key": issued.key})
+        assert answer[0] == status
+        assert status == 200 or answer[1] == BAD_KEY
 
 
 @pytest.mark.parametrize("as_session", [False, True])
@@ -200,17 +200,17 @@ def test_a_key_without_the_scope_reads_nothing(
         assert get(client, key, query) == (403, json.dumps(lacking("read")).encode())
 
 
-@pytest.mark.parametrize("given", ["a", "A-Za.z_9", "x" * 128])
-def test_a_request_id_is_given_back(client: testing.TestClient, given: str) -> None:
+@pytest.mark.parametrize("request_id", ["a", "A-Za.z_9", "x" * 128])
+def test_a_request_id_is_given_back(client: testing.TestClient, request_id: str) -> None:
     """What the caller sent comes back, on answers and errors alike."""
     for path in ("/healthz", PATH, "/nowhere"):
-        assert client.simulate_get(path, headers={"X-Request-ID": given}).headers["x-request-id"] == given
+        assert client.simulate_get(path, headers={"X-Request-ID": request_id}).headers["x-request-id"] == request_id
 
 
-@pytest.mark.parametrize("given", [None, "", "x" * 129, "a b", "é", "a,b", "a/b", "<"])
-def test_a_request_id_is_made_where_none_fits(client: testing.TestClient, given: str | None) -> None:
+@pytest.mark.parametrize("request_id", [None, "", "x" * 129, "a b", "é", "a,b", "a/b", "<"])
+def test_a_request_id_is_made_where_none_fits(client: testing.TestClient, request_id: str | None) -> None:
     """A missing or a strange one is replaced, by another each time."""
-    headers = {} if given is None else {"X-Request-ID": given}
+    headers = {} if request_id is None else {"X-Request-ID": request_id}
     made = [client.simulate_get(path, headers=headers).headers["x-request-id"] for path in ("/healthz", PATH, "/no")]
     assert len(set(made)) == 3
     assert all(re.fullmatch(r"[0-9a-f]{32}", each) for each in made)

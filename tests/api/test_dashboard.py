@@ -80,8 +80,8 @@ def test_campaigns_are_sorted_by_workspace_then_id(client: testing.TestClient, p
             record(pool, workspace, email_sent(campaign, campaign_id=campaign))
     project_all(pool)
     result = get(client, api_key(users, 1000, 9, 10, 11), "workspace_id=ALL")
-    found = [(each["workspace_id"], each["id"]) for each in result.json["campaigns"]]
-    assert found == [(workspace, campaign) for workspace in (9, 10, 1000) for campaign in (9, 10, 100)]
+    order = [(each["workspace_id"], each["id"]) for each in result.json["campaigns"]]
+    assert order == [(workspace, campaign) for workspace in (9, 10, 1000) for campaign in (9, 10, 100)]
 
 
 @pytest.mark.parametrize(
@@ -216,13 +216,13 @@ def test_a_writer_reads_their_own_writes(
     async def read() -> list[testing.Result]:
         async with testing.ASGIConductor(client.app) as conductor:
             query = "workspace_id=340&min_position=1"
-            asked = [
+            tasks = [
                 asyncio.ensure_future(conductor.simulate_get(PATH, headers=key, query_string=query)) for _ in range(3)
             ]
-            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             record(pool, 340, email_sent(1))
             project_all(pool)
-            answers = await asyncio.gather(*asked)
+            answers = await asyncio.gather(*tasks)
         return sorted(answers, key=lambda answer: answer.status_code)
 
     *answered, refused = falcon.async_to_sync(read)

@@ -39,10 +39,10 @@ def test_pages_that_are_read_while_eight_write_give_every_event_once_in_order(
         writing = [writers.submit(write, writer) for writer in range(WRITERS)]
         while True:
             done = all(each.done() for each in writing)
-            told = page(client, key, len(seen), limit=7)
-            seen += told["events"]
-            assert told["position"] == len(seen) <= told["head"]
-            if done and not told["events"]:
+            answer = page(client, key, len(seen), limit=7)
+            seen += answer["events"]
+            assert answer["position"] == len(seen) <= answer["head"]
+            if done and not answer["events"]:
                 break
         for each in writing:
             each.result()
@@ -53,9 +53,9 @@ def test_pages_that_are_read_while_eight_write_give_every_event_once_in_order(
 def test_an_event_is_told_in_canonical_form(client: testing.TestClient, pool: Pool, users: Access) -> None:
     """In UTC with milliseconds, what is absent or as by default left out; so it can be posted again."""
     key = api_key(users, 340)
-    told = email_sent(1, source="crm", step=2, occurred_at="2026-11-01T11:00:00.5+01:00", sender_id=None)
+    posted = email_sent(1, source="crm", step=2, occurred_at="2026-11-01T11:00:00.5+01:00", sender_id=None)
     with pool.connection() as database:
-        ledger.record(database, 340, parsed(told))
+        ledger.record(database, 340, parsed(posted))
     [event] = page(client, key, 0)["events"]
     recorded_at = event.pop("recorded_at")
     assert recorded_at.endswith("Z")
@@ -97,7 +97,7 @@ def test_an_event_that_cant_be_read_leaves_no_gap(client: testing.TestClient, po
         database.execute(
             "UPDATE stored_events SET topic = 'domain.events:Later' WHERE position = 1 AND workspace_id = 340"
         )
-    told = page(client, api_key(users, 340), 0)
-    assert [each["position"] for each in told["events"]] == [1, 2]
-    assert told["events"][0]["error"] == "unknown topic domain.events:Later"
-    assert "error" not in told["events"][1]
+    answer = page(client, api_key(users, 340), 0)
+    assert [each["position"] for each in answer["events"]] == [1, 2]
+    assert answer["events"][0]["error"] == "unknown topic domain.events:Later"
+    assert "error" not in answer["events"][1]

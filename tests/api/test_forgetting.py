@@ -38,7 +38,7 @@ TOKEN = re.compile("forgotten-[0-9a-f]{32}")
 
 def tables_with(pool: Pool, text: str) -> list[str]:
     """Return the tables that have a text in some row, whatever the column's type is."""
-    found = []
+    tables = []
     with pool.connection() as database:
         names = [name for (name,) in database.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
         for name in names:
@@ -53,8 +53,8 @@ def tables_with(pool: Pool, text: str) -> list[str]:
             query = SQL("SELECT EXISTS (SELECT FROM {table} AS t WHERE position(%(text)s IN t::text) > 0 {bytes})")
             query_of_table = query.format(table=Identifier(name), bytes=SQL(" ").join(as_bytes))
             if database.execute(query_of_table, {"text": text, "bytes": text.encode()}).fetchone() == (True,):
-                found.append(name)
-    return found
+                tables.append(name)
+    return tables
 
 
 class World:
@@ -76,8 +76,8 @@ class World:
 
     def get(self, path: str, query: str = "", **headers: str) -> testing.Result:
         """Read something of the workspace."""
-        asked = f"workspace_id=340{query}"
-        return self.client.simulate_get(path, headers={**self.key, **headers}, query_string=asked)
+        query_string = f"workspace_id=340{query}"
+        return self.client.simulate_get(path, headers={**self.key, **headers}, query_string=query_string)
 
     def forget(self, prospect: str = JANE, query: str = "workspace_id=340", **headers: str) -> testing.Result:
         """Forget a prospect over HTTP."""
@@ -270,8 +270,8 @@ def test_a_short_id_spoils_no_words(world: World) -> None:
         errors = [("e-5", "prospect 5: expected 15 or 55"), ("5", "5x")]
         rejections.keep(database, 340, [Rejection(1, id_, "", "malformed", error) for id_, error in errors])
     token = world.forget("5").json["token"]
-    found = world.get("/api/v1/events/rejections/").json["rejections"]
-    assert [(each["id"], each["error"]) for each in found] == [
+    listed = world.get("/api/v1/events/rejections/").json["rejections"]
+    assert [(each["id"], each["error"]) for each in listed] == [
         (token, "5x"),
         (f"e-{token}", f"prospect {token}: expected 15 or 55"),
     ]

@@ -43,8 +43,12 @@ def test_a_page_of_a_named_origin_may_read_with_its_users_cookie(for_pages: test
     assert answer.headers["access-control-allow-credentials"] == "true"
     assert "Origin" in answer.headers["vary"].split(", ")
     assert "X-Position" in answer.headers["access-control-expose-headers"]
-    asked = {"Origin": HERE, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
-    preflight = for_pages.simulate_options(DASHBOARD, headers=asked)
+    preflight_headers = {
+        "Origin": HERE,
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "x-api-key",
+    }
+    preflight = for_pages.simulate_options(DASHBOARD, headers=preflight_headers)
     assert preflight.status_code == 200
     assert preflight.headers["access-control-allow-origin"] == HERE
     assert preflight.headers["access-control-allow-headers"] == "x-api-key"
@@ -54,8 +58,12 @@ def test_a_page_of_a_named_origin_may_read_with_its_users_cookie(for_pages: test
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_a_page_of_a_named_origin_may_not_write(for_pages: testing.TestClient, path: str, method: str) -> None:
     """A browser that asks is allowed nothing; it has to ask, since a write needs a key's header."""
-    asked = {"Origin": HERE, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": "x-api-key"}
-    answer = for_pages.simulate_options(path, headers=asked)
+    preflight_headers = {
+        "Origin": HERE,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": "x-api-key",
+    }
+    answer = for_pages.simulate_options(path, headers=preflight_headers)
     assert [name for name in answer.headers if name.startswith("access-control-")] == []
     assert "Origin" in answer.headers["vary"].split(", ")
 

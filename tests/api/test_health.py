@@ -85,10 +85,10 @@ def test_a_stuck_workspace_is_counted_and_not_named(client: testing.TestClient, 
     project_all(pool)
     result = client.simulate_get("/readyz")
     assert (result.status_code, result.json) == (200, {"status": "degraded", "stuck": 1, "lag_seconds": 0})
-    found = samples(client)
-    assert found["campaign_analytics_projection_stuck"] == 1
-    assert found["campaign_analytics_projection_lag_events"] == 1
-    assert found["campaign_analytics_projection_lag_seconds"] > 0
+    metrics = samples(client)
+    assert metrics["campaign_analytics_projection_stuck"] == 1
+    assert metrics["campaign_analytics_projection_lag_events"] == 1
+    assert metrics["campaign_analytics_projection_lag_seconds"] > 0
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_a_disk_that_is_full_is_said_and_counted(
     assert samples(client)["campaign_analytics_disk_full_total"] == 2
     execute(pool, "DROP TRIGGER full_disk ON stored_events")
     client.simulate_post(POSTS, headers=key, json=email_sent(1), query_string="workspace_id=340")
-    said = [(each.levelname, each.message.partition(":")[0]) for each in caplog.records if each.levelno > 20]
-    assert said == [
+    logged = [(each.levelname, each.message.partition(":")[0]) for each in caplog.records if each.levelno > 20]
+    assert logged == [
         ("ERROR", "nothing can be recorded, the database's disk is full"),
         ("WARNING", "recording goes on"),
     ]
@@ -156,9 +156,9 @@ def test_a_database_that_is_away_is_not_ready(client: testing.TestClient, pool: 
     """That too is a 503, and the measurements of the process itself go on without it."""
     pool.close()
     assert client.simulate_get("/readyz").status_code == 503
-    found = samples(client)
-    assert found['campaign_analytics_http_requests_total{method="GET",route="/readyz",status="503"}'] == 1
-    assert "campaign_analytics_projection_lag_events" not in found
+    metrics = samples(client)
+    assert metrics['campaign_analytics_http_requests_total{method="GET",route="/readyz",status="503"}'] == 1
+    assert "campaign_analytics_projection_lag_events" not in metrics
 
 
 def test_the_database_is_asked_once_a_second(
@@ -187,12 +187,12 @@ def test_what_is_known_of_the_projection_stays_while_the_database_is_away(
     """A series that vanishes ends its alert just when it is needed."""
     monkeypatch.setattr(health, "CACHE_SECONDS", 0)
     record(pool, 340, 1)
-    found = samples(client)
-    assert (found["campaign_analytics_database_up"], found["campaign_analytics_projection_lag_events"]) == (1, 1)
+    metrics = samples(client)
+    assert (metrics["campaign_analytics_database_up"], metrics["campaign_analytics_projection_lag_events"]) == (1, 1)
     execute(pool, END_ALL)
     pool.close()
-    found = samples(client)
-    assert (found["campaign_analytics_database_up"], found["campaign_analytics_projection_lag_events"]) == (0, 1)
+    metrics = samples(client)
+    assert (metrics["campaign_analytics_database_up"], metrics["campaign_analytics_projection_lag_events"]) == (0, 1)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
@@ -211,9 +211,9 @@ def test_events_are_counted_by_their_outcome(client: testing.TestClient, users: 
     key = api_key(users, 340)
 
     def counted() -> list[float]:
-        found = samples(client)
+        metrics = samples(client)
         outcomes = ("accepted", "duplicate", "rejected")
-        return [found[f'campaign_analytics_events_total{{outcome="{outcome}"}}'] for outcome in outcomes]
+        return [metrics[f'campaign_analytics_events_total{{outcome="{outcome}"}}'] for outcome in outcomes]
 
     assert counted() == [0, 0, 0]
     bodies = ([email_sent(1), email_sent(2)], [email_sent(1), email_sent(3), email_sent(2, step=1)], [None] * 1_500)
@@ -229,14 +229,14 @@ def test_requests_are_counted_by_route_and_status(client: testing.TestClient, us
         client.simulate_get(path, headers=key)
     client.simulate_get(DASHBOARD)
     client.simulate_delete(DASHBOARD)
-    found = samples(client)
+    metrics = samples(client)
     route = 'route="/api/v1/dashboard/campaign-analytics"'
     requests = "campaign_analytics_http_requests_total"
-    assert found[f'{requests}{{method="GET",{route},status="200"}}'] == 2
-    assert found[f'{requests}{{method="GET",{route},status="401"}}'] == 1
-    assert found[f'{requests}{{method="DELETE",{route},status="405"}}'] == 1
-    assert found[f'{requests}{{method="GET",route="none",status="404"}}'] == 2
-    assert found[f'campaign_analytics_http_request_seconds_count{{method="GET",{route}}}'] == 3
+    assert metrics[f'{requests}{{method="GET",{route},status="200"}}'] == 2
+    assert metrics[f'{requests}{{method="GET",{route},status="401"}}'] == 1
+    assert metrics[f'{requests}{{method="DELETE",{route},status="405"}}'] == 1
+    assert metrics[f'{requests}{{method="GET",route="none",status="404"}}'] == 2
+    assert metrics[f'campaign_analytics_http_request_seconds_count{{method="GET",{route}}}'] == 3
 
 
 def test_the_lag_is_measured(client: testing.TestClient, pool: Pool) -> None:
@@ -245,10 +245,10 @@ def test_the_lag_is_measured(client: testing.TestClient, pool: Pool) -> None:
     record(pool, 340, 1, 2)
     record(pool, 341, 1)
     execute(pool, "UPDATE stored_events SET recorded_at = now() - interval '30 s' WHERE workspace_id = 341")
-    found = samples(client)
-    assert found["campaign_analytics_projection_lag_events"] == 3
-    assert 30 <= found["campaign_analytics_projection_lag_seconds"] < 60
-    assert found["campaign_analytics_projection_stuck"] == 0
+    metrics = samples(client)
+    assert metrics["campaign_analytics_projection_lag_events"] == 3
+    assert 30 <= metrics["campaign_analytics_projection_lag_seconds"] < 60
+    assert metrics["campaign_analytics_projection_stuck"] == 0
 
 
 def test_connections_in_use_are_measured(pool: Pool) -> None:
@@ -270,11 +270,11 @@ def test_no_label_tells_of_anybody(client: testing.TestClient, users: Access) ->
     client.simulate_post(POSTS, headers=key, json=email_sent(1), query_string="workspace_id=348333")
     client.simulate_get(DASHBOARD, headers=key, query_string="workspace_id=348333")
     client.simulate_get("/348333/somebody", headers={"X-Request-ID": "sent-by-a-caller"})
-    found = samples(client)
-    assert all(name.startswith("campaign_analytics_") for name in found)
-    labels = {label for name in found for label in re.findall(r'(\w+)="', name)}
+    metrics = samples(client)
+    assert all(name.startswith("campaign_analytics_") for name in metrics)
+    labels = {label for name in metrics for label in re.findall(r'(\w+)="', name)}
     ours = {"method", "route", "status", "outcome", "le", "version", "child", "process", "code", "queue", "table"}
     assert labels == ours
     text = client.simulate_get("/metrics").text
-    for told in ("348333", "somebody", "sent-by-a-caller", key["X-API-Key"].partition(".")[0]):
-        assert told not in text
+    for identifier in ("348333", "somebody", "sent-by-a-caller", key["X-API-Key"].partition(".")[0]):
+        assert identifier not in text

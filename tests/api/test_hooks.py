@@ -75,8 +75,8 @@ def test_a_hook_makes_the_numbers_of_a_worker(
     first, second = add_hook(pool, provider, HOOK), add_hook(pool, provider, HOOK)
     use_known_key(pool)
     timed = [each for each in one_of_each_id(examples_of(provider)) if RECEIPT not in str(each.events)]
-    facts = [event for each in timed for event in each.events]
-    posted = client.simulate_post("/api/v1/events/", headers=key, json=facts, params={"workspace_id": WORKER})
+    events = [event for each in timed for event in each.events]
+    posted = client.simulate_post("/api/v1/events/", headers=key, json=events, params={"workspace_id": WORKER})
     assert posted.status_code == 200, posted.text
     deliveries = [(first, each.body, each) for each in timed] + [(second, each.retried(), each) for each in timed]
     random.Random(provider).shuffle(deliveries)
@@ -143,24 +143,24 @@ def test_whatever_comes_is_answered_with_200_and_counted(  # noqa: PLR0913 (fixt
         if content_type == "application/json":
             assert result.json == answer
             assert received(pool) == counted
-    kept = client.simulate_get("/api/v1/events/rejections/", headers=key).json["rejections"]
-    assert len(kept) == 3 * answer["rejected"]
+    rejections = client.simulate_get("/api/v1/events/rejections/", headers=key).json["rejections"]
+    assert len(rejections) == 3 * answer["rejected"]
 
 
 def test_prospects_are_named_by_a_key_of_the_workspace(client: testing.TestClient, pool: Pool, users: Access) -> None:
     """It is made with the first hook and stays; `lookup` tells the name; no address is in the log."""
     key = api_key(users, 340, 341)
-    asked = {"email": " jane@EXAMPLE.com", "workspace_id": 340}
-    assert client.simulate_get("/api/v1/prospects/lookup/", headers=key, params=asked).status_code == 404
+    lookup = {"email": " jane@EXAMPLE.com", "workspace_id": 340}
+    assert client.simulate_get("/api/v1/prospects/lookup/", headers=key, params=lookup).status_code == 404
     hook = add_hook(pool, "smartlead")
     deliver(client, "smartlead", hook.token, SENT)
-    name = client.simulate_get("/api/v1/prospects/lookup/", headers=key, params=asked)
+    name = client.simulate_get("/api/v1/prospects/lookup/", headers=key, params=lookup)
     assert list(name.json) == ["prospect_id"]
     connected(pool).revoke(hook.hook_id, "cli:test")
     add_hook(pool, "instantly")
     add_hook(pool, "smartlead", 341)
     again, elsewhere = (
-        client.simulate_get("/api/v1/prospects/lookup/", headers=key, params={**asked, "workspace_id": workspace})
+        client.simulate_get("/api/v1/prospects/lookup/", headers=key, params={**lookup, "workspace_id": workspace})
         for workspace in (340, 341)
     )
     assert again.json == name.json != elsewhere.json
@@ -168,7 +168,7 @@ def test_prospects_are_named_by_a_key_of_the_workspace(client: testing.TestClien
     assert name.json["prospect_id"] in feed
     assert "xample" not in feed
     cached = {**key, "If-None-Match": again.headers["etag"]}
-    assert client.simulate_get("/api/v1/prospects/lookup/", headers=cached, params=asked).status_code == 304
+    assert client.simulate_get("/api/v1/prospects/lookup/", headers=cached, params=lookup).status_code == 304
 
 
 @pytest.mark.parametrize(
@@ -276,8 +276,8 @@ def test_another_key_of_a_campaigns_id_is_a_conflict(client: testing.TestClient,
     hook = add_hook(pool, "smartlead")
     assert deliver(client, "smartlead", hook.token, SENT).json == {**TAKEN, "accepted": 0, "rejected": 2}
     assert received(pool) == {("EMAIL_SENT", "rejected", "conflict: campaign_key"): 2}
-    kept = client.simulate_get("/api/v1/events/rejections/", headers=key).json["rejections"]
-    assert [each["code"] for each in kept] == ["conflict"] * 2
+    rejections = client.simulate_get("/api/v1/events/rejections/", headers=key).json["rejections"]
+    assert [each["code"] for each in rejections] == ["conflict"] * 2
 
 
 def test_a_database_that_is_away_is_a_503(client: testing.TestClient, pool: Pool) -> None:
@@ -334,8 +334,12 @@ def test_a_topic_of_sns_is_confirmed_by_opening_what_is_shown(client: testing.Te
     hook = add_hook(pool, "ses")
     url = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&Token=t"
     body = {"Type": "SubscriptionConfirmation", "TopicArn": "arn:aws:sns:eu-west-1:1:t", "Message": "You have chosen"}
-    for shown, given in ((None, "https://evil.example.com/"), (url, url), (url, "http://sns.eu-west-1.amazonaws.com/")):
-        assert deliver(client, "ses", hook.token, {**body, "SubscribeURL": given}).json["ignored"] == 1
+    for shown, subscribe_url in (
+        (None, "https://evil.example.com/"),
+        (url, url),
+        (url, "http://sns.eu-west-1.amazonaws.com/"),
+    ):
+        assert deliver(client, "ses", hook.token, {**body, "SubscribeURL": subscribe_url}).json["ignored"] == 1
         with pool.connection() as database:
             assert queries.listed(database)[0].confirm_url == shown
 

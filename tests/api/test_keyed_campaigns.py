@@ -111,8 +111,8 @@ def test_another_key_of_an_id_is_a_conflict(client: testing.TestClient, pool: Po
             CONFLICT,
         )
     assert log(pool) == ["e-1", "e-3", "e-4", "e-5"]
-    kept = client.simulate_get("/api/v1/events/rejections/", headers=key).json["rejections"]
-    assert [each["code"] for each in kept] == ["conflict", "conflict"]
+    rejections = client.simulate_get("/api/v1/events/rejections/", headers=key).json["rejections"]
+    assert [each["code"] for each in rejections] == ["conflict", "conflict"]
 
 
 def test_an_import_knows_it_too(command: Command, pool: Pool, tmp_path: Path) -> None:
@@ -122,8 +122,8 @@ def test_an_import_knows_it_too(command: Command, pool: Pool, tmp_path: Path) ->
     file = tmp_path / "events.ndjson"
     _, body = as_lines([keyed(1, SECOND), keyed(2, FIRST), keyed(3, FIRST)])
     file.write_bytes(body)
-    said = command("import", str(file), "--workspace", "340", "--create", "--json")
-    assert (said.code, json.loads(said.out)["accepted"], json.loads(said.out)["rejected"]) == (1, 2, 1)
+    result = command("import", str(file), "--workspace", "340", "--create", "--json")
+    assert (result.code, json.loads(result.out)["accepted"], json.loads(result.out)["rejected"]) == (1, 2, 1)
     (rejected,) = map(json.loads, Path(f"{file}.rejected.ndjson").read_bytes().splitlines())
     assert (rejected["line"], rejected["code"], rejected["error"]) == (1, "conflict", CONFLICT)
     assert log(pool) == ["e-2", "e-3"]

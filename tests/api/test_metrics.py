@@ -51,16 +51,16 @@ def samples(client: testing.TestClient) -> dict[str, float]:
 
 def of(counts: Counts) -> dict[str, float]:
     """Return what is told of a tree whose database is away."""
-    found = read_samples(exposition.text(counts, is_up=False).decode())
-    return {name.removeprefix(OURS): value for name, value in found.items()}
+    metrics = read_samples(exposition.text(counts, is_up=False).decode())
+    return {name.removeprefix(OURS): value for name, value in metrics.items()}
 
 
 def test_rejections_are_counted_by_their_code(client: testing.TestClient, users: Access) -> None:
     """Each code is there from the start; together they are the rejected events."""
     key = api_key(users, 340)
     codes = [f'rejections_total{{code="{code}"}}' for code in get_args(Code)]
-    found = samples(client)
-    assert [found[code] for code in codes] == [0] * len(codes)
+    metrics = samples(client)
+    assert [metrics[code] for code in codes] == [0] * len(codes)
     events = [
         email_sent(1),
         email_sent(1, step=2),  # a conflict
@@ -70,12 +70,12 @@ def test_rejections_are_counted_by_their_code(client: testing.TestClient, users:
         7,
     ]
     client.simulate_post(f"{POSTS}?workspace_id=340", headers=key, json=events)
-    found = samples(client)
-    assert {code: found[code] for code in codes if found[code]} == {
+    metrics = samples(client)
+    assert {code: metrics[code] for code in codes if metrics[code]} == {
         f'rejections_total{{code="{code}"}}': 1
         for code in ("conflict", "invalid_field", "out_of_range", "unknown_type", "malformed")
     }
-    assert found['events_total{outcome="rejected"}'] == 5
+    assert metrics['events_total{outcome="rejected"}'] == 5
 
 
 @pytest.mark.parametrize("events", [3, 300])
@@ -85,26 +85,30 @@ def test_commits_are_counted_with_their_events(client: testing.TestClient, users
     for first in (0, events):
         body = [email_sent(number) for number in range(first, first + events)]
         assert client.simulate_post(f"{POSTS}?workspace_id=340", headers=key, json=body).status_code == 200
-    found = samples(client)
-    assert (found["append_events_count"], found["append_events_sum"], found["append_posts_total"]) == (2, 2 * events, 2)
-    assert found[f'append_events_bucket{{le="{5.0 if events == 3 else 500.0}"}}'] == 2
-    assert found['append_events_bucket{le="2.0"}'] == 0
+    metrics = samples(client)
+    assert (metrics["append_events_count"], metrics["append_events_sum"], metrics["append_posts_total"]) == (
+        2,
+        2 * events,
+        2,
+    )
+    assert metrics[f'append_events_bucket{{le="{5.0 if events == 3 else 500.0}"}}'] == 2
+    assert metrics['append_events_bucket{le="2.0"}'] == 0
 
 
-@given(asked=INSTANTS, took=st.floats(0, 5), way=st.floats(0, 1), ahead=st.floats(-1e6, 1e6))
-def test_a_clock_is_no_further_off_than_it_is_said(asked: float, took: float, way: float, ahead: float) -> None:
+@given(sent_at=INSTANTS, took=st.floats(0, 5), way=st.floats(0, 1), ahead=st.floats(-1e6, 1e6))
+def test_a_clock_is_no_further_off_than_it_is_said(sent_at: float, took: float, way: float, ahead: float) -> None:
     """What the way to the database and back may account for is no fault of a clock."""
-    told = clock_ahead(asked, asked + took, asked + way * took - ahead)
-    assert abs(told) <= abs(ahead) + 1e-6
-    assert abs(told - ahead) <= took + 1e-6
-    assert told * ahead >= 0
+    measured = clock_ahead(sent_at, sent_at + took, sent_at + way * took - ahead)
+    assert abs(measured) <= abs(ahead) + 1e-6
+    assert abs(measured - ahead) <= took + 1e-6
+    assert measured * ahead >= 0
 
 
 def test_the_clock_and_whether_writes_are_taken_are_told(client: testing.TestClient) -> None:
     """Of the tests' own database, which is on this machine."""
-    found = samples(client)
-    assert abs(found["clock_ahead_seconds"]) < 1
-    assert found["database_writable"] == 1
+    metrics = samples(client)
+    assert abs(metrics["clock_ahead_seconds"]) < 1
+    assert metrics["database_writable"] == 1
 
 
 def test_a_clock_that_is_off_is_told(client: testing.TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,9 +133,9 @@ def test_the_size_of_each_table_is_told(client: testing.TestClient, pool: Pool, 
         rows = connection.execute("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'").fetchall()
         connection.execute("CREATE TABLE somebody_elses (id integer)")
     assert sorted(name for (name,) in rows) == sorted(TABLES)
-    told = {name: size for name, size in samples(client).items() if name.startswith("table_bytes")}
-    assert sorted(told) == [f'table_bytes{{table="{name}"}}' for name in sorted(TABLES)]
-    assert told['table_bytes{table="stored_events"}'] > 8_192
+    sizes = {name: size for name, size in samples(client).items() if name.startswith("table_bytes")}
+    assert sorted(sizes) == [f'table_bytes{{table="{name}"}}' for name in sorted(TABLES)]
+    assert sizes['table_bytes{table="stored_events"}'] > 8_192
 
 
 def test_a_table_that_is_locked_holds_nobody(
@@ -143,10 +147,10 @@ def test_a_table_that_is_locked_holds_nobody(
     with connected(pool) as connection, connection.transaction():
         connection.execute("LOCK TABLE hook IN ACCESS EXCLUSIVE MODE")
         began = time.monotonic()
-        found = samples(client)
+        metrics = samples(client)
         assert time.monotonic() - began < 2
-    assert found["database_up"] == 1
-    assert {name for name in before if "table" in name} == {name for name in found if "table" in name}
+    assert metrics["database_up"] == 1
+    assert {name for name in before if "table" in name} == {name for name in metrics if "table" in name}
 
 
 def test_no_series_vanishes_while_the_database_is_away(
@@ -158,9 +162,9 @@ def test_no_series_vanishes_while_the_database_is_away(
     with pool.connection() as connection:
         connection.execute(END_ALL)
     pool.close()
-    found = samples(client)
-    assert (before["database_up"], found["database_up"]) == (1, 0)
-    assert before.keys() <= found.keys()
+    metrics = samples(client)
+    assert (before["database_up"], metrics["database_up"]) == (1, 0)
+    assert before.keys() <= metrics.keys()
 
 
 def test_all_processes_of_a_tree_know_what_one_of_them_has_seen() -> None:
@@ -171,10 +175,10 @@ def test_all_processes_of_a_tree_know_what_one_of_them_has_seen() -> None:
     one.state_seen(3.5, writable=False)
     one.sizes_seen({"journey": 8_192})
     for _ in range(2):
-        found = of(counts)
-        assert found["projection_lag_events"] == 5
-        assert (found["clock_ahead_seconds"], found["database_writable"]) == (3.5, 0)
-        assert found['table_bytes{table="journey"}'] == 8_192
+        metrics = of(counts)
+        assert metrics["projection_lag_events"] == 5
+        assert (metrics["clock_ahead_seconds"], metrics["database_writable"]) == (3.5, 0)
+        assert metrics['table_bytes{table="journey"}'] == 8_192
         counts.fold(FIRST_WORKER)
 
 
@@ -196,22 +200,22 @@ def test_fetches_of_published_keys_and_their_age_are_told(pool: Pool, away: Plat
     assert isinstance(keys, published_keys.PublishedKeys)
     fetches = [f'session_keys_fetches_total{{outcome="{outcome}"}}' for outcome in ("fetched", "failed", "unusable")]
 
-    def told() -> list[float]:
-        found = samples(client)
-        return [*(found[name] for name in fetches), found["session_keys_age_seconds"]]
+    def key_metrics() -> list[float]:
+        metrics = samples(client)
+        return [*(metrics[name] for name in fetches), metrics["session_keys_age_seconds"]]
 
-    assert told() == [0, 0, 0, float("inf")]
+    assert key_metrics() == [0, 0, 0, float("inf")]
     away.body = b'{"keys": [{"kty": "oct", "kid": "o", "k": "c2VjcmV0"}]}'
     keys.preload()
     away.status = 500
     keys.preload()
-    assert told() == [0, 1, 1, float("inf")]
+    assert key_metrics() == [0, 1, 1, float("inf")]
     away.status = 200
     away.body = (
         b'{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'
     )
     keys.preload()
-    *numbers, age = told()
+    *numbers, age = key_metrics()
     assert numbers == [1, 1, 1]
     assert age < 20
 
@@ -226,10 +230,10 @@ def test_the_room_for_replays_is_told(
 ) -> None:
     """Of TMPDIR, without a file made there; a directory that is not there stops nothing."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    found = samples(client)
+    metrics = samples(client)
     system = os.statvfs(tmp_path)
-    assert found["temporary_size_bytes"] == system.f_blocks * system.f_frsize
-    assert 0 < found["temporary_free_bytes"] < found["temporary_size_bytes"]
+    assert metrics["temporary_size_bytes"] == system.f_blocks * system.f_frsize
+    assert 0 < metrics["temporary_free_bytes"] < metrics["temporary_size_bytes"]
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
     assert not [name for name in samples(client) if name.startswith("temporary")]
@@ -247,7 +251,7 @@ def test_queues_and_the_pool_are_told(database_url: str) -> None:
     parts = parts_of(database_url, 1)
     sampler = Sampler(parts)
 
-    def told() -> dict[str, float]:
+    def queue_metrics() -> dict[str, float]:
         sampler.sample()
         return of(parts.measurements.counts)
 
@@ -257,17 +261,17 @@ def test_queues_and_the_pool_are_told(database_url: str) -> None:
 
     with parts.pool, ThreadPoolExecutor(1) as executor:
         parts.pool.wait()
-        before = told()
+        before = queue_metrics()
         queues = ("append", "position", "read", "thread")
         assert [before[f'queue_length{{queue="{name}"}}'] for name in queues] == [0] * 4
         assert (before["pool_size"], before["pool_connections"], before["pool_failures_total"]) == (1, 0, 0)
         waits = before["pool_waits_total"]
         with parts.connection():
             waiting = executor.submit(borrow)
-            wait_for(lambda: told()["pool_waits_total"] > waits)
+            wait_for(lambda: queue_metrics()["pool_waits_total"] > waits)
             assert not waiting.done()
         waiting.result()
-        after = told()
+        after = queue_metrics()
         assert after["pool_waits_total"] == waits + 1
         assert after["pool_wait_seconds_total"] >= before["pool_wait_seconds_total"]
     parts.close()

@@ -48,8 +48,8 @@ class Asked(NamedTuple):
 
     def query(self, **more: object) -> dict[str, Any]:
         """Return the parameters that ask for it."""
-        given = {"timezone": self.zone, "start_date": self.start, "end_date": self.end, "dated": self.how, **more}
-        return {name: str(value) for name, value in given.items() if value is not None}
+        parameters = {"timezone": self.zone, "start_date": self.start, "end_date": self.end, "dated": self.how, **more}
+        return {name: str(value) for name, value in parameters.items() if value is not None}
 
     def is_long(self) -> bool:
         """Return whether it may have too many hours for one answer."""
@@ -94,14 +94,14 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
             "variant": st.sampled_from(["A", "B"]),
         },
     )
-    found = draw(st.lists(event, min_size=draw(st.sampled_from([0, 8, 16])), max_size=30))  # else most are short
-    for number, each in enumerate(found):
+    events = draw(st.lists(event, min_size=draw(st.sampled_from([0, 8, 16])), max_size=30))  # else most are short
+    for number, each in enumerate(events):
         each["id"] = f"e-{number}"
         if each["type"] == "ReplyReceived":
             each.update(draw(st.sampled_from([{}, {"automatic": True}, {"channel": "email"}, {"channel": "linkedin"}])))
-    if found and draw(st.sampled_from([True, False])):  # facts alike but for their ids
-        found += [{**draw(st.sampled_from(found)), "id": f"again-{number}"} for number in range(5)]
-    return draw(with_retractions(found))
+    if events and draw(st.sampled_from([True, False])):  # facts alike but for their ids
+        events += [{**draw(st.sampled_from(events)), "id": f"again-{number}"} for number in range(5)]
+    return draw(with_retractions(events))
 
 
 days = st.none() | st.dates(date(2026, 3, 27), date(2026, 3, 31)) | st.dates(date(2026, 10, 22), date(2026, 10, 28))
@@ -119,8 +119,8 @@ class World(NamedTuple):
 
     def get(self, path: str = "", **query: object) -> Any:
         """Return what is answered."""
-        given = {"workspace_id": self.workspace_id, **query}
-        answer = self.client.simulate_get(BASE + path, params=given, headers=session("reader"))
+        parameters = {"workspace_id": self.workspace_id, **query}
+        answer = self.client.simulate_get(BASE + path, params=parameters, headers=session("reader"))
         assert answer.status_code == 200, answer.text
         return answer.json
 
@@ -143,13 +143,13 @@ def test_a_period_is_what_happened_in_it(
 ) -> None:
     """Each campaign's numbers, and those of all as one, are the naive ones; a campaign without any has zeros."""
     made = world(client, pool, users, history)
-    told = made.get(**asked.query(include="extended"))["campaigns"]
-    assert [each["id"] for each in told] == sorted({each["campaign_id"] for each in reference.counting(history)})
-    for each in told:
+    campaigns = made.get(**asked.query(include="extended"))["campaigns"]
+    assert [each["id"] for each in campaigns] == sorted({each["campaign_id"] for each in reference.counting(history)})
+    for each in campaigns:
         assert each["analytics"] == reference_periods.whole(made.history, [each["id"]], **asked.instants())
     summary = made.get("summary/", **asked.query(include="extended"))
     expected = reference_periods.whole(made.history, **asked.instants())
-    assert summary == {"workspaces": 1, "campaigns": len(told), "analytics": expected}
+    assert summary == {"workspaces": 1, "campaigns": len(campaigns), "analytics": expected}
     assert list(summary["analytics"]) == list(expected)
 
 
@@ -168,20 +168,20 @@ def test_buckets_hold_what_happened_in_them(  # noqa: PLR0913 (a world and a que
         asked = Asked(asked.zone, None, None, asked.how)
     made = world(client, pool, users, history)
     query = asked.query(include="extended", interval=interval)
-    told = made.get("timeseries/", **query)
-    assert (told["interval"], told["timezone"]) == (interval, asked.zone)
-    starts = [ms(datetime.fromisoformat(bucket["start"])) for bucket in told["series"]]
+    answer = made.get("timeseries/", **query)
+    assert (answer["interval"], answer["timezone"]) == (interval, asked.zone)
+    starts = [ms(datetime.fromisoformat(bucket["start"])) for bucket in answer["series"]]
     end = asked.instants()["end"]
-    for bucket, first, following in zip(told["series"], starts, [*starts[1:], end], strict=False):
+    for bucket, first, following in zip(answer["series"], starts, [*starts[1:], end], strict=False):
         stretch = {"first": first, "end": following, "how": asked.how}
         assert bucket["analytics"] == reference_periods.whole(made.history, **stretch)
     whole = made.get("summary/", **asked.query(include="extended"))["analytics"]
     for name in (*MAIN, *FURTHER):
-        assert sum(bucket["analytics"][name] for bucket in told["series"]) == whole[name]
+        assert sum(bucket["analytics"][name] for bucket in answer["series"]) == whole[name]
     each_one = made.get("timeseries/", **query, per="campaign")["campaigns"]
     for campaign in each_one:
-        assert [bucket["start"] for bucket in campaign["series"]] == [bucket["start"] for bucket in told["series"]]
-    for place, bucket in enumerate(told["series"]):
+        assert [bucket["start"] for bucket in campaign["series"]] == [bucket["start"] for bucket in answer["series"]]
+    for place, bucket in enumerate(answer["series"]):
         together = sum(campaign["series"][place]["analytics"]["amount_of_replies"] for campaign in each_one)
         assert together == bucket["analytics"]["amount_of_replies"]
 
@@ -193,12 +193,12 @@ def test_rows_hold_what_belongs_to_them(  # noqa: PLR0913 (a world and a questio
 ) -> None:
     """Each row's numbers are the naive ones, in order; all but those that count in several add up to the whole."""
     made = world(client, pool, users, history)
-    told = made.get("breakdown/", **asked.query(include="extended", by=by))
+    answer = made.get("breakdown/", **asked.query(include="extended", by=by))
     expected = reference_periods.breakdown(made.history, tuple(by.split(",")), **asked.instants())
-    assert told == {"by": by.split(","), "rows": expected}
+    assert answer == {"by": by.split(","), "rows": expected}
     whole = made.get("summary/", **asked.query(include="extended"))["analytics"]
     for name in {*MAIN, *FURTHER} - {"amount_of_prospects", "amount_of_prospects_contacted"}:
-        assert sum(row["analytics"][name] for row in told["rows"]) == whole[name]
+        assert sum(row["analytics"][name] for row in answer["rows"]) == whole[name]
 
 
 @given(history=histories(), asked=periods)
@@ -209,9 +209,9 @@ def test_hours_of_the_week_hold_what_happened_in_them(
     """Each quarter hour belongs to the weekday and the hour of the zone in which it begins; the rows add up."""
     made = world(client, pool, users, history)
     shown = made.get("breakdown/", **asked.query(include="extended", by="weekday,hour"))
-    found = reference_periods.within(reference_periods.parts(made.history), **asked.instants())
+    parts = reference_periods.within(reference_periods.parts(made.history), **asked.instants())
     rows: dict[tuple[int, int], list[reference_periods.Part]] = {}
-    for part in found:
+    for part in parts:
         at = reference_periods.dated(part, asked.how)
         assert at is not None
         local = datetime.fromtimestamp(at // 900_000 * 900, UTC).astimezone(ZoneInfo(asked.zone))
@@ -235,8 +235,8 @@ def test_reply_times_are_those_of_all_turns(  # noqa: PLR0913 (a world and a que
     """Mean, percentiles by nearest rank and histogram are those of the turns, listed and sorted."""
     made = world(client, pool, users, history)
     answer = made.get("reply-times/", **asked.query(**({"by": by} if by else {})))
-    found = reference_periods.within(reference_periods.parts(made.history), **asked.instants())
-    turns = [part for part in found if part.metric == "reply_time_ms"]
+    parts = reference_periods.within(reference_periods.parts(made.history), **asked.instants())
+    turns = [part for part in parts if part.metric == "reply_time_ms"]
     if not by:
         assert answer == distribution([part.value for part in turns])
         return
@@ -284,10 +284,10 @@ def test_an_explanation_names_what_makes_the_number(  # noqa: PLR0913 (a world a
     made = world(client, pool, users, history)
     for campaign_id in {each["campaign_id"] for each in reference.counting(history)}:
         query = asked.query(metric=metric, limit=3)
-        told: list[tuple[int, str, int, list[str]]] = []
+        contributions: list[tuple[int, str, int, list[str]]] = []
         page = made.get(f"{campaign_id}/explain/", **query)
         while True:
-            told += [
+            contributions += [
                 (
                     reference.instant({"occurred_at": c["at"]}),
                     c["prospect_id"],
@@ -299,8 +299,8 @@ def test_an_explanation_names_what_makes_the_number(  # noqa: PLR0913 (a world a
             if page["next"] is None:
                 break
             page = made.get(f"{campaign_id}/explain/", **query, cursor=page["next"])
-        assert told == reference_periods.explained(made.history, campaign_id, metric, **asked.instants())
-        assert page["value"] == sum(value for _, _, value, _ in told)
+        assert contributions == reference_periods.explained(made.history, campaign_id, metric, **asked.instants())
+        assert page["value"] == sum(value for _, _, value, _ in contributions)
 
 
 @given(history=histories())

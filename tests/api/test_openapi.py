@@ -36,9 +36,9 @@ OPERATIONS = {
 }
 # What a schema can't say is a 400 too: an end before its start, `min_position` with ALL, an unknown time zone. A part
 # of a post may be refused, which is a 207. And the service's own state is not what one request has left of it.
-NOT_ASKED = ("ensure_resource_availability", "use_after_free")
+SKIPPED_CHECKS = ("ensure_resource_availability", "use_after_free")
 # Where a schema says all that holds; but that 5.0 is no integer here, and that a key ends in the future, it can't say.
-ALL_SAID = " /api/v1/access/"
+ALL_CHECKED = " /api/v1/access/"
 BUT_FOR = (
     "PUT /api/v1/access/users/{user}/current-workspace/",
     "POST /api/v1/access/users/{user}/keys/",
@@ -55,22 +55,22 @@ def lines(_: Any, value: Any) -> bytes:
     return str(value).encode(errors="replace")
 
 
-class Asked(NamedTuple):
+class Described(NamedTuple):
     """The operations as the application's document has them, and the headers of who may do everything."""
 
     operations: dict[str, Any]
     headers: dict[str, str]
 
     @classmethod
-    def of(cls, schema: Any, headers: dict[str, str]) -> "Asked":
+    def of(cls, schema: Any, headers: dict[str, str]) -> "Described":
         """Take a document that was read from the application."""
-        found = [each.ok() for each in schema.get_all_operations()]  # else it raises
-        return cls({f"{each.method.upper()} {each.path}": each for each in found}, headers)
+        operations = [each.ok() for each in schema.get_all_operations()]  # else it raises
+        return cls({f"{each.method.upper()} {each.path}": each for each in operations}, headers)
 
     def ask(self, operation: str, mode: GenerationMode, examples: int) -> None:
         """Make so many requests that the document allows or forbids, and check every answer."""
-        excluded = [*NOT_ASKED, *(["negative_data_rejection"] if operation == POSTED else [])]
-        if ALL_SAID not in operation or operation in BUT_FOR:
+        excluded = [*SKIPPED_CHECKS, *(["negative_data_rejection"] if operation == POSTED else [])]
+        if ALL_CHECKED not in operation or operation in BUT_FOR:
             excluded.append("positive_data_acceptance")
         checks: Any = [check for check in CHECKS.get_all() if check.__name__ not in excluded]
 
@@ -91,7 +91,7 @@ class Asked(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def asked(databases: Databases) -> Iterator[Asked]:
+def described(databases: Databases) -> Iterator[Described]:
     """Give the operations of an application with something in it, in this process."""
     chosen = settings.from_environment({"JWT_SECRET": JWT_SECRET, "DATABASE_URL": "postgresql://unused"})
     with databases.lend() as url, database.open_pool(url, size=20) as pool:
@@ -100,25 +100,25 @@ def asked(databases: Databases) -> Iterator[Asked]:
         project_all(pool)
         parts = make_parts(pool, chosen, {})
         key = api_key(parts.users, 1, 340, scopes=("read", "write", "admin"))
-        yield Asked.of(schemathesis.openapi.from_asgi("/openapi.json", create_app(parts), config=CONFIG), key)
+        yield Described.of(schemathesis.openapi.from_asgi("/openapi.json", create_app(parts), config=CONFIG), key)
         shutdown_lifespans()
         parts.close()
 
 
 @pytest.mark.load
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each != ENDLESS])
-def test_what_the_document_allows_is_answered_as_it_says(asked: Asked, operation: str) -> None:
+def test_what_the_document_allows_is_answered_as_it_says(described: Described, operation: str) -> None:
     """Statuses, headers and bodies are as described, and nothing is our fault."""
-    asked.ask(operation, GenerationMode.POSITIVE, EXAMPLES)
+    described.ask(operation, GenerationMode.POSITIVE, EXAMPLES)
 
 
 @pytest.mark.load
 @pytest.mark.parametrize(
     "operation", [name for name, it in OPERATIONS.items() if it.get("parameters") or "requestBody" in it]
 )
-def test_what_the_document_forbids_is_refused_as_it_says(asked: Asked, operation: str) -> None:
+def test_what_the_document_forbids_is_refused_as_it_says(described: Described, operation: str) -> None:
     """What takes no parameter and no body forbids nothing."""
-    asked.ask(operation, GenerationMode.NEGATIVE, EXAMPLES)
+    described.ask(operation, GenerationMode.NEGATIVE, EXAMPLES)
 
 
 @pytest.mark.processes
@@ -126,16 +126,16 @@ def test_the_running_service_answers_as_the_document_says(database_url: str) -> 
     """A few requests of each operation over sockets, through the worker that frames them."""
     with users_of(database_url) as users, serving(database_url) as running:
         key = api_key(users, 1, 340, scopes=("read", "write", "admin"))
-        asked = Asked.of(schemathesis.openapi.from_url(f"{running.url}/openapi.json", config=CONFIG), key)
+        described = Described.of(schemathesis.openapi.from_url(f"{running.url}/openapi.json", config=CONFIG), key)
         for operation in [each for each in OPERATIONS if each != ENDLESS]:
-            asked.ask(operation, GenerationMode.POSITIVE, SERVED_EXAMPLES)
+            described.ask(operation, GenerationMode.POSITIVE, SERVED_EXAMPLES)
 
 
 def test_the_document_names_every_route(client: testing.TestClient) -> None:
     """And no other; all are taken with and without the slash at the end."""
-    told = {path.rstrip("/") for path in document()["paths"]}
+    documented = {path.rstrip("/") for path in document()["paths"]}
     routes = {route.uri_template.replace(":path}", "}") for route in _routes(client.app._router._roots)}
-    assert routes - {"/", "/page/{name}", "/openapi.json", "/docs", "/docs/{name}"} == told
+    assert routes - {"/", "/page/{name}", "/openapi.json", "/docs", "/docs/{name}"} == documented
 
 
 def _routes(nodes: list[Any]) -> Iterator[Any]:
@@ -149,9 +149,9 @@ def test_the_page_shows_the_document_by_files_of_its_own(client: testing.TestCli
     """Its script and style come from here, and the browser is told to ask nobody else."""
     page = client.simulate_get("/docs/")
     assert page.headers["content-type"].startswith("text/html")
-    asked = re.findall(r'(?:src|href)="([^"]*)"', page.text)
-    assert len(asked) == 3
-    for path in asked:
+    files = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+    assert len(files) == 3
+    for path in files:
         answer = client.simulate_get(path)
         assert (answer.status_code, len(answer.content) > 20) == (200, True)
         assert answer.headers["x-content-type-options"] == "nosniff"

@@ -47,8 +47,8 @@ def test_each_file_that_is_asked_for_is_there(client: testing.TestClient) -> Non
             answer = client.simulate_get(path)
             assert answer.status_code == 200, path
             assert answer.headers["x-content-type-options"] == "nosniff"
-            kept = client.simulate_get(path, headers={"If-None-Match": answer.headers["etag"]})
-            assert (kept.status_code, kept.content) == (304, b"")
+            revalidated = client.simulate_get(path, headers={"If-None-Match": answer.headers["etag"]})
+            assert (revalidated.status_code, revalidated.content) == (304, b"")
     for wrong in ("/page/other.js", "/page/..%2Fapi%2Fpage.py", "/page/"):
         assert client.simulate_get(wrong).status_code == 404
 

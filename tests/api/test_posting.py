@@ -419,6 +419,6 @@ def test_the_documents_say_how_to_make_ids_and_that_a_post_names_its_workspace(c
         exec(block, made)
     assert made["prospect_id"](" Jane@X.io ") == made["prospect_id"]("jane@x.io") == "jane@x.io"
     assert made["event_id"](SENT) == made["event_id"](SENT) != made["event_id"](email_sent(2))
-    post_said = client.simulate_get("/openapi.json").json["paths"]["/api/v1/events/"]["post"]
-    assert "address.strip().lower()" in post_said["description"]
-    assert [(each["name"], each["required"]) for each in post_said["parameters"]] == [("workspace_id", True)]
+    described_post = client.simulate_get("/openapi.json").json["paths"]["/api/v1/events/"]["post"]
+    assert "address.strip().lower()" in described_post["description"]
+    assert [(each["name"], each["required"]) for each in described_post["parameters"]] == [("workspace_id", True)]

@@ -87,8 +87,8 @@ def test_requests_at_once_over_several_processes_are_counted_exactly(pool: Pool,
     async def ask() -> list[int]:
         async with AsyncExitStack() as stack:
             apps = [await stack.enter_async_context(testing.ASGIConductor(each.app)) for each in processes]
-            asked = [apps[number % 3].simulate_get(DASHBOARD, headers=key) for number in range(60)]
-            return [answer.status_code for answer in await asyncio.gather(*asked)]
+            requests = [apps[number % 3].simulate_get(DASHBOARD, headers=key) for number in range(60)]
+            return [answer.status_code for answer in await asyncio.gather(*requests)]
 
     answers = falcon.async_to_sync(ask)
     assert sorted(answers) == [200] * 30 + [429] * 30

@@ -28,12 +28,12 @@ AT = "2026-11-01T09:00:00Z"
 def campaign(campaign_id: int, name: str | None = None, status: str | None = None, **more: Any) -> list[dict[str, Any]]:
     """Return what makes a campaign known, with one e-mail sent."""
     about = {"campaign_id": campaign_id, "occurred_at": AT}
-    told = [email_sent(campaign_id, campaign_id=campaign_id)]
+    events = [email_sent(campaign_id, campaign_id=campaign_id)]
     if name is not None:
-        told.append({"id": f"c-{campaign_id}", "type": "CampaignCreated", "name": name, **about, **more})
+        events.append({"id": f"c-{campaign_id}", "type": "CampaignCreated", "name": name, **about, **more})
     if status is not None:
-        told.append({"id": f"s-{campaign_id}", "type": "CampaignStatusChanged", "status": status, **about})
-    return told
+        events.append({"id": f"s-{campaign_id}", "type": "CampaignStatusChanged", "status": status, **about})
+    return events
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def ids(answer: testing.Result) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("path", [BASE, CAMPAIGNS])
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "expected"),
     [
         ({"campaign_id": [1, 3]}, [(340, 1), (340, 3)]),
         ({"campaign_id": 9}, []),
@@ -69,24 +69,24 @@ def ids(answer: testing.Result) -> list[tuple[int, int]]:
     ],
 )
 def test_filters_choose_campaigns(
-    client: testing.TestClient, key: dict[str, str], path: str, query: dict[str, Any], found: list[tuple[int, int]]
+    client: testing.TestClient, key: dict[str, str], path: str, query: dict[str, Any], expected: list[tuple[int, int]]
 ) -> None:
     """By id and by the status now shown, each repeatable; an unknown id is just absent."""
-    assert ids(get(client, path, key, **query)) == found
+    assert ids(get(client, path, key, **query)) == expected
 
 
 def test_a_summary_counts_what_was_asked_for_and_what_matches(client: testing.TestClient, key: dict[str, str]) -> None:
-    told = get(client, BASE + "summary/", key, workspace_id="ALL", status="ACTIVE").json
-    assert (told["workspaces"], told["campaigns"], told["analytics"]["amount_of_emails_sent"]) == (2, 2, 2)
+    summary = get(client, BASE + "summary/", key, workspace_id="ALL", status="ACTIVE").json
+    assert (summary["workspaces"], summary["campaigns"], summary["analytics"]["amount_of_emails_sent"]) == (2, 2, 2)
     nobody = session("somebody-else")
-    told = get(client, BASE + "summary/", nobody, workspace_id="ALL").json
-    assert (told["workspaces"], told["campaigns"], told["analytics"]["amount_of_prospects"]) == (0, 0, 0)
+    summary = get(client, BASE + "summary/", nobody, workspace_id="ALL").json
+    assert (summary["workspaces"], summary["campaigns"], summary["analytics"]["amount_of_prospects"]) == (0, 0, 0)
 
 
 def test_campaigns_tell_what_is_known_of_them(client: testing.TestClient, pool: Pool, users: Access) -> None:
     """The earliest creation, the latest change, zone and language of the latest creation that carries one."""
     about = {"type": "CampaignCreated", "campaign_id": 1, "name": "A"}
-    told = [
+    events = [
         {**about, "id": "1", "occurred_at": "2026-11-01T09:00:00Z", "timezone": "Europe/Berlin", "language": "de"},
         {**about, "id": "2", "occurred_at": "2026-11-02T09:00:00Z", "timezone": "Asia/Kolkata"},
         {**about, "id": "3", "occurred_at": "2026-11-02T09:00:00Z", "timezone": "Asia/Kathmandu"},
@@ -95,7 +95,7 @@ def test_campaigns_tell_what_is_known_of_them(client: testing.TestClient, pool: 
         email_sent(2, campaign_id=2),
     ]
     with pool.connection() as database:
-        ledger.record(database, 340, parsed(*told))
+        ledger.record(database, 340, parsed(*events))
     project_all(pool)
     first, second = get(client, CAMPAIGNS, api_key(users, 340)).json["campaigns"]
     assert list(first.items()) == [
@@ -184,13 +184,13 @@ def test_a_table_says_the_same_as_json(
     """The keys before `analytics`, then its keys; a header also where there is no row; what is null is empty."""
     if empty:
         query = {**query, "campaign_id": 9}
-    told = get(client, path, key, **query).json
+    body = get(client, path, key, **query).json
     answer = get(client, path, key, format="csv", **query)
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     header, *lines = csv.reader(io.StringIO(answer.text, newline=""))
     expected = []
     for each in (
-        told.get("campaigns", told.get("rows", told.get("series", [told]))) if "workspaces" not in told else [told]
+        body.get("campaigns", body.get("rows", body.get("series", [body]))) if "workspaces" not in body else [body]
     ):
         about = {name: value for name, value in each.items() if name not in ("analytics", "series")}
         for one in each.get("series", [each]):
@@ -283,41 +283,41 @@ def test_an_answer_is_worked_out_once(  # noqa: PLR0913 (a question, and who wor
     query: dict[str, Any],
 ) -> None:
     """Then it is kept, for all who may see it, and nobody else; a change of access counts at once."""
-    asked = []
+    reads = []
     read = rows.read
 
-    def counted(*given: Any) -> Any:
-        asked.append(given)
-        return read(*given)
+    def counted(*arguments: Any) -> Any:
+        reads.append(arguments)
+        return read(*arguments)
 
     monkeypatch.setattr(rows, "read", counted)
     first = get(client, path, key, **query)
     users.link("u-2", 340, "cli:test")
     other = session("u-2")
     assert get(client, path, other, **query).content == first.content
-    assert len(asked) == 1
+    assert len(reads) == 1
     users.unlink("u-2", 340, "cli:test")
     assert get(client, path, other, **query).status_code == 403
 
 
 def test_bodies_that_are_kept_are_bounded() -> None:
     """The least used goes first, and no body may take more than an eighth of all."""
-    kept: Cache[str, bytes] = Cache(len, most_bytes=32)
+    cache: Cache[str, bytes] = Cache(len, most_bytes=32)
     for name in "abcdefgh":
-        kept.put(name, b"1234")
-    assert kept.get("a") == b"1234"
-    kept.put("i", b"1234")
-    assert (kept.get("a"), kept.get("b"), kept.get("i")) == (b"1234", None, b"1234")
-    kept.put("too large", b"12345")
-    assert kept.get("too large") is None
-    assert kept.get("c") == b"1234", "and nothing has gone for it"
+        cache.put(name, b"1234")
+    assert cache.get("a") == b"1234"
+    cache.put("i", b"1234")
+    assert (cache.get("a"), cache.get("b"), cache.get("i")) == (b"1234", None, b"1234")
+    cache.put("too large", b"12345")
+    assert cache.get("too large") is None
+    assert cache.get("c") == b"1234", "and nothing has gone for it"
 
 
 def test_long_questions_are_not_kept(client: testing.TestClient, key: dict[str, str]) -> None:
     """Whoever asks them, known or not, fills no memory; they are answered all the same."""
-    kept = question._parsed.cache_info().currsize
+    size_before = question._parsed.cache_info().currsize
     assert len(ids(get(client, BASE, key, campaign_id=list(range(1, 200))))) == 3
-    assert question._parsed.cache_info().currsize == kept
+    assert question._parsed.cache_info().currsize == size_before
 
 
 @pytest.mark.parametrize("first_touch", [False, True])
@@ -336,9 +336,9 @@ def test_min_position_includes_ones_own_writes(
     late = get(client, BASE + "summary/", key, **query)
     assert (late.status_code, late.headers["retry-after"]) == (503, "1")
     project_all(pool)
-    told = get(client, BASE + "summary/", key, **query)
-    assert told.json["analytics"]["amount_of_emails_sent"] == 4
-    assert (told.headers["x-lag"], told.headers["x-position"]) == ("0", str(position))
+    answer = get(client, BASE + "summary/", key, **query)
+    assert answer.json["analytics"]["amount_of_emails_sent"] == 4
+    assert (answer.headers["x-lag"], answer.headers["x-position"]) == ("0", str(position))
 
 
 def test_rows_of_another_version_are_not_taken_for_activity(
@@ -364,8 +364,8 @@ def test_a_metric_that_an_older_version_did_not_sum_is_null(
         database.execute("UPDATE projection SET fold_version = 1 WHERE workspace_id = 340")
         database.execute("UPDATE campaign SET totals = totals[:10] WHERE workspace_id = 340")
     for path in ("", "summary/"):
-        told = get(client, BASE + path, key, include="extended").json
-        analytics = told.get("analytics") or told["campaigns"][0]["analytics"]
+        body = get(client, BASE + path, key, include="extended").json
+        analytics = body.get("analytics") or body["campaigns"][0]["analytics"]
         assert analytics["amount_of_emails_sent"] > 0
         assert analytics["amount_of_prospects_replied"] is None
         assert analytics["reply_rate"] is None
@@ -404,12 +404,12 @@ def test_a_long_answer_is_packed_for_whoever_takes_that(client: testing.TestClie
     project_all(pool)
     key = api_key(users, 340)
     plain = get(client, BASE, key)
-    taken = get(client, BASE, {**key, "Accept-Encoding": "br, gzip;q=0.5"})
+    packed = get(client, BASE, {**key, "Accept-Encoding": "br, gzip;q=0.5"})
     assert "content-encoding" not in plain.headers
-    assert taken.headers["content-encoding"] == "gzip"
-    assert gzip.decompress(taken.content) == plain.content
-    assert int(taken.headers["content-length"]) < len(plain.content) / 4
-    assert taken.headers["etag"] == plain.headers["etag"]
+    assert packed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(packed.content) == plain.content
+    assert int(packed.headers["content-length"]) < len(plain.content) / 4
+    assert packed.headers["etag"] == plain.headers["etag"]
     assert "Accept-Encoding" in plain.headers["vary"].split(", ")
     short = get(client, BASE, {**key, "Accept-Encoding": "gzip"}, campaign_id=1)
     assert "content-encoding" not in short.headers

@@ -33,8 +33,8 @@ def shown(client: testing.TestClient, headers: dict[str, str], query: str = "") 
     answer = client.simulate_get(REJECTIONS, headers=headers, query_string=query)
     assert answer.status_code == 200, answer.text
     assert list(answer.json) == ["rejections"]
-    found: list[dict[str, Any]] = answer.json["rejections"]
-    return found
+    listed: list[dict[str, Any]] = answer.json["rejections"]
+    return listed
 
 
 def test_the_latest_come_first(client: testing.TestClient, key: dict[str, str]) -> None:
@@ -44,16 +44,16 @@ def test_the_latest_come_first(client: testing.TestClient, key: dict[str, str]) 
         client, key, email_sent(1, id="a", step=-1), email_sent(1), email_sent(2, id="b", source="m", type="X")
     )
     second = post(client, key, email_sent(1, step=3))
-    found = shown(client, key)
-    assert [(each["id"], each["source"], each["code"]) for each in found] == [
+    listed = shown(client, key)
+    assert [(each["id"], each["source"], each["code"]) for each in listed] == [
         ("e-1", "", "conflict"),
         ("b", "m", "unknown_type"),
         ("a", "", "invalid_field"),
     ]
-    told = [each["error"] for answer in (first, second) for each in answer.json["rejected"]]
-    assert [each["error"] for each in reversed(found)] == told
-    assert [list(each) for each in found] == [["at", "id", "source", "code", "error"]] * 3
-    assert all(each["at"].endswith("Z") for each in found)
+    errors = [each["error"] for answer in (first, second) for each in answer.json["rejected"]]
+    assert [each["error"] for each in reversed(listed)] == errors
+    assert [list(each) for each in listed] == [["at", "id", "source", "code", "error"]] * 3
+    assert all(each["at"].endswith("Z") for each in listed)
 
 
 INVALID = [
@@ -74,8 +74,8 @@ def test_what_is_invalid_itself_is_kept_as_null(
 ) -> None:
     """And nothing that the database can't hold is in the way of the others."""
     assert post(client, key, event).status_code == 422
-    [found] = shown(client, key)
-    assert (found["id"], found["source"]) == (id_, source)
+    [rejection] = shown(client, key)
+    assert (rejection["id"], rejection["source"]) == (id_, source)
 
 
 def test_only_the_latest_thousand_are_kept(

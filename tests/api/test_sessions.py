@@ -64,9 +64,9 @@ def token(private: Any, algorithm: str, claims: dict[str, Any] = CLAIMS, **heade
 def forged(header: dict[str, Any], key: bytes, claims: dict[str, Any] = CLAIMS) -> str:
     """Return a token of anything, signed by HMAC with any bytes as the key; PyJWT refuses to make such ones."""
     parts = [json.dumps(part).encode() for part in (header, claims)]
-    said = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
-    signature = base64.urlsafe_b64encode(hmac.new(key, said, hashlib.sha256).digest()).rstrip(b"=")
-    return (said + b"." + signature).decode()
+    signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+    signature = base64.urlsafe_b64encode(hmac.new(key, signed, hashlib.sha256).digest()).rstrip(b"=")
+    return (signed + b"." + signature).decode()
 
 
 @pytest.mark.parametrize("algorithm", PRIVATE)
@@ -363,12 +363,12 @@ def test_a_session_ends_when_its_key_is_withdrawn(users: Access, pool: Pool, pub
     chosen.sessions.keys = PublishedKeys(published.url, clock=clock)
     client = testing.TestClient(create_app(make_parts(pool, chosen, {})))
     published.publish(jwk(RSA, kid="a"), jwk(EC, kid="b"))
-    withdrawn, kept = token(RSA, "RS256", kid="a"), token(EC, "ES256", kid="b")
-    assert [ask(client, each)[0] for each in (withdrawn, kept)] == [200, 200]
+    withdrawn, remaining = token(RSA, "RS256", kid="a"), token(EC, "ES256", kid="b")
+    assert [ask(client, each)[0] for each in (withdrawn, remaining)] == [200, 200]
     published.publish(jwk(EC, kid="b"))
     clock.now += published_keys.FRESH_SECONDS + 1
     assert ask(client, withdrawn) == (401, BAD_SESSION), "the first request asks anew, and waits for the answer"
-    assert ask(client, kept)[0] == 200
+    assert ask(client, remaining)[0] == 200
 
 
 def can_be_found(keys: PublishedKeys, key_id: str) -> bool:

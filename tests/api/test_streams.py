@@ -276,12 +276,12 @@ def test_who_has_gone_is_worked_for_no_longer(monkeypatch: pytest.MonkeyPatch, p
         raise AssertionError
 
     async def ask_and_go() -> None:
-        asked = asyncio.ensure_future(app(scope, receive, send))
+        task = asyncio.ensure_future(app(scope, receive, send))
         while not await asyncio.to_thread(log, pool):
             pass
-        asked.cancel()
+        task.cancel()
         with suppress(asyncio.CancelledError):
-            await asked
+            await task
         await asyncio.to_thread(parts.threads.close)
 
     asyncio.run(ask_and_go())
@@ -308,8 +308,8 @@ def test_a_stream_that_falls_silent_is_a_408_with_the_counts(
         answered.append(event)
 
     asyncio.run(app(scope, receive, send))
-    said = json.loads(answered[1]["body"])
-    assert (answered[0]["status"], said["accepted"], said["position"]) == (408, 5, 5)
+    body = json.loads(answered[1]["body"])
+    assert (answered[0]["status"], body["accepted"], body["position"]) == (408, 5, 5)
     assert len(log(pool)) == 5
 
 
@@ -355,13 +355,13 @@ def test_a_stream_that_breaks_off_says_what_is_committed(database_url: str) -> N
         in_chunks = f"{head}Transfer-Encoding: chunked\r\n\r\n{len(lines):x}\r\n".encode() + lines + b"\r\n5\r\n"
         for sent, accepted, duplicates in ((by_length, 5_000, 0), (in_chunks, 0, 5_000)):
             answer = exchange(service.port, sent)
-            said = json.loads(answer.partition(b"\r\n\r\n")[2])
+            body = json.loads(answer.partition(b"\r\n\r\n")[2])
             assert answer.startswith(b"HTTP/1.1 400 "), answer[:100]
-            assert said["details"] == [{"field": "body", "error": "is cut short"}]
-            assert (said["accepted"], said["duplicates"], said["position"]) == (accepted, duplicates, 5_000)
+            assert body["details"] == [{"field": "body", "error": "is cut short"}]
+            assert (body["accepted"], body["duplicates"], body["position"]) == (accepted, duplicates, 5_000)
         answer = exchange(service.port, f"{head}Content-Length: 1000\r\n\r\n".encode() + line(1))
-        said = json.loads(answer.partition(b"\r\n\r\n")[2])
-        assert (said["accepted"], said["duplicates"], said["position"]) == (0, 0, 5_000)
+        body = json.loads(answer.partition(b"\r\n\r\n")[2])
+        assert (body["accepted"], body["duplicates"], body["position"]) == (0, 0, 5_000)
         chunks = (lines[begin : begin + 10_000] for begin in range(0, len(lines), 10_000))
         whole = service.request("POST", PATH, {"X-API-Key": key, **LINES}, chunks)
         assert (whole.status, whole.json["accepted"], whole.json["duplicates"]) == (200, 1_000, 5_000)
@@ -373,11 +373,11 @@ def test_a_link_that_goes_meanwhile_ends_a_stream(
     """What was committed before stays, and the answer counts it; nothing more is taken: each append asks again."""
     monkeypatch.setattr(api.ingest.formats, "LINES_AT_ONCE", 2)
     parts = make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET}), {})
-    asked = count()
+    calls = count()
 
     def clock_and_unlink() -> int:
         """Tell the time, as each batch asks for it when it is parsed and when it is appended."""
-        if next(asked) == 2:
+        if next(calls) == 2:
             users.unlink("u-1", 340, "cli:test")
         return clock()
 
@@ -401,11 +401,11 @@ def test_a_database_that_goes_away_in_the_middle_of_a_stream_is_a_503_with_the_c
     """What was committed before is told, never a 200 over the rest; the same can be sent again."""
     monkeypatch.setattr(api.ingest.formats, "LINES_AT_ONCE", 2)
     parts = make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET}), {})
-    asked = count()
+    calls = count()
 
     def clock_and_close() -> int:
         """Tell the time, as each batch asks for it when it is parsed and when it is appended."""
-        if next(asked) == 2:
+        if next(calls) == 2:
             pool.close()
         return clock()
 

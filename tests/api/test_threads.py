@@ -99,16 +99,16 @@ def test_large_work_leaves_a_thread_for_everything_else(monkeypatch: pytest.Monk
     async def test() -> None:
         three, loop, both = Threads(3), asyncio.get_running_loop(), asyncio.Event()
         both_work.append(lambda: loop.call_soon_threadsafe(both.set))
-        asked = [asyncio.ensure_future(three.run_large(work)) for _ in range(4)]
+        tasks = [asyncio.ensure_future(three.run_large(work)) for _ in range(4)]
         await both.wait()
         assert await three.run(lambda: "small") == "small"
-        asked[0].cancel()
+        tasks[0].cancel()
         await asyncio.sleep(0)
         with pytest.raises(UnavailableError):
             await three.run_large(work)
         assert (working, await three.run(lambda: "small")) == (2, "small")
         end.set()
-        await asyncio.gather(*asked, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         assert await three.run_large(lambda: "next") == "next"
         three.close()
 

@@ -173,8 +173,8 @@ def test_a_span_has_no_path_and_no_secret(traced: Traced) -> None:
         "POST /api/v1/hooks/{provider}/{token}",
         "GET /api/v1/prospects/lookup",
     ]
-    for told in (token, "somebody", traced.key["X-API-Key"]):
-        assert told not in "".join(each.to_json() for each in traced.spans())
+    for secret in (token, "somebody", traced.key["X-API-Key"]):
+        assert secret not in "".join(each.to_json() for each in traced.spans())
 
 
 def test_probes_leave_no_span(traced: Traced) -> None:

@@ -86,13 +86,13 @@ def serving(secure: ssl.SSLContext | None = None) -> Iterator[Dummy]:
             if reply.status is None:
                 self.close_connection = True
                 return
-            said = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body or {}).encode()
+            content = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body or {}).encode()
             self.send_response(reply.status)
-            self.send_header("Content-Length", str(len(said)))
+            self.send_header("Content-Length", str(len(content)))
             if reply.retry_after is not None:
                 self.send_header("Retry-After", reply.retry_after)
             self.end_headers()
-            self.wfile.write(said)
+            self.wfile.write(content)
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 NOW = datetime(2026, 11, 1, 10, 0, tzinfo=UTC)
 
 
-def meaning(status: int, said: Any, posted: int = 2, retry_after: str | None = None) -> Meaning:
+def meaning(status: int, answer: Any, posted: int = 2, retry_after: str | None = None) -> Meaning:
     """Return what this answer to a post means."""
-    body = said if isinstance(said, bytes) else json.dumps(said).encode()
+    body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     return understand(status, retry_after, body, posted, NOW)
 
 
@@ -35,12 +35,12 @@ def rejected(index: Any = 0, **fields: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("status", [200, 207, 422])
 def test_an_answer_that_accounts_for_each_event_settles_them(status: int) -> None:
-    said = {"workspace_id": 1, "accepted": 1, "duplicates": 2, "rejected": [rejected(3)], "position": 9}
-    assert meaning(status, said, posted=4) == Settled(1, 2, (Rejected(3, "conflict", "id: is known"),))
+    answer = {"workspace_id": 1, "accepted": 1, "duplicates": 2, "rejected": [rejected(3)], "position": 9}
+    assert meaning(status, answer, posted=4) == Settled(1, 2, (Rejected(3, "conflict", "id: is known"),))
 
 
 @pytest.mark.parametrize(
-    "said",
+    "answer",
     [
         b"<html>a proxy says hello</html>",
         b"",
@@ -60,8 +60,8 @@ def test_an_answer_that_accounts_for_each_event_settles_them(status: int) -> Non
     ],
 )
 @pytest.mark.parametrize("status", [200, 207, 422])
-def test_an_answer_that_leaves_a_doubt_settles_nothing(status: int, said: Any) -> None:
-    assert isinstance(meaning(status, said), Later)
+def test_an_answer_that_leaves_a_doubt_settles_nothing(status: int, answer: Any) -> None:
+    assert isinstance(meaning(status, answer), Later)
 
 
 @pytest.mark.parametrize("status", [201, 204, 301, 302, 400, 404, 405, 408, 415, 429, 500, 502, 503, 504])
@@ -112,11 +112,11 @@ LISTED = st.lists(st.fixed_dictionaries({"index": COUNTS}) | st.none(), max_size
 
 @given(
     status=st.sampled_from([200, 207, 422]),
-    said=st.fixed_dictionaries({"accepted": COUNTS, "duplicates": COUNTS, "rejected": LISTED}),
+    answer=st.fixed_dictionaries({"accepted": COUNTS, "duplicates": COUNTS, "rejected": LISTED}),
     posted=st.integers(1, 4),
 )
-def test_whatever_is_settled_adds_up(status: int, said: dict[str, Any], posted: int) -> None:
-    understood = meaning(status, said, posted)
+def test_whatever_is_settled_adds_up(status: int, answer: dict[str, Any], posted: int) -> None:
+    understood = meaning(status, answer, posted)
     if isinstance(understood, Settled):
         places = [each.place for each in understood.rejected]
         assert understood.accepted + understood.duplicates + len(places) == posted
@@ -132,6 +132,6 @@ def test_waits_grow_to_a_bound_and_are_spread(failures: int, chance: float) -> N
     assert backoff.delay(failures, None, lambda: 0.0) <= seconds
 
 
-@given(failures=st.integers(1, 100), asked=st.floats(0, MAX_RETRY_AFTER_SECONDS), chance=st.floats(0, 0.999))
-def test_what_the_server_asks_for_is_waited_out(failures: int, asked: float, chance: float) -> None:
-    assert asked <= backoff.delay(failures, asked, lambda: chance) <= asked * 1.1 + backoff.FIRST_SECONDS
+@given(failures=st.integers(1, 100), least=st.floats(0, MAX_RETRY_AFTER_SECONDS), chance=st.floats(0, 0.999))
+def test_what_the_server_asks_for_is_waited_out(failures: int, least: float, chance: float) -> None:
+    assert least <= backoff.delay(failures, least, lambda: chance) <= least * 1.1 + backoff.FIRST_SECONDS

@@ -33,7 +33,7 @@ EVENT = {"type": "EmailSent", "campaign_id": 123, "prospect_id": "p-1"}
 LATER = {"ProspectNeutral", "ReplyWasAutomatic", "EventRetracted"}  # that a service may not know yet
 
 
-def kept(spool: Path) -> list[dict[str, Any]]:
+def spooled_events(spool: Path) -> list[dict[str, Any]]:
     """Return the events that wait in a spool."""
     opened = Spool(spool)
     try:
@@ -75,10 +75,10 @@ def test_an_event_gets_an_id_and_a_time_when_it_is_told(spool: Path) -> None:
     with_clock = Client(NOWHERE, "k.s", 340, spool, now=lambda: now)
     ids = [with_clock.send(EVENT), with_clock.email_sent("p-2", campaign_id=1)]
     with_clock.close(timeout=0)
-    assert [event["id"] for event in kept(spool)] == ids
+    assert [event["id"] for event in spooled_events(spool)] == ids
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
     assert len(set(ids)) == 2
-    assert {event["occurred_at"] for event in kept(spool)} == {"2026-11-01T10:00:00.000Z"}
+    assert {event["occurred_at"] for event in spooled_events(spool)} == {"2026-11-01T10:00:00.000Z"}
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_batch_is_kept_when_its_block_ends_also_by_an_error(spool: Path) -> No
         ids.append(batch.send(EVENT))
         _ = 1 / 0
     client.close(timeout=0)
-    assert [event["id"] for event in kept(spool)] == ids
+    assert [event["id"] for event in spooled_events(spool)] == ids
 
 
 def test_calls_of_many_threads_share_a_commit_and_lose_nothing(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_calls_of_many_threads_share_a_commit_and_lose_nothing(spool: Path, monk
     assert sum(commits) == 16 * 20
     assert len(commits) < 16 * 20
     assert max(commits) >= 8
-    stored = [event["id"] for event in kept(spool)]
+    stored = [event["id"] for event in spooled_events(spool)]
     assert sorted(stored) == sorted(each for mine in ids for each in mine)
     for mine in ids:  # each thread's in its own order
         assert [each for each in stored if each in set(mine)] == mine
@@ -166,9 +166,9 @@ client = Client(sys.argv[1], "k.s", 340, sys.argv[2])
 lock = threading.Lock()
 def tell():
     while True:
-        told = client.email_sent("p-1", campaign_id=1)
+        event_id = client.email_sent("p-1", campaign_id=1)
         with lock:
-            print(told, flush=True)
+            print(event_id, flush=True)
 for _ in range(4):
     threading.Thread(target=tell).start()
 """
@@ -304,7 +304,7 @@ client.close(timeout=0)
         env=python_path(),
     )
     assert done.returncode == 0, done.stderr
-    assert kept(spool)[-1]["id"] == done.stdout.strip()
+    assert spooled_events(spool)[-1]["id"] == done.stdout.strip()
 
 
 @pytest.mark.processes

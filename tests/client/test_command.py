@@ -27,7 +27,7 @@ def refused(spool: Path) -> Path:
     return spool
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
+def output_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
     """Return what the command prints on stdout."""
     assert __main__.main([str(each) for each in arguments]) == code
     return capsys.readouterr().out
@@ -46,49 +46,49 @@ def test_status_tells_what_waits_and_why_nothing_is_sent(
     with Client(server.url, "k.s", 340, spool) as client:
         client.email_sent("p", campaign_id=1)
         assert not client.flush(60)
-    status = json.loads(said(capsys, "status", spool, "--json"))
+    status = json.loads(output_of(capsys, "status", spool, "--json"))
     assert (status["workspace_id"], status["pending"], status["dead"]) == (340, 1, 0)
     assert (status["state"], status["reason"]) == ("halted", "the server answers 401: Invalid API key")
     assert status["since"].endswith("Z")
-    assert "halted since" in said(capsys, "status", spool)
+    assert "halted since" in output_of(capsys, "status", spool)
     server.default = lambda events: Reply(200, {"accepted": len(events), "duplicates": 0, "rejected": []})
     with Client(server.url, "k.s", 340, spool) as client:
         assert client.flush(60)
-    status = json.loads(said(capsys, "status", spool, "--json"))
+    status = json.loads(output_of(capsys, "status", spool, "--json"))
     assert (status["state"], status["reason"], status["pending"]) == ("sending", "", 0)
 
 
 def test_dead_letters_are_listed_mended_and_resent(refused: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = [json.loads(line) for line in said(capsys, "dead", refused, "--json").splitlines()]
+    lines = [json.loads(line) for line in output_of(capsys, "dead", refused, "--json").splitlines()]
     assert [(line["number"], line["code"], line["event"]["id"]) for line in lines] == [
         (1, "invalid_field", "e-1"),
         (2, "invalid_field", "e-2"),
         (3, "invalid_field", "e-3"),
     ]
-    assert "step: expected an integer" in said(capsys, "dead", refused)
+    assert "step: expected an integer" in output_of(capsys, "dead", refused)
     lines[1]["event"]["step"] = 7
     mended = refused.with_name("mended")
     mended.write_text("".join(json.dumps(line) + "\n" for line in lines[1:2]), encoding="utf-8")
-    said(capsys, "retry", refused, "--mended", mended)
-    said(capsys, "retry", refused, 1)
-    said(capsys, "retry", refused, 1, code=1)
+    output_of(capsys, "retry", refused, "--mended", mended)
+    output_of(capsys, "retry", refused, 1)
+    output_of(capsys, "retry", refused, 1, code=1)
     assert [each["id"] for each in waiting(refused)] == ids(4, 2, 1)
     assert waiting(refused)[1]["step"] == 7
-    said(capsys, "retry", refused, "--all")
+    output_of(capsys, "retry", refused, "--all")
     assert [each["id"] for each in waiting(refused)] == ids(4, 2, 1, 3)
 
 
 def test_a_dead_letter_can_be_dropped_by_its_number_only(refused: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said(capsys, "drop", refused, 2)
-    said(capsys, "drop", refused, 2, code=1)
-    assert [json.loads(line)["number"] for line in said(capsys, "dead", refused, "--json").splitlines()] == [1, 3]
+    output_of(capsys, "drop", refused, 2)
+    output_of(capsys, "drop", refused, 2, code=1)
+    assert [json.loads(line)["number"] for line in output_of(capsys, "dead", refused, "--json").splitlines()] == [1, 3]
 
 
 def test_a_mended_line_that_is_wrong_changes_nothing(refused: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mended = refused.with_name("mended")
     for line in ("{}", "no", '{"number": 1, "event": {"type": "EmailSent"}}'):
         mended.write_text(f'{{"number": 2, "event": {bodies(2)[0].decode()}}}\n{line}\n', encoding="utf-8")
-        said(capsys, "retry", refused, "--mended", mended, code=1)
+        output_of(capsys, "retry", refused, "--mended", mended, code=1)
     assert [each["id"] for each in waiting(refused)] == ids(4)
 
 
@@ -118,6 +118,6 @@ def test_what_can_be_read_of_a_spool_is_copied_into_a_new_one(
     assert __main__.main(["salvage", str(refused), str(new)]) == 1
     assert "4 to 4 can't be read" in capsys.readouterr().err
     assert [each["id"] for each in waiting(new)] == ids(5)
-    said(capsys, "retry", new, "--all")
+    output_of(capsys, "retry", new, "--all")
     assert [each["id"] for each in waiting(new)] == ids(5, 1, 2, 3)
-    said(capsys, "salvage", refused, new, code=1)
+    output_of(capsys, "salvage", refused, new, code=1)

@@ -166,7 +166,7 @@ def test_who_may_not_write_stops_and_says_so_until_it_resumes(
 ) -> None:
     server.default = Reply(status, {"error": "Access denied"})
     with Client(server.url, "k.s", 340, spool) as client:
-        told = client.send({**EVENT, "prospect_id": "p"})
+        event_id = client.send({**EVENT, "prospect_id": "p"})
         assert not client.flush(LIMIT_SECONDS)
         stats = client.stats()
         assert (stats.state, stats.reason) == ("halted", f"the server answers {status}: Access denied")
@@ -177,7 +177,7 @@ def test_who_may_not_write_stops_and_says_so_until_it_resumes(
         server.default = taken
         client.resume()
         assert client.flush(LIMIT_SECONDS)
-    assert server.taken[0] == told
+    assert server.taken[0] == event_id
     assert len(server.taken) == 2
 
 
@@ -208,7 +208,7 @@ from campaign_analytics_client import Client
 client = Client(sys.argv[1], "k.s", 340, sys.argv[2])
 for number in range(200):
     client.email_sent(f"{sys.argv[3]}-{number}", campaign_id=1)
-print("told", flush=True)
+print("sent", flush=True)
 sys.stdin.readline()
 """
 
@@ -227,7 +227,7 @@ def test_processes_share_a_spool_and_each_keeps_its_order(spool: Path, server: D
     try:
         for process in processes:
             assert process.stdout is not None
-            assert process.stdout.readline() == b"told\n"
+            assert process.stdout.readline() == b"sent\n"
         wait_for(lambda: pending(spool) == 0, LIMIT_SECONDS)
     finally:
         for process in processes:
@@ -241,17 +241,17 @@ def test_processes_share_a_spool_and_each_keeps_its_order(spool: Path, server: D
 
 
 def test_closing_does_not_wait_for_a_server_that_hangs(spool: Path, server: Dummy) -> None:
-    released, asked = Event(), Event()
+    released, request_came = Event(), Event()
 
     def hangs(events: list[dict[str, Any]]) -> Reply:
-        asked.set()
+        request_came.set()
         released.wait(LIMIT_SECONDS)
         return taken(events)
 
     server.default = hangs
     client = Client(server.url, "k.s", 340, spool, timeout=LIMIT_SECONDS)
     client.email_sent("p", campaign_id=1)
-    assert asked.wait(LIMIT_SECONDS)
+    assert request_came.wait(LIMIT_SECONDS)
     client.close(timeout=0.1)
     assert not client._thread.is_alive()
     assert pending(spool) == 1
@@ -308,7 +308,7 @@ def test_a_server_behind_tls_is_sent_to_only_where_its_certificate_is_trusted(sp
     secure.load_cert_chain(certificate)
     with dummy.serving(secure) as server:
         with Client(server.url, "k.s", 340, spool) as client:
-            told = client.send({**EVENT, "prospect_id": "p"})
+            event_id = client.send({**EVENT, "prospect_id": "p"})
             wait_for(lambda: client.stats().state == "waiting", LIMIT_SECONDS)
             assert "CERTIFICATE_VERIFY_FAILED" in client.stats().reason
             client.close(timeout=0)
@@ -316,7 +316,7 @@ def test_a_server_behind_tls_is_sent_to_only_where_its_certificate_is_trusted(sp
         trusting = ssl.create_default_context(cafile=certificate)
         with Client(server.url, "k.s", 340, spool, context=trusting) as client:
             assert client.flush(LIMIT_SECONDS)
-        assert server.taken == [told]
+        assert server.taken == [event_id]
 
 
 def self_signed() -> bytes:

@@ -27,21 +27,21 @@ LARGE = {"type": "EmailSent", "campaign_id": 1, "prospect_id": "p", "variant": "
 
 def test_a_full_spool_refuses_a_call_clearly_and_takes_events_again_once_it_is_sent(spool: Path, server: Dummy) -> None:
     with closing(Client(NOWHERE, "k.s", 340, spool, max_bytes=256 * KIB)) as client:
-        kept = []
+        event_ids = []
         with pytest.raises(SpoolFullError, match=r"is full: .*; \d+ events wait to be sent and 0 are dead letters"):
             while True:
-                kept.append(client.send(LARGE))
-        assert len(kept) > 10
+                event_ids.append(client.send(LARGE))
+        assert len(event_ids) > 10
         with pytest.raises(SpoolFullError):
             client.send_many([LARGE, LARGE])
-        assert client.stats().pending == len(kept)
+        assert client.stats().pending == len(event_ids)
         assert spool.stat().st_size <= 256 * KIB
         client.close(timeout=0)
     with Client(server.url, "k.s", 340, spool, max_bytes=256 * KIB) as client:
         assert client.flush(LIMIT_SECONDS)
-        kept += client.send_many([LARGE] * 10)
+        event_ids += client.send_many([LARGE] * 10)
         assert client.flush(LIMIT_SECONDS)
-    assert server.taken == kept
+    assert server.taken == event_ids
 
 
 def test_what_is_too_much_for_all_that_share_a_commit_may_fit_for_some(spool: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_write_that_the_disk_refuses_fails_its_call_and_nothing_else(spool: Pa
     assert len(returned) > 5
     with closing(Spool(spool)) as opened:
         rows = opened.first(10_000, 10**9)
-    assert all(told.encode() in row.body for told, row in zip(returned, rows, strict=True))
+    assert all(event_id.encode() in row.body for event_id, row in zip(returned, rows, strict=True))
 
 
 def test_what_leaves_and_what_is_refused_is_settled_together(spool: Path) -> None:
@@ -200,9 +200,9 @@ def test_damage_within_the_file_stops_the_sender_and_says_so(spool: Path, server
         rest = range(len(server.taken), 2_000)
         with closing(Spool(spool.with_name("new"), workspace_id=340)) as new:
             saved = salvage(opened, new)
-            kept = [json.loads(row.body)["id"] for row in new.first(10_000, 10**9)]
+            salvaged = [json.loads(row.body)["id"] for row in new.first(10_000, 10**9)]
     lost = [number for first, last in saved.lost for number in range(first - 1, last)]
     assert 1_500 in lost
     assert len(lost) < 50
-    assert kept == ids(*(number for number in rest if number not in lost))
-    assert saved.events == len(kept)
+    assert salvaged == ids(*(number for number in rest if number not in lost))
+    assert saved.events == len(salvaged)

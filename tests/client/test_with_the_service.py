@@ -92,8 +92,8 @@ def test_each_event_comes_once_through_kills_of_the_service_and_the_worker(
     assert stored(pool) == NUMBER
     with pool.connection() as connection:
         rows = connection.execute("SELECT state FROM stored_events WHERE workspace_id = 340 ORDER BY position")
-        told = [json.loads(row[0])["id"] for row in rows]
-    assert told == [f"e-{number}" for number in range(NUMBER)]  # in the worker's order, and each once
+        stored_ids = [json.loads(row[0])["id"] for row in rows]
+    assert stored_ids == [f"e-{number}" for number in range(NUMBER)]  # in the worker's order, and each once
 
 
 def stored(pool: Pool) -> int:

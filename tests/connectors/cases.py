@@ -85,8 +85,8 @@ def expected(example: dict[str, Any]) -> list[Event]:
     named = {"campaign_id": campaign} if isinstance(campaign, int) else {"campaign_key": campaign}
     events: list[Event] = []
     prospect = ""
-    for fact in example["facts"]:
-        event = {**fact, "source": source, **named}
+    for fields in example["facts"]:
+        event = {**fields, "source": source, **named}
         if event["occurred_at"] == "@received":
             event["occurred_at"] = "2026-03-06T10:30:00.000Z"
         if "@" in (prospect := event.get("prospect_id", "")):

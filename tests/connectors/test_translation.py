@@ -122,12 +122,12 @@ def test_what_is_ignored_on_purpose_has_a_reason_and_no_rule(provider: Provider)
 
 def distinct(examples: list[Example]) -> list[Example]:
     """Return the examples whose facts no other example contradicts: some show two spellings of one message."""
-    facts: dict[tuple[object, object], str] = {}
+    events: dict[tuple[object, object], str] = {}
     chosen = []
     for example in examples:
         own = {(event["source"], event["id"]): json.dumps(event, sort_keys=True) for event in example.events}
-        if all(facts.get(identity, event) == event for identity, event in own.items()):
-            facts |= own
+        if all(events.get(identity, event) == event for identity, event in own.items()):
+            events |= own
             chosen.append(example)
     return chosen
 
@@ -304,10 +304,10 @@ def test_campaigns_of_two_tools_are_two_and_a_connection_may_keep_the_tools_own_
     body = smartlead(event_timestamp="2026-03-02T09:00:00Z")
     own = Connection(prospect_key=KEY, own_campaign_ids=True)
     assert events_of("smartlead", body)[0]["campaign_key"] == "smartlead:4711"
-    kept = events_of("smartlead", body, own)[0]
-    assert kept["campaign_id"] == 4711
-    assert "campaign_key" not in kept
-    assert kept["id"] == events_of("smartlead", body)[0]["id"]
+    event = events_of("smartlead", body, own)[0]
+    assert event["campaign_id"] == 4711
+    assert "campaign_key" not in event
+    assert event["id"] == events_of("smartlead", body)[0]["id"]
     uuid = {"event_type": "campaign_completed", "campaign_id": "u-1", "timestamp": "2026-03-02T09:00:00Z"}
     assert events_of("instantly", uuid, own)[0]["campaign_key"] == "instantly:u-1"
     for none in (-1, 2**63):
@@ -393,8 +393,8 @@ def test_the_numbers_equal_those_of_a_worker_that_posts_the_same_facts() -> None
     ]
     own = Connection(prospect_key=KEY, own_campaign_ids=True)
     worker = [
-        {"id": str(number), "campaign_id": 123, "prospect_id": str(prospect), "occurred_at": at, **fact}
-        for number, (_, prospect, at, fact) in enumerate(journeys)
+        {"id": str(number), "campaign_id": 123, "prospect_id": str(prospect), "occurred_at": at, **fields}
+        for number, (_, prospect, at, fields) in enumerate(journeys)
     ]
     hooked = reference.campaigns([event for body in posted for event in events_of("reply.io", body, own)])
     assert hooked == reference.campaigns(worker)

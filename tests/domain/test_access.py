@@ -19,7 +19,7 @@ def ignore(_: object) -> None:
     """Prove nothing."""
 
 
-def seen(pool: Pool, user: str, asked: Asked) -> list[int]:
+def visible(pool: Pool, user: str, asked: Asked) -> list[int]:
     """Return the asked workspaces that the user may see, by the rows that requests are checked against."""
     with pool.connection() as database:
         return sorted(check(database, Credentials(session_user=user), asked).open(ignore) or [])
@@ -29,17 +29,17 @@ def test_the_first_workspace_of_a_user_without_any_becomes_the_current_one(pool:
     """Later ones do not; once it is unlinked none is current, until one is selected or all are gone."""
     users.link("u", 1, BY)
     users.link("u", 2, BY)
-    assert seen(pool, "u", Asked()) == [1]
+    assert visible(pool, "u", Asked()) == [1]
     users.unlink("u", 1, BY)
-    assert seen(pool, "u", Asked()) == []
+    assert visible(pool, "u", Asked()) == []
     users.link("u", 3, BY)
-    assert seen(pool, "u", Asked()) == []
+    assert visible(pool, "u", Asked()) == []
     users.select("u", 3, BY)
-    assert seen(pool, "u", Asked()) == [3]
+    assert visible(pool, "u", Asked()) == [3]
     users.unlink("u", 2, BY)
     users.unlink("u", 3, BY)
     users.link("u", 4, BY)
-    assert seen(pool, "u", Asked()) == [4]
+    assert visible(pool, "u", Asked()) == [4]
     user = users.user("u")
     assert user is not None
     assert (user.linked_workspaces, user.current_workspace) == ([4], 4)
@@ -50,11 +50,11 @@ def test_a_user_sees_their_linked_workspaces_and_nobody_elses(pool: Pool, users:
     users.link("u", 1, BY)
     users.link("u", 2, BY)
     users.link("other", 3, BY)
-    assert seen(pool, "u", Asked(every=True)) == [1, 2]
-    assert [seen(pool, "u", Asked(workspace_id)) for workspace_id in (1, 3, 99)] == [[1], [], []]
+    assert visible(pool, "u", Asked(every=True)) == [1, 2]
+    assert [visible(pool, "u", Asked(workspace_id)) for workspace_id in (1, 3, 99)] == [[1], [], []]
     users.unlink("u", 1, BY)
-    assert seen(pool, "u", Asked(every=True)) == [2]
-    assert seen(pool, "u", Asked(1)) == []
+    assert visible(pool, "u", Asked(every=True)) == [2]
+    assert visible(pool, "u", Asked(1)) == []
 
 
 def test_only_a_linked_workspace_can_be_selected(users: Access) -> None:
@@ -113,12 +113,12 @@ def test_a_known_prefix_with_another_secret_sees_no_workspace(pool: Pool, users:
     users.link("u", 340, BY)
     issued = users.issue_key("u", scopes=["read"], name="", expires_at=None, by=BY)
     prefix, _, secret = issued.key.partition(".")
-    for given, seen in ((secret, [340]), (secret + "x", []), ("", [])):
-        guessed = Credentials(prefix=prefix, secret_sha256=secret_sha256(given))
+    for sent_secret, workspaces in ((secret, [340]), (secret + "x", []), ("", [])):
+        guessed = Credentials(prefix=prefix, secret_sha256=secret_sha256(sent_secret))
         with pool.connection() as database:
             for asked in (Asked(340), Asked(every=True), Asked()):
                 callers: list[Caller | None] = []
-                assert (check(database, guessed, asked).open(callers.append) or []) == seen
+                assert (check(database, guessed, asked).open(callers.append) or []) == workspaces
                 assert callers != [None]
 
 
@@ -159,11 +159,11 @@ def test_many_who_change_a_user_at_once_all_succeed(pool: Pool, users: Access) -
     """A version conflict is tried again, not shown to anybody."""
     with ThreadPoolExecutor(8) as executor:
         list(executor.map(lambda workspace_id: users.link("u", workspace_id, BY), range(1, 25)))
-    assert seen(pool, "u", Asked(every=True)) == list(range(1, 25))
+    assert visible(pool, "u", Asked(every=True)) == list(range(1, 25))
     user = users.user("u")
     assert user is not None
     assert sorted(user.linked_workspaces) == list(range(1, 25))
-    assert len(seen(pool, "u", Asked())) == 1
+    assert len(visible(pool, "u", Asked())) == 1
 
 
 @pytest.mark.parametrize("user", ["", "a/b", "x" * 256, "nul\0"])
@@ -184,4 +184,4 @@ def test_a_user_id_of_any_characters_is_one(pool: Pool, users: Access) -> None:
     """Nothing is trimmed or folded."""
     for number, user in enumerate((" u", "u", "U", "ü" * 255), 1):
         users.link(user, number, BY)
-    assert [seen(pool, user, Asked()) for user in (" u", "u", "U", "ü" * 255)] == [[1], [2], [3], [4]]
+    assert [visible(pool, user, Asked()) for user in (" u", "u", "U", "ü" * 255)] == [[1], [2], [3], [4]]

@@ -88,9 +88,9 @@ def test_an_id_that_a_newer_version_has_used_is_a_conflict(pool: Pool) -> None:
 
 def test_source_and_id_name_a_fact_together(pool: Pool) -> None:
     """The same id of two sources, or cut in two places, is two facts; the same of two workspaces too."""
-    facts = [email_sent(1), email_sent(1, source="a"), email_sent(1, source="ae", id="-1")]
-    assert record(pool, *facts) == ([NEW, NEW, NEW], 3)
-    assert record(pool, *facts, workspace_id=2) == ([NEW, NEW, NEW], 3)
+    events = [email_sent(1), email_sent(1, source="a"), email_sent(1, source="ae", id="-1")]
+    assert record(pool, *events) == ([NEW, NEW, NEW], 3)
+    assert record(pool, *events, workspace_id=2) == ([NEW, NEW, NEW], 3)
 
 
 def test_nothing_to_record_tells_the_head(pool: Pool) -> None:
@@ -134,8 +134,8 @@ def test_eight_writers_of_overlapping_facts_leave_each_once(pool: Pool) -> None:
 
 def test_a_connection_lost_in_the_middle_stores_nothing_and_the_retry_everything(pool: Pool) -> None:
     """Nothing is half done: the lock, the head and the rows go together."""
-    [fact] = parsed(email_sent(1))
-    stored = Rows([ledger.event_key(fact)], [1], [TOPICS[type(fact)]], [encode(fact)])
+    [event] = parsed(email_sent(1))
+    stored = Rows([ledger.event_key(event)], [1], [TOPICS[type(event)]], [encode(event)])
     with pytest.raises(OperationalError), pool.connection() as database, database.transaction():
         assert append(database, 1, stored) == 1
         with pool.connection() as other:

@@ -63,10 +63,10 @@ def test_a_number_that_would_only_move_in_time_is_named(pool: Pool) -> None:
     made_by_another_version(pool, NAMES)
     first = "(SELECT min(day) FROM campaign_activity)"
     execute(pool, f"UPDATE campaign_activity SET day = day - 9 WHERE campaign_id = 1 AND day = {first}")
-    found = comparison.changes(pool, 1, ignore)
-    assert "workspace 1 campaign 1: amount_of_prospects_contacted stays 3, but would move to or from 2 days" in found
-    assert all(line.endswith("would move to or from 2 days") for line in found)
-    assert not [line for line in found if "replies" in line.replace("automatic_replies", "")]
+    changes = comparison.changes(pool, 1, ignore)
+    assert "workspace 1 campaign 1: amount_of_prospects_contacted stays 3, but would move to or from 2 days" in changes
+    assert all(line.endswith("would move to or from 2 days") for line in changes)
+    assert not [line for line in changes if "replies" in line.replace("automatic_replies", "")]
 
 
 def test_a_new_metric_is_no_change(pool: Pool) -> None:
@@ -75,9 +75,9 @@ def test_a_new_metric_is_no_change(pool: Pool) -> None:
     made_by_another_version(pool, [*others, "a_metric_of_the_past"])
     execute(pool, "UPDATE campaign SET totals = totals[2:] || 5::bigint")
     execute(pool, "DELETE FROM campaign_activity")  # the other version would have stored its sums at other places
-    found = comparison.changes(pool, 1, ignore)
+    changes = comparison.changes(pool, 1, ignore)
     assert first == "amount_of_prospects"
-    assert all(" stays " in line and first not in line.replace("amount_of_prospects_", "") for line in found)
+    assert all(" stays " in line and first not in line.replace("amount_of_prospects_", "") for line in changes)
 
 
 def test_days_in_another_form_are_said_to_be_out_of_reach(pool: Pool) -> None:

@@ -109,12 +109,12 @@ def test_the_fold_of_a_fixed_corpus_is_that_of_its_version() -> None:
     stored = stored_of(batch.events)
     abouts = [(campaign_id, campaign.pack(history)) for campaign_id, history in batch.campaigns.items()]
     journeys, packed, *others, words = unpacked = columns.unpack(stored)
-    kept = [column.tolist() for column in (journeys, packed.data, *others)]
+    arrays = [column.tolist() for column in (journeys, packed.data, *others)]
     places, values, dating = contributions(journeys, packed)
     contributed = sorted(zip(places.tolist(), values.tolist(), dating.tolist(), strict=True))
     quarters = unpacked.instants[dating] // quarter_hours.QUARTER_MS
     days = quarter_hours.packed(quarter_hours.summed([quarter_hours.cells(journeys[dating], quarters, places, values)]))
-    digest = hashlib.sha256(repr((stored, abouts, kept, words, contributed, days)).encode()).hexdigest()
+    digest = hashlib.sha256(repr((stored, abouts, arrays, words, contributed, days)).encode()).hexdigest()
     assert (FOLD_VERSION, digest) == PINNED, f"raise FOLD_VERSION, and pin {digest}"
 
 

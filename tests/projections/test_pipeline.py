@@ -49,7 +49,7 @@ def test_each_statement_gives_its_own_rows_or_its_own_error(run: Any) -> None:
     """Whatever a parameter is."""
 
     async def test(made: Pipeline) -> None:
-        given: list[dict[str, object]] = [
+        parameters: list[dict[str, object]] = [
             {"text": "ä'\\", "number": 1, "yes": True},
             {"text": None, "number": 0, "yes": True},
             {"text": None, "number": 2, "yes": None},
@@ -57,10 +57,10 @@ def test_each_statement_gives_its_own_rows_or_its_own_error(run: Any) -> None:
             {"text": "", "number": -5, "yes": False},
         ]
         for _ in range(3):
-            found = await asyncio.gather(*(made.rows(DIVIDED, each) for each in given), return_exceptions=True)
-            assert found[0::2] == [[("ä'\\", 10, True, 1)], [(None, 5, None, 2)], [("", -2, False, -5)]]
-            assert isinstance(found[1], psycopg.errors.DivisionByZero)
-            assert isinstance(found[3], psycopg.DataError)
+            results = await asyncio.gather(*(made.rows(DIVIDED, each) for each in parameters), return_exceptions=True)
+            assert results[0::2] == [[("ä'\\", 10, True, 1)], [(None, 5, None, 2)], [("", -2, False, -5)]]
+            assert isinstance(results[1], psycopg.errors.DivisionByZero)
+            assert isinstance(results[3], psycopg.DataError)
 
     run(test)
 
@@ -72,10 +72,10 @@ def test_statements_behind_a_failed_one_get_their_own_answers(run: Any, number: 
     async def test(made: Pipeline) -> None:
         good: dict[str, object] = {"text": "x", "number": 1, "yes": True}
         await made.rows(DIVIDED, good)
-        asked = [{**good, "number": 0}, *[good] * (number - 1)]
-        failed, *found = await asyncio.gather(*(made.rows(DIVIDED, each) for each in asked), return_exceptions=True)
+        values = [{**good, "number": 0}, *[good] * (number - 1)]
+        failed, *results = await asyncio.gather(*(made.rows(DIVIDED, each) for each in values), return_exceptions=True)
         assert isinstance(failed, psycopg.errors.DivisionByZero)
-        assert found == [[("x", 10, True, 1)]] * (number - 1)
+        assert results == [[("x", 10, True, 1)]] * (number - 1)
 
     run(test)
 
@@ -86,13 +86,13 @@ def test_a_statement_that_cannot_be_prepared_fails_its_own_callers_alone(run: An
 
     async def test(made: Pipeline) -> None:
         for _ in range(2):
-            found = await asyncio.gather(
+            results = await asyncio.gather(
                 *(made.rows(each, {"text": "x"}) for each in (LONG, wrong, LONG, wrong, PID)), return_exceptions=True
             )
-            assert [isinstance(each, psycopg.errors.UndefinedFunction) for each in found] == [
+            assert [isinstance(each, psycopg.errors.UndefinedFunction) for each in results] == [
                 False, True, False, True, False,
             ]  # fmt: skip
-            assert found[0] == found[2] == [("x",)]
+            assert results[0] == results[2] == [("x",)]
 
     run(test)
 
@@ -101,8 +101,8 @@ def test_arrays_are_sent_in_binary(run: Any) -> None:
     """Empty ones too."""
 
     async def test(made: Pipeline) -> None:
-        given = {"bytes": [b"\0\xff", b""], "texts": ["中", ""], "numbers": [2**63 - 1, -1]}
-        assert await made.rows(ARRAYS, given) == [([b"\0\xff", b""], ["中", ""], [2**63 - 1, -1])]
+        parameters = {"bytes": [b"\0\xff", b""], "texts": ["中", ""], "numbers": [2**63 - 1, -1]}
+        assert await made.rows(ARRAYS, parameters) == [([b"\0\xff", b""], ["中", ""], [2**63 - 1, -1])]
 
     run(test)
 
@@ -111,9 +111,9 @@ def test_statements_that_are_longer_than_the_socket_holds_are_sent(run: Any) -> 
     """They are written while what comes back is read."""
 
     async def test(made: Pipeline) -> None:
-        given = [{"text": str(number) * 300_000} for number in range(1, 10)]
-        found = await asyncio.gather(*(made.rows(LONG, each) for each in given))
-        assert found == [[(each["text"],)] for each in given]
+        parameters = [{"text": str(number) * 300_000} for number in range(1, 10)]
+        results = await asyncio.gather(*(made.rows(LONG, each) for each in parameters))
+        assert results == [[(each["text"],)] for each in parameters]
 
     run(test)
 
@@ -124,12 +124,12 @@ def test_a_thousand_callers_that_give_up_break_no_other_answer(run: Any) -> None
     async def test(made: Pipeline) -> None:
         rng = random.Random(1)
         await made.rows(PID, {})
-        asked = {n: asyncio.ensure_future(made.rows(SLEEP, {"seconds": 0.0002, "number": n})) for n in range(900)}
-        for number in rng.sample(sorted(asked), 450):
+        tasks = {n: asyncio.ensure_future(made.rows(SLEEP, {"seconds": 0.0002, "number": n})) for n in range(900)}
+        for number in rng.sample(sorted(tasks), 450):
             await asyncio.sleep(0)
-            asked[number].cancel()
-        found = await asyncio.gather(*asked.values(), return_exceptions=True)
-        for number, each in zip(asked, found, strict=True):
+            tasks[number].cancel()
+        results = await asyncio.gather(*tasks.values(), return_exceptions=True)
+        for number, each in zip(tasks, results, strict=True):
             assert isinstance(each, asyncio.CancelledError) or each == [("", number)]
         assert made.waiting == 0
         assert await made.rows(SLEEP, {"seconds": 0, "number": 7}) == [("", 7)]
@@ -146,8 +146,8 @@ def test_a_connection_that_is_lost_fails_those_who_wait_and_is_opened_anew(run: 
         await asyncio.sleep(0)
         with pool.connection() as database:
             database.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
-        found = await asyncio.gather(*waiting, return_exceptions=True)
-        assert [isinstance(each, psycopg.OperationalError) for each in found] == [True] * 3
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [isinstance(each, psycopg.OperationalError) for each in results] == [True] * 3
         [(second,)] = await made.rows(PID, {})
         with pool.connection() as database:
             database.execute("SELECT pg_terminate_backend(%s, 5000)", (second,))
@@ -176,10 +176,10 @@ def test_more_than_can_be_answered_soon_is_refused_at_once(run: Any, monkeypatch
 
     async def test(made: Pipeline) -> None:
         await made.rows(PID, {})
-        asked = [made.rows(SLEEP, {"seconds": 0.01, "number": n}) for n in range(5)]
-        found = await asyncio.gather(*asked, return_exceptions=True)
-        assert found[:3] == [[("", n)] for n in range(3)]
-        assert [isinstance(each, TooManySentError) for each in found[3:]] == [True, True]
+        calls = [made.rows(SLEEP, {"seconds": 0.01, "number": n}) for n in range(5)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert results[:3] == [[("", n)] for n in range(3)]
+        assert [isinstance(each, TooManySentError) for each in results[3:]] == [True, True]
 
     run(test)
 
@@ -189,14 +189,14 @@ def test_a_statement_that_somebody_has_deallocated_is_prepared_again(run: Any) -
     deallocate = Statement("deallocate", b"DEALLOCATE divided")
 
     async def test(made: Pipeline) -> None:
-        given: dict[str, object] = {"text": "x", "number": 1, "yes": True}
-        await made.rows(DIVIDED, given)
+        parameters: dict[str, object] = {"text": "x", "number": 1, "yes": True}
+        await made.rows(DIVIDED, parameters)
         pid = await made.rows(PID, {})
         await made.rows(deallocate, {})
         tasks = [asyncio.create_task(made.rows(SLEEP, {"seconds": 0.3, "number": 1}))]
         for sendings in range(made.sendings + 1, made.sendings + 4):  # all are sent before the first one is answered
             await until(lambda sendings=sendings: made.sendings == sendings)  # type: ignore[misc]
-            tasks.append(asyncio.create_task(made.rows(DIVIDED, given)))
+            tasks.append(asyncio.create_task(made.rows(DIVIDED, parameters)))
         _, *answers = await asyncio.gather(*tasks)
         assert answers == [[("x", 10, True, 1)]] * 3
         assert await made.rows(PID, {}) == pid
@@ -244,17 +244,17 @@ def test_a_statement_behind_another_shares_its_transaction_and_its_error(run: An
     """And the statements around them are none of their business."""
 
     async def test(made: Pipeline) -> None:
-        given: list[dict[str, object]] = [
+        parameters: list[dict[str, object]] = [
             {"text": "a", "number": 1},
             {"text": "b", "number": 0},  # the first one fails
             {"text": "c", "number": 2},  # the second one fails
             {"text": "d", "number": 12},
         ]
         for _ in range(3):
-            tries = [made.rows(BEHIND, each) for each in given]
-            found = await asyncio.gather(*tries, made.rows(LONG, {"text": "x"}), return_exceptions=True)
-            assert (found[0], found[3], found[4]) == ([("a", -10)], [("d", 1)], [("x",)])
-            assert all(isinstance(each, psycopg.errors.DivisionByZero) for each in found[1:3])
+            tries = [made.rows(BEHIND, each) for each in parameters]
+            results = await asyncio.gather(*tries, made.rows(LONG, {"text": "x"}), return_exceptions=True)
+            assert (results[0], results[3], results[4]) == ([("a", -10)], [("d", 1)], [("x",)])
+            assert all(isinstance(each, psycopg.errors.DivisionByZero) for each in results[1:3])
         for _ in range(3):
             bad = Statement("bad", b"SELECT 1", behind=Statement("broken", b"SELECT FROM nowhere"))
             with pytest.raises(psycopg.errors.UndefinedTable):

@@ -278,8 +278,8 @@ def test_an_exception_of_whatever_class_stops_its_event_alone(
     raised = UnicodeDecodeError("utf-8", b"\xff\0", 0, 1, "odd \0") if kind is UnicodeDecodeError else kind("odd \0")
     whole = fold.fold
 
-    def folding(database: Any, rows: Any, gathered: Any, **given: Any) -> None:
-        whole(database, rows, gathered, **given)
+    def folding(database: Any, rows: Any, gathered: Any, **options: Any) -> None:
+        whole(database, rows, gathered, **options)
         if rows.workspace_id == 1 and gathered.first <= 7 <= gathered.last:
             raise raised
 

@@ -16,14 +16,14 @@ NUMBERS = count()
 
 def event(event_type: str, at: str, prospect: str | int | None = "a", **fields: Any) -> Event:
     """An event of campaign 123, in November, as a worker posts it."""
-    fact = {
+    body = {
         "id": f"e-{next(NUMBERS)}",
         "type": event_type,
         "campaign_id": 123,
         "occurred_at": f"2026-11-{at}Z",
         **fields,
     }
-    return fact if prospect is None else {**fact, "prospect_id": prospect}
+    return body if prospect is None else {**body, "prospect_id": prospect}
 
 
 def numbers(events: list[Event]) -> dict[str, Any]:

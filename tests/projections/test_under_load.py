@@ -74,10 +74,10 @@ def test_a_posted_event_wakes_the_projector(pool: Pool, monkeypatch: pytest.Monk
 
 def _listens(pool: Pool) -> bool:
     with pool.connection() as connection:
-        found = connection.execute(
+        cursor = connection.execute(
             "SELECT FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
         )
-        return found.fetchone() is not None
+        return cursor.fetchone() is not None
 
 
 def test_a_busy_workspace_and_many_quiet_ones_are_all_projected(pool: Pool) -> None:

@@ -16,7 +16,7 @@ from domain.recorder import Pool
 from projections.building import replay, status, verification
 from service import citus, database
 from tests.support import reference, stand_in
-from tests.support.commands import Command, Said
+from tests.support.commands import Command, CommandResult
 from tests.support.databases import Databases, new_database
 from tests.support.examples import WORKED_EXAMPLE_ANALYTICS, api_key, email_sent, worked_example
 from tests.support.hooks import add_hook, deliver, received
@@ -130,13 +130,13 @@ def test_events_are_stored_once_and_read_back(client: testing.TestClient, pool: 
     events = worked_example()
     assert post(client, key, 340, *events)["accepted"] == len(events)
     assert post(client, key, 340, *events)["duplicates"] == len(events)
-    said = post(client, key, 340, email_sent(1), {**events[0], "prospect_id": "another"}, email_sent(2, id=""))
-    assert (said["accepted"], said["duplicates"], said["position"]) == (1, 0, len(events) + 1)
-    assert [each["code"] for each in said["rejected"]] == ["conflict", "invalid_field"]
+    answer = post(client, key, 340, email_sent(1), {**events[0], "prospect_id": "another"}, email_sent(2, id=""))
+    assert (answer["accepted"], answer["duplicates"], answer["position"]) == (1, 0, len(events) + 1)
+    assert [each["code"] for each in answer["rejected"]] == ["conflict", "invalid_field"]
     many = [email_sent(number) for number in range(500)]
     assert post(client, key, 341, *many)["accepted"] == len(many)
-    said = post(client, key, 341, *many[:200], *(email_sent(number) for number in range(500, 600)))
-    assert (said["accepted"], said["duplicates"], said["position"]) == (100, 200, 600)
+    answer = post(client, key, 341, *many[:200], *(email_sent(number) for number in range(500, 600)))
+    assert (answer["accepted"], answer["duplicates"], answer["position"]) == (100, 200, 600)
     assert log(pool, 341) == [f"e-{number}" for number in range(600)]
     rejections = client.simulate_get(f"{EVENTS}rejections/", headers=key, params={"workspace_id": 340}).json
     assert len(rejections["rejections"]) == 2
@@ -261,6 +261,6 @@ def test_a_log_moves_by_export_and_import(command: Command, pool: Pool, tmp_path
     file = tmp_path / "log.ndjson"
     file.write_text(exported, encoding="utf-8")
     for accepted in (213, 0):
-        said: Said = command("import", str(file), "--workspace", "341", "--create", "--json")
-        assert json.loads(said.out)["accepted"] == accepted
+        result: CommandResult = command("import", str(file), "--workspace", "341", "--create", "--json")
+        assert json.loads(result.out)["accepted"] == accepted
     assert log(pool, 341) == log(pool, 340)

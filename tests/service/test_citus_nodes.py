@@ -142,8 +142,8 @@ def test_the_service_stays_ready(
     """It says that not all is well, and counts on with what it knows."""
     del key
     monkeypatch.setattr(health, "CACHE_SECONDS", 0.0)
-    said = client.simulate_get("/readyz")
-    assert (said.status_code, said.json) == (200, {"status": "degraded", "database": "not all nodes answer"})
+    answer = client.simulate_get("/readyz")
+    assert (answer.status_code, answer.json) == (200, {"status": "degraded", "database": "not all nodes answer"})
     assert client.simulate_get("/metrics").status_code == 200
     stand_in.lose(owner_url)
     assert client.simulate_get("/readyz").json == {"status": "ready"}
@@ -158,9 +158,9 @@ def test_streams_of_the_other_workspaces_go_on(pool: Pool, key: dict[str, str]) 
             return await asyncio.to_thread(open_connection, pool)
 
         pipeline = Pipeline(borrow, lambda _: None)
-        asked = (Asked(340), Asked(341), Asked(every=True), Asked(), Asked(343))
+        scopes = (Asked(340), Asked(341), Asked(every=True), Asked(), Asked(343))
         try:
-            answers = await ask_all(pipeline, [Watched(Credentials(session_user="u-1"), each) for each in asked])
+            answers = await ask_all(pipeline, [Watched(Credentials(session_user="u-1"), each) for each in scopes])
         finally:
             pipeline.close()
         return [each and each.open(lambda _: None) for each in answers]

@@ -133,8 +133,8 @@ def test_every_composed_statement_is_one_that_citus_takes() -> None:
         if names & PLAIN.keys():
             plain |= names & PLAIN.keys()
             continue
-        if found := faults(text):
-            wrong[text] = found
+        if problems := faults(text):
+            wrong[text] = problems
         if asks_all_nodes(text):
             of_all |= names & OF_ALL_NODES.keys()
             if not names & OF_ALL_NODES.keys():
@@ -163,7 +163,7 @@ def test_every_statement_that_is_sent_is_one_that_citus_takes(
     sent = {composed.normal(each) for each in recorded.statements}
     known = named()
     of_all = {text for text, names in known.items() if names & OF_ALL_NODES.keys()}
-    wrong = {each: found for each in sent if (found := faults(each))}
+    wrong = {each: problems for each in sent if (problems := faults(each))}
     unnamed = [each for each in sent - of_all if asks_all_nodes(each)]
     assert not wrong, json.dumps(wrong, indent=1)
     assert not unnamed
@@ -213,9 +213,9 @@ def _request(pool: Pool, key: dict[str, str]) -> None:
     for path in GETS:
         for workspace in ("", "340", "ALL"):
             separator = "&" if "?" in path else "?"
-            given = f"{path}{separator}workspace_id={workspace}" if workspace else path
+            url = f"{path}{separator}workspace_id={workspace}" if workspace else path
             for headers in (key, session()):
-                assert client.simulate_get(given, headers=headers).status_code < 500, given
+                assert client.simulate_get(url, headers=headers).status_code < 500, url
     named_key = {"scopes": ["read"], "name": "x"}
     client.simulate_put("/api/v1/access/workspaces/340/", headers=key, json={"name": "Sales"})
     client.simulate_put("/api/v1/access/users/u-2/workspaces/341/", headers=key)

@@ -71,9 +71,9 @@ def test_migrate_from_several_places_at_once_applies_each_step_once(
         assert codes == [0] * 6
         with psycopg.connect(empty) as connection:
             applied = connection.execute("SELECT version FROM migration ORDER BY version").fetchall()
-    said = command("status")  # collects what the others have said
-    assert said.err.count("nothing to do\n") == 5
-    assert said.err.count(".sql\n") == len(applied)
+    result = command("status")  # collects what the others have said
+    assert result.err.count("nothing to do\n") == 5
+    assert result.err.count(".sql\n") == len(applied)
 
 
 def test_what_a_user_may_see_is_linked_selected_and_unlinked(command: Command) -> None:
@@ -111,9 +111,9 @@ def test_a_new_key_alone_is_printed_and_its_secret_never_again(command: Command)
     assert (shown["prefix"], shown["name"], sorted(shown["scopes"])) == (prefix, "", ["read", "write"])
     expires_at = datetime.fromisoformat(shown["expires_at"])
     assert timedelta(0) <= expires_at - before - timedelta(days=90) < timedelta(minutes=1)
-    for said in (command("access", "keys", "u"), command("access", "keys", "u", "--json")):
-        assert prefix in said.out
-        assert secret not in said.out + said.err
+    for result in (command("access", "keys", "u"), command("access", "keys", "u", "--json")):
+        assert prefix in result.out
+        assert secret not in result.out + result.err
 
 
 def test_a_key_for_which_nothing_is_said_may_read_and_does_not_expire(command: Command) -> None:
@@ -130,19 +130,19 @@ def test_the_history_shows_who_could_see_what_since_when_by_whose_hand(command: 
     prefix = key.partition(".")[0]
     command("access", "revoke-key", prefix)
     command("access", "unlink", "u", "340")
-    said = json.loads(command("access", "history", "u", "--json").out)
-    assert said["user"] == "u"
-    assert [{name: each[name] for name in each if name not in ("at", "by")} for each in said["history"]] == [
+    body = json.loads(command("access", "history", "u", "--json").out)
+    assert body["user"] == "u"
+    assert [{name: each[name] for name in each if name not in ("at", "by")} for each in body["history"]] == [
         {"type": "Registered"},
         {"type": "WorkspaceLinked", "workspace_id": 340, "current": True},
         {"type": "KeyIssued", "prefix": prefix, "name": "reporting", "scopes": ["read"], "expires_at": None},
         {"type": "KeyRevoked", "prefix": prefix},
         {"type": "WorkspaceUnlinked", "workspace_id": 340},
     ]
-    assert all(re.fullmatch(r"cli:.+", each["by"]) for each in said["history"])
-    assert sorted(each["at"] for each in said["history"]) == [each["at"] for each in said["history"]]
+    assert all(re.fullmatch(r"cli:.+", each["by"]) for each in body["history"])
+    assert sorted(each["at"] for each in body["history"]) == [each["at"] for each in body["history"]]
     lines = command("access", "history", "u").out.splitlines()
-    assert [line.split()[2] for line in lines[1:]] == [each["type"] for each in said["history"]]
+    assert [line.split()[2] for line in lines[1:]] == [each["type"] for each in body["history"]]
     assert "workspace_id=340 current=True" in lines[2]
     assert json.loads(command("access", "history", "nobody", "--json").out) == {"user": "nobody", "history": []}
 
@@ -236,15 +236,15 @@ def test_a_replay_sums_up_as_json(command: Command, pool: Pool, workers: str) ->
         connection.execute("UPDATE stored_events SET state = 'damaged' WHERE workspace_id = 2")
     code, out, err = command("replay", "--workspace", "1", "--workers", workers, "--json")
     assert code == 0, err
-    told = json.loads(out)
-    assert told.pop("seconds") > 0
-    assert told.pop("events_per_second") > 0
-    assert told == {"workspaces": 1, "events": 3, "unknown": [], "failed": [], "differences": []}
+    summary = json.loads(out)
+    assert summary.pop("seconds") > 0
+    assert summary.pop("events_per_second") > 0
+    assert summary == {"workspaces": 1, "events": 3, "unknown": [], "failed": [], "differences": []}
     code, out, err = command("replay", "--workspace", "2", "--workspace", "9", "--workers", workers, "--json")
     assert code == 1
-    told = json.loads(out)
-    assert told["unknown"] == [9]
-    [failure] = told["failed"]
+    summary = json.loads(out)
+    assert summary["unknown"] == [9]
+    [failure] = summary["failed"]
     assert (failure["workspace_id"], failure["position"]) == (2, 1)
     assert failure["reason"].startswith("damaged state of domain.events:EmailSent")
     assert "workspace 2 keeps its old rows: position 1: damaged state" in err

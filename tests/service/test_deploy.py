@@ -41,7 +41,7 @@ PROXIES = [DEPLOY / "nginx" / "campaign-analytics.conf", DEPLOY / "caddy" / "Cad
 Labels = dict[str, set[str]]  # the names of labels, by the name of a sample
 
 
-class Asked(dict[str, str]):
+class NotedEnvironment(dict[str, str]):
     """An environment that notes which variables are asked for."""
 
     def __init__(self, **variables: str) -> None:
@@ -58,9 +58,9 @@ class Asked(dict[str, str]):
 @pytest.fixture(scope="module")
 def variables() -> set[str]:
     """Give the names of all variables that the settings look at."""
-    asked = Asked(JWT_SECRET=JWT_SECRET)
-    settings.from_environment(asked)
-    return asked.names | OF_THE_SYSTEM
+    environment = NotedEnvironment(JWT_SECRET=JWT_SECRET)
+    settings.from_environment(environment)
+    return environment.names | OF_THE_SYSTEM
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +79,10 @@ def samples() -> Labels:
     measurements.sizes_seen({"journey": 1})
     measurements.sampled({f"{QUEUE}\tappend": 1, KEYS_FETCHED_AT: 1})
     text = exposition.text(counts, is_up=True).decode()
-    found: Labels = {}
+    labels_of: Labels = {}
     for sample in chain.from_iterable(family.samples for family in text_string_to_metric_families(text)):
-        found.setdefault(sample.name, set()).update(sample.labels)
-    return {**found, "up": {"job"}}
+        labels_of.setdefault(sample.name, set()).update(sample.labels)
+    return {**labels_of, "up": {"job"}}
 
 
 @pytest.fixture(scope="module")
@@ -162,15 +162,15 @@ def selectors(node: Any) -> Iterator[promql_parser.VectorSelector]:
 @pytest.mark.parametrize("expression", expressions())
 def test_what_is_asked_of_prometheus_is_told_by_metrics(expression: str, samples: Labels) -> None:
     """It is PromQL, and /metrics has each sample with each label that it names."""
-    found = list(selectors(promql_parser.parse(expression)))
-    assert found
-    assert {each.name for each in found} == {*re.findall(r"campaign_analytics_\w+|\bup\b", expression)}
-    for selector in found:
+    queried = list(selectors(promql_parser.parse(expression)))
+    assert queried
+    assert {each.name for each in queried} == {*re.findall(r"campaign_analytics_\w+|\bup\b", expression)}
+    for selector in queried:
         assert selector.name in samples
         assert {each.name for each in selector.matchers.matchers} <= samples[selector.name]
-    given = set.union({"instance"}, *(samples[each.name] for each in found if each.name))
+    available = set.union({"instance"}, *(samples[each.name] for each in queried if each.name))
     for names in re.findall(r"\bby \(([^)]*)\)", expression):
-        assert set(names.split(", ")) <= given
+        assert set(names.split(", ")) <= available
 
 
 def test_routes_that_are_asked_for_exist(client: testing.TestClient) -> None:
@@ -179,8 +179,8 @@ def test_routes_that_are_asked_for_exist(client: testing.TestClient) -> None:
     assert routes == {"/api/v1/dashboard/campaign-analytics", "/readyz"}
     for route in routes:
         assert client.simulate_get(route).status_code in (200, 401)
-    told = client.simulate_get("/metrics").text
-    assert all(f'route="{route}"' in told for route in routes)
+    exposed = client.simulate_get("/metrics").text
+    assert all(f'route="{route}"' in exposed for route in routes)
 
 
 def test_each_alert_has_its_part_of_the_runbook() -> None:
@@ -218,8 +218,8 @@ def test_each_metric_is_explained(samples: Labels) -> None:
     named = {}
     for name, _, labels in re.findall(r"`([a-z_]+)({([a-z,]+)})?`", " ".join(cells)):
         named[f"campaign_analytics_{name}"] = set(labels.split(",")) - {""}
-    told = {re.sub("_(bucket|sum|count)$", "", name): labels - {"le"} for name, labels in samples.items()}
-    assert named == {name: labels for name, labels in told.items() if name != "up"}
+    exported = {re.sub("_(bucket|sum|count)$", "", name): labels - {"le"} for name, labels in samples.items()}
+    assert named == {name: labels for name, labels in exported.items() if name != "up"}
 
 
 def test_the_program_is_started_as_it_can_be(compose: dict[str, Any]) -> None:
@@ -231,7 +231,7 @@ def test_the_program_is_started_as_it_can_be(compose: dict[str, Any]) -> None:
     image = (ROOT / "Dockerfile").read_text()
     assert 'ENTRYPOINT ["campaign-analytics"]' in image
     lines = [services["migrate"]["command"], services["project"]["command"]]
-    lines += [json.loads(found) for found in re.findall(r"^CMD (\[.*\])$", image, re.MULTILINE)]
+    lines += [json.loads(words) for words in re.findall(r"^CMD (\[.*\])$", image, re.MULTILINE)]
     for pod in pods():
         lines += [container["args"] for container in pod["containers"] if "command" not in container]
     for file in (DEPLOY / "systemd").glob("*.service"):
@@ -320,15 +320,15 @@ def test_paths_and_ports_are_the_services(client: testing.TestClient, compose: d
     paths = {name: each["httpGet"]["path"] for name, each in probes.items()}
     assert paths == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
     assert probes["readinessProbe"]["timeoutSeconds"] > ANSWER_SECONDS
-    asked = of_kind("Deployment")["campaign-analytics-api"]["spec"]["template"]["metadata"]["annotations"]
-    assert (asked["prometheus.io/path"], asked["prometheus.io/port"]) == ("/metrics", str(PORT))
-    for path in (*paths.values(), asked["prometheus.io/path"]):
+    annotations = of_kind("Deployment")["campaign-analytics-api"]["spec"]["template"]["metadata"]["annotations"]
+    assert (annotations["prometheus.io/path"], annotations["prometheus.io/port"]) == ("/metrics", str(PORT))
+    for path in (*paths.values(), annotations["prometheus.io/path"]):
         assert client.simulate_get(path).status_code == 200
     [projecting] = of_kind("Deployment")["campaign-analytics-project"]["spec"]["template"]["spec"]["containers"]
     assert projecting["ports"] == [{"name": "metrics", "containerPort": METRICS_PORT}]
     assert projecting["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
-    asked = of_kind("Deployment")["campaign-analytics-project"]["spec"]["template"]["metadata"]["annotations"]
-    assert (asked["prometheus.io/path"], asked["prometheus.io/port"]) == ("/metrics", str(METRICS_PORT))
+    annotations = of_kind("Deployment")["campaign-analytics-project"]["spec"]["template"]["metadata"]["annotations"]
+    assert (annotations["prometheus.io/path"], annotations["prometheus.io/port"]) == ("/metrics", str(METRICS_PORT))
     bind = {"name": "METRICS_BIND", "value": f"0.0.0.0:{METRICS_PORT}"}
     assert bind in projecting["env"]
     environment = compose["services"]["project"]["environment"]
@@ -436,8 +436,8 @@ class Alive(BaseHTTPRequestHandler):
 @pytest.mark.processes
 def test_the_images_health_check_tells_life_from_death() -> None:
     """The very command that the image carries."""
-    [found] = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    _, *arguments = json.loads(found)
+    [check] = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    _, *arguments = json.loads(check)
 
     def code(port: int) -> int:
         run = [sys.executable, *arguments]

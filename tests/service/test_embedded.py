@@ -131,11 +131,11 @@ def part(home: Path, name: str) -> int:
     """Wait for one of the server's processes other than its first, and return its number."""
     postmaster = int((home / "postgresql" / "data" / "postmaster.pid").read_text().partition("\n")[0])
 
-    def found() -> list[int]:
+    def pids() -> list[int]:
         return [each.pid for each in descendants(postmaster) if name in each.command]
 
-    wait_until(lambda: found() != [])
-    return found()[0]
+    wait_until(lambda: pids() != [])
+    return pids()[0]
 
 
 def kill_server(home: Path) -> None:

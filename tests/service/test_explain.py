@@ -17,14 +17,14 @@ EXPLAIN = ("explain", "--workspace", "340", "--campaign", "123")
 
 
 @pytest.fixture(autouse=True)
-def _told(database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+def _recorded(database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
     with pool.connection() as database:
         ledger.record(database, 340, parsed(*worked_example(), email_sent(99, campaign_id=9)))
     project_all(pool)
 
 
-def told(capsys: pytest.CaptureFixture[str], *more: str) -> Any:
+def explained(capsys: pytest.CaptureFixture[str], *more: str) -> Any:
     """Return what the command says as JSON, by metric."""
     assert cli.main([*EXPLAIN, "--json", *more]) == 0
     return {each["metric"]: each for each in json.loads(capsys.readouterr().out)["metrics"]}
@@ -32,13 +32,13 @@ def told(capsys: pytest.CaptureFixture[str], *more: str) -> Any:
 
 def test_every_number_is_explained_from_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     """The values are the dashboard's, and those of the contributions add up to them."""
-    found = told(capsys)
-    assert list(found) == list(EXPLAINED)
-    for metric, each in found.items():
+    metrics = explained(capsys)
+    assert list(metrics) == list(EXPLAINED)
+    for metric, each in metrics.items():
         assert each["value"] == sum(part["value"] for part in each["contributions"])
         if metric != "average_reply_time" and metric in WORKED_EXAMPLE_ANALYTICS:
             assert each["value"] == WORKED_EXAMPLE_ANALYTICS[metric]
-    assert found["average_reply_time"]["value"] == 2 * 48 * 3_600_000
+    assert metrics["average_reply_time"]["value"] == 2 * 48 * 3_600_000
 
 
 def test_a_metric_of_a_prospect_is_told_with_its_events(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,35 +56,37 @@ def test_a_read_model_that_differs_is_told(pool: Pool, capsys: pytest.CaptureFix
     with pool.connection() as database:
         database.execute("UPDATE campaign SET totals[2] = 7 WHERE campaign_id = 123")
     assert cli.main([*EXPLAIN, "--metric", "amount_of_emails_sent"]) == 1
-    said = capsys.readouterr()
-    assert said.out.startswith("amount_of_emails_sent: 3\n")
-    assert said.err == "amount_of_emails_sent: the read model says 7, the log 3; `replay --workspace 340` rebuilds it\n"
+    shown = capsys.readouterr()
+    assert shown.out.startswith("amount_of_emails_sent: 3\n")
+    assert (
+        shown.err == "amount_of_emails_sent: the read model says 7, the log 3; `replay --workspace 340` rebuilds it\n"
+    )
 
 
 def test_what_is_not_projected_yet_is_left_out(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
     """It explains what the dashboard shows; so does a fact that is set aside not count."""
     with pool.connection() as database:
         position = ledger.record(database, 340, parsed(email_sent(100))).position
-    assert told(capsys, "--metric", "amount_of_emails_sent")["amount_of_emails_sent"]["value"] == 3
+    assert explained(capsys, "--metric", "amount_of_emails_sent")["amount_of_emails_sent"]["value"] == 3
     with pool.connection() as database:
         database.execute("UPDATE stored_events SET topic = 'nobody:Knows' WHERE position = %s", (position,))
         set_aside.put(database, 340, position, reason="a test", by="cli:test")
     project_all(pool)
-    assert told(capsys, "--metric", "amount_of_emails_sent")["amount_of_emails_sent"]["value"] == 3
+    assert explained(capsys, "--metric", "amount_of_emails_sent")["amount_of_emails_sent"]["value"] == 3
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("explain", "--workspace", "341", "--campaign", "1"), 1, "workspace 341 is not projected yet\n"),
         (("explain", "--workspace", "340", "--campaign", "1"), 1, "workspace 340 has no campaign 1\n"),
     ],
 )
 def test_what_is_not_there_is_told(
-    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, said: str
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     assert cli.main(arguments) == code
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err == message
 
 
 def test_a_log_that_cant_be_read_is_told(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:

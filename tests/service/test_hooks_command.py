@@ -32,17 +32,17 @@ SENT = {
 
 def test_a_hook_is_added_listed_and_revoked(command: Command, client: testing.TestClient) -> None:
     """`add` prints the URL alone; the list says what has come in; revoked, it is gone from both."""
-    said = command("hooks", "add", "340", "smartlead", "--base-url", "https://numbers.example.com/")
-    found = URL.fullmatch(said.out)
-    assert (said.code, found is not None) == (0, True), said
-    assert found is not None
-    assert found[1] == "https://numbers.example.com"
-    assert found[2] not in said.err
+    result = command("hooks", "add", "340", "smartlead", "--base-url", "https://numbers.example.com/")
+    url = URL.fullmatch(result.out)
+    assert (result.code, url is not None) == (0, True), result
+    assert url is not None
+    assert url[1] == "https://numbers.example.com"
+    assert url[2] not in result.err
     (listed,) = json.loads(command("hooks", "list", "--json").out)["hooks"]
     assert (listed["workspace_id"], listed["provider"], listed["received"]) == (340, "smartlead", [])
     assert listed["created_by"].startswith("cli:")
     for body in (SENT, SENT, {"event_type": "X"}):
-        deliver(client, "smartlead", found[2], body)
+        deliver(client, "smartlead", url[2], body)
     (listed,) = json.loads(command("hooks", "list", "--json").out)["hooks"]
     counted = [(each["name"], each["outcome"], each["reason"], each["number"]) for each in listed["received"]]
     assert counted == [
@@ -65,17 +65,17 @@ def test_a_hook_is_added_listed_and_revoked(command: Command, client: testing.Te
     assert [line.split()[0] for line in table[1:]] == [listed["id"], "EMAIL_SENT", "EMAIL_SENT", "X"]
     for _ in range(2):
         assert command("hooks", "revoke", listed["id"]) == (0, "", "")
-    assert deliver(client, "smartlead", found[2], SENT).status_code == 401
+    assert deliver(client, "smartlead", url[2], SENT).status_code == 401
     assert json.loads(command("hooks", "list", "--json").out) == {"hooks": []}
 
 
 def test_without_a_base_url_it_is_this_machine(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """As HOST and PORT say; and a word that no tool will reach that."""
     monkeypatch.setenv("PORT", "8123")
-    said = command("hooks", "add", "340", "smartlead")
-    assert said.out.startswith("http://127.0.0.1:8123/api/v1/hooks/smartlead/")
-    assert "--base-url" in said.err
-    assert "workspace 340 is linked to nobody" in said.err
+    result = command("hooks", "add", "340", "smartlead")
+    assert result.out.startswith("http://127.0.0.1:8123/api/v1/hooks/smartlead/")
+    assert "--base-url" in result.err
+    assert "workspace 340 is linked to nobody" in result.err
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_without_a_base_url_it_is_this_machine(command: Command, monkeypatch: py
     ],
 )
 def test_a_mistake_is_named(command: Command, arguments: tuple[str, ...], code: int, text: str) -> None:
-    said = command("hooks", *arguments)
-    assert (said.code, text in said.err) == (code, True), said
-    assert "s3cret" not in said.err
+    result = command("hooks", *arguments)
+    assert (result.code, text in result.err) == (code, True), result
+    assert "s3cret" not in result.err
 
 
 @pytest.mark.parametrize("provider", sorted(PROVIDERS))
@@ -103,10 +103,10 @@ def test_a_made_up_delivery_is_understood(command: Command, pool: Pool, provider
     """By the hook's own terms; nothing is stored, and what can't be read here is said."""
     secret = "env:NOWHERE" if PROVIDERS[provider].signature else ""
     hook = add_hook(pool, provider, secret=secret)
-    said = command("hooks", "test", hook.hook_id)
-    answer = json.loads(said.out)
-    assert (said.code, answer["accepted"] >= 1, answer["rejected"]) == (0, True, 0)
-    assert ("env:NOWHERE can't be read here" in said.err) == bool(secret)
+    result = command("hooks", "test", hook.hook_id)
+    answer = json.loads(result.out)
+    assert (result.code, answer["accepted"] >= 1, answer["rejected"]) == (0, True, 0)
+    assert ("env:NOWHERE can't be read here" in result.err) == bool(secret)
     assert log(pool) == []
 
 
@@ -146,8 +146,8 @@ def test_a_made_up_delivery_is_sent_to_the_hooks_own_url(
 
     def sent_to(url: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO(f"{url}\n"))
-        said = command("hooks", "test", hook.hook_id, "--send")
-        return said.code, said.out, said.err
+        result = command("hooks", "test", hook.hook_id, "--send")
+        return result.code, result.out, result.err
 
     code, out, _ = sent_to(address + path_of("smartlead", hook.token))
     assert (code, json.loads(out)) == (0, {"accepted": 2, "duplicates": 0, "ignored": 0, "rejected": 0})
@@ -181,12 +181,12 @@ def test_a_back_fill_finds_what_the_hook_has_stored(
     file = tmp_path / "export.json"
     file.write_text(json.dumps({"items": rows} if name == "instantly" else rows))
     arguments = ("import", str(file), "--workspace", "340", "--from", f"{name}/{ACCOUNTS[name]}", "--json")
-    said = command(*arguments)
-    counts = json.loads(said.out)
+    result = command(*arguments)
+    counts = json.loads(result.out)
     assert (counts["accepted"], counts["duplicates"] >= len(stored)) == (0, True)
     assert log(pool) == stored
     assert counts["ignored"] >= 1
-    assert "ignored: " in said.err
+    assert "ignored: " in result.err
     assert command(*arguments[:3], "341", *arguments[4:], "--create").err.count(" accepted") == 1
     assert len(log(pool, 341)) == len(stored)
 
@@ -205,8 +205,8 @@ def test_what_is_no_export_is_named(  # noqa: PLR0913 (fixtures, and a row)
     """Before anything is stored."""
     file = tmp_path / "export.json"
     file.write_text(text)
-    said = command("import", str(file), "--workspace", "340", "--create", "--from", source)
-    assert (said.code, error in said.err) == (2, True), said
+    result = command("import", str(file), "--workspace", "340", "--create", "--from", source)
+    assert (result.code, error in result.err) == (2, True), result
     assert command("import", str(file), "--workspace", "340", "--from", "x").code == 2
     assert log(pool) == []
 
@@ -217,8 +217,8 @@ def test_hooks_that_differ_are_told_apart(command: Command, pool: Pool, tmp_path
     file = tmp_path / "export.json"
     file.write_text("[]")
     arguments = ("import", str(file), "--workspace", "340", "--create", "--from", "lemlist")
-    said = command(*arguments)
-    assert (said.code, first.hook_id in said.err, second.hook_id in said.err) == (2, True, True)
+    result = command(*arguments)
+    assert (result.code, first.hook_id in result.err, second.hook_id in result.err) == (2, True, True)
     assert command(*arguments, "--hook", first.hook_id).code == 0
     assert "hk_0 is no hook of lemlist" in command(*arguments, "--hook", "hk_0").err
 
@@ -228,9 +228,9 @@ def test_what_of_an_export_cannot_be_read_is_told(command: Command, pool: Pool, 
     file = tmp_path / "export.json"
     row = {"type": "emailsSent", "teamId": "t", "_id": "1", "campaignId": "c", "leadId": "l", "createdAt": "yesterday"}
     file.write_text(json.dumps([row]))
-    said = command("import", str(file), "--workspace", "340", "--create", "--from", "lemlist", "--json")
-    assert (said.code, json.loads(said.out)["rejected"]) == (1, 1)
-    assert "1 rejected: emailsSent: createdAt: expected a time with an offset" in said.err
+    result = command("import", str(file), "--workspace", "340", "--create", "--from", "lemlist", "--json")
+    assert (result.code, json.loads(result.out)["rejected"]) == (1, 1)
+    assert "1 rejected: emailsSent: createdAt: expected a time with an offset" in result.err
     with pool.connection() as database:
-        kept = database.execute("SELECT code, source FROM rejected_event").fetchall()
-    assert kept == [("malformed", "lemlist")]
+        rejected = database.execute("SELECT code, source FROM rejected_event").fetchall()
+    assert rejected == [("malformed", "lemlist")]

@@ -60,8 +60,8 @@ def elsewhere(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def settings_of(connection: psycopg.Connection[tuple[object, ...]]) -> dict[str, object]:
     """Return what the session says of all that is pinned."""
-    found = connection.execute("SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)", [[*PINNED]])
-    return dict(found.fetchall())  # type: ignore[arg-type]
+    cursor = connection.execute("SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)", [[*PINNED]])
+    return dict(cursor.fetchall())  # type: ignore[arg-type]
 
 
 def test_every_setting_that_we_rely_on_is_tried_otherwise() -> None:

@@ -76,9 +76,9 @@ def test_a_bad_setting_is_told_in_one_line_that_names_it(
     for variable, value in {"DATABASE_URL": NO_DATABASE, "JWT_SECRET": JWT_SECRET, **variables}.items():
         monkeypatch.setenv(variable, value)
     assert cli.main(["serve"]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    (line,) = said.err.splitlines()
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = output.err.splitlines()
     assert line.startswith(f"{name}: ")
     assert not [secret for secret in (PASSWORD, JWT_SECRET, "a-secret-too-short") if secret in line]
 
@@ -88,23 +88,23 @@ def environment_of_ours() -> list[str]:
     return [name for name in os.environ if name.startswith(("JWT_", "WEB_", "LOG_")) or name in ("HOST", "PORT")]
 
 
-@pytest.mark.parametrize("given", ["", "?target_session_attrs=read-write"])
-def test_of_several_hosts_the_one_that_takes_writes_is_asked(given: str) -> None:
+@pytest.mark.parametrize("parameters", ["", "?target_session_attrs=read-write"])
+def test_of_several_hosts_the_one_that_takes_writes_is_asked(parameters: str) -> None:
     """A standby may not know yet that a link has gone; so the URL needs to say nothing, and can't say otherwise."""
-    url = f"postgresql://one,two/db{given}"
+    url = f"postgresql://one,two/db{parameters}"
     assert settings.from_environment({"DATABASE_URL": url}).database_url == url
-    found = conninfo_to_dict(database.conninfo(url, 5))
-    assert (found["host"], found["target_session_attrs"]) == ("one,two", "read-write")
+    parsed = conninfo_to_dict(database.conninfo(url, 5))
+    assert (parsed["host"], parsed["target_session_attrs"]) == ("one,two", "read-write")
 
 
-@pytest.mark.parametrize(("given", "balanced"), [("", "random"), ("?load_balance_hosts=disable", "disable")])
-def test_of_several_standbys_any_one_is_read(given: str, balanced: str) -> None:
+@pytest.mark.parametrize(("parameters", "balanced"), [("", "random"), ("?load_balance_hosts=disable", "disable")])
+def test_of_several_standbys_any_one_is_read(parameters: str, balanced: str) -> None:
     """Never the primary, so that the URL of all hosts will do."""
-    url = f"postgresql://one,two/db{given}"
+    url = f"postgresql://one,two/db{parameters}"
     chosen = settings.from_environment({"DATABASE_URL": "postgresql://one,two/db", "DATABASE_READ_URL": url})
     assert chosen.database_read_url == url
-    found = conninfo_to_dict(database.conninfo(url, 5, standby=True))
-    assert (found["host"], found["target_session_attrs"], found["load_balance_hosts"]) == (
+    parsed = conninfo_to_dict(database.conninfo(url, 5, standby=True))
+    assert (parsed["host"], parsed["target_session_attrs"], parsed["load_balance_hosts"]) == (
         "one,two",
         "standby",
         balanced,

@@ -79,8 +79,8 @@ def test_an_import_knows_the_rules_of_the_endpoint(
     assert json.loads(out) == {"workspace_id": 340, "accepted": 1, "duplicates": 1, "rejected": 4, "position": 2}
     rejects = Path(f"{file}.rejected.ndjson")
     assert str(rejects) in err
-    told = [json.loads(line) for line in rejects.read_bytes().splitlines()]
-    assert [(each["index"], each["id"], each["code"]) for each in told] == [
+    refused = [json.loads(line) for line in rejects.read_bytes().splitlines()]
+    assert [(each["index"], each["id"], each["code"]) for each in refused] == [
         (1, "e-1", "conflict"),
         (2, None, "malformed"),
         (3, "e-2", "unknown_type"),
@@ -88,7 +88,7 @@ def test_an_import_knows_the_rules_of_the_endpoint(
     ]
     shown = client.simulate_get("/api/v1/events/rejections/", headers=api_key(users, 340)).json["rejections"]
     assert [each["code"] for each in shown] == ["too_large", "unknown_type", "malformed", "conflict"]
-    assert [each["error"] for each in reversed(shown)] == [each["error"] for each in told]
+    assert [each["error"] for each in reversed(shown)] == [each["error"] for each in refused]
 
 
 def test_an_unknown_workspace_is_not_begun_by_a_slip(command: Command, pool: Pool, users: Access, file: Path) -> None:
@@ -145,8 +145,8 @@ def test_standard_input_can_be_imported(command: Command, pool: Pool, monkeypatc
 )
 def test_a_mistake_is_named(command: Command, arguments: tuple[str, ...], code: int, text: str) -> None:
     """By the argument."""
-    said = command(*arguments)
-    assert (said.code, text in said.err) == (code, True), said.err
+    result = command(*arguments)
+    assert (result.code, text in result.err) == (code, True), result.err
 
 
 def exported(capfdbinary: pytest.CaptureFixture[bytes], *arguments: str) -> list[dict[str, Any]]:
@@ -162,19 +162,19 @@ def test_what_was_exported_can_be_imported(
     """In canonical form: in UTC with milliseconds, what is absent or as by default left out; the very same facts."""
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setattr(service.commands.transfer, "_READ_AT_ONCE", 3)
-    given = [email_sent(number, step=number % 3) for number in range(7)]
-    given.append(email_sent(7, source="", occurred_at="2026-10-01T10:00:00.1239+02:00", sender_id=None))
-    record(pool, 1, *given)
-    found = exported(capfdbinary, "--workspace", "1")
-    assert [each["id"] for each in found] == [each["id"] for each in given]
-    assert found[-1]["occurred_at"] == "2026-10-01T08:00:00.123Z"
-    assert "source" not in found[-1]
-    assert "sender_id" not in found[-1]
-    assert list(found[-1])[:2] == ["id", "type"]
-    assert exported(capfdbinary, "--workspace", "1", "--after", "5") == found[5:]
+    events = [email_sent(number, step=number % 3) for number in range(7)]
+    events.append(email_sent(7, source="", occurred_at="2026-10-01T10:00:00.1239+02:00", sender_id=None))
+    record(pool, 1, *events)
+    exported_events = exported(capfdbinary, "--workspace", "1")
+    assert [each["id"] for each in exported_events] == [each["id"] for each in events]
+    assert exported_events[-1]["occurred_at"] == "2026-10-01T08:00:00.123Z"
+    assert "source" not in exported_events[-1]
+    assert "sender_id" not in exported_events[-1]
+    assert list(exported_events[-1])[:2] == ["id", "type"]
+    assert exported(capfdbinary, "--workspace", "1", "--after", "5") == exported_events[5:]
     assert exported(capfdbinary, "--workspace", "2") == []
     path = tmp_path / "log.ndjson"
-    path.write_bytes(lines(*found))
+    path.write_bytes(lines(*exported_events))
     for workspace, accepted in (("2", 8), ("1", 0)):
         assert cli.main(["import", str(path), "--workspace", workspace, "--create"]) == 0
         with pool.connection() as database:

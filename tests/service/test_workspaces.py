@@ -50,9 +50,9 @@ def test_a_person_is_forgotten(command: Command, pool: Pool, monkeypatch: pytest
     """By an argument, or by standard input, which no list of processes shows."""
     record(pool, 340, *worked_example())
     project_all(pool)
-    said = command("forget", "--workspace", "340", "--prospect", "a", "--json")
-    answer = json.loads(said.out)
-    assert (said.code, answer["events"], answer["token"][:10]) == (0, 6, "forgotten-")
+    result = command("forget", "--workspace", "340", "--prospect", "a", "--json")
+    answer = json.loads(result.out)
+    assert (result.code, answer["events"], answer["token"][:10]) == (0, 6, "forgotten-")
     monkeypatch.setattr(sys, "stdin", io.StringIO("b\n"))
     assert "in 4 events" in command("forget", "--workspace", "340", "--prospect", "-").err
     again = command("forget", "--workspace", "340", "--prospect", "a")
@@ -65,8 +65,8 @@ def test_workspaces_are_listed_and_named(command: Command, pool: Pool, users: Ac
     """Whether they have events, a name or a user."""
     record(pool, 1, email_sent(1))
     users.link("u-1", 2, "cli:test")
-    said = command("workspace", "rename", "3", "Sales, north")
-    assert (said.code, said.err) == (0, "workspace 3 is called Sales, north\n")
+    result = command("workspace", "rename", "3", "Sales, north")
+    assert (result.code, result.err) == (0, "workspace 3 is called Sales, north\n")
     assert command("workspace", "rename", "3", "").code == 2
     listed = json.loads(command("workspace", "list", "--json").out)["workspaces"]
     assert [tuple(each.values()) for each in listed] == [
@@ -100,8 +100,8 @@ def test_a_workspace_is_deleted_for_good(
     other = rows_of(pool, 341)
     assert set(rows_of(pool, 340)) >= {*ending.TABLES, "workspace_link", "hook"}
     assert answers(client, key, 340) == (200, 200)
-    said = command("workspace", "delete", "340", "--yes", "340")
-    assert (said.code, said.err.splitlines()[-1]) == (0, "workspace 340 is deleted")
+    result = command("workspace", "delete", "340", "--yes", "340")
+    assert (result.code, result.err.splitlines()[-1]) == (0, "workspace 340 is deleted")
     assert rows_of(pool, 340) == {"deleted_workspace": 1}
     assert rows_of(pool, 341) == other
     assert answers(client, key, 340) == (403, 403)

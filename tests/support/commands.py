@@ -1,15 +1,15 @@
-"""What a command of the command line does, as a test sees it."""
+"""The result of a command of the command line, as a test sees it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 
-class Said(NamedTuple):
-    """What a command returned, printed as data, and said to people."""
+class CommandResult(NamedTuple):
+    """The exit code of a command, its standard output and its standard error."""
 
     code: int
     out: str
     err: str
 
 
-Command = Callable[..., Said]
+Command = Callable[..., CommandResult]

@@ -25,7 +25,7 @@ def statements() -> dict[str, set[str]]:
 
     Pieces of statements, and forms that still lack pieces, are not among them.
     """
-    found: dict[str, set[str]] = {}
+    collected: dict[str, set[str]] = {}
     plain: set[str] = set()
     for package in (domain, projections, api, service):
         for module in _modules(package):
@@ -34,8 +34,8 @@ def statements() -> dict[str, set[str]]:
                     plain.add(normal(value.plain.decode()))
                 for text in _texts(value):
                     if _BEGINS.match(text) and not _NAME.search(text):
-                        found.setdefault(normal(text), set()).add(f"{module.__name__}.{name}")
-    return {text: names for text, names in found.items() if text not in plain}
+                        collected.setdefault(normal(text), set()).add(f"{module.__name__}.{name}")
+    return {text: names for text, names in collected.items() if text not in plain}
 
 
 def normal(statement: str) -> str:
@@ -44,8 +44,8 @@ def normal(statement: str) -> str:
 
 
 def _modules(package: ModuleType) -> Iterator[ModuleType]:
-    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        yield importlib.import_module(found.name)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        yield importlib.import_module(module.name)
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -113,13 +113,13 @@ def parts(events: Iterable[Event], *, each_row: tuple[str, ...] = ()) -> list[Pa
     for place, event in enumerate(counting(events)):
         if "prospect_id" in event:
             journeys[event["campaign_id"], str(event["prospect_id"])].append({**event, "place": place})
-    found = []
+    listed = []
     for (campaign_id, prospect_id), journey in journeys.items():
         ordered = as_found_out(sorted(journey, key=place_in_journey))
         touch = next((instant(event) for event in ordered if is_touch(event)), None)
         for metric, value, dating, belongs, made_of in journey_parts(ordered, each_row):
-            found.append(Part(campaign_id, prospect_id, metric, value, instant(dating), touch, belongs, made_of))
-    return found
+            listed.append(Part(campaign_id, prospect_id, metric, value, instant(dating), touch, belongs, made_of))
+    return listed
 
 
 Added = tuple[str, int, Event, Mapping[str, Any], list[Event]]
@@ -127,11 +127,11 @@ Added = tuple[str, int, Event, Mapping[str, Any], list[Event]]
 
 def journey_parts(journey: list[Event], each_row: tuple[str, ...]) -> list[Added]:
     """What one journey adds to which numbers."""
-    found: list[Added] = []
+    added: list[Added] = []
 
     def one(metric: str, event: Event, *, counted: bool = False) -> None:
         named = event if counted else lowest(journey, event)
-        found.append((metric, 1, event, belonging(journey, event), [named]))
+        added.append((metric, 1, event, belonging(journey, event), [named]))
 
     for event in journey:
         for metric, kind in EACH.items():
@@ -148,21 +148,21 @@ def journey_parts(journey: list[Event], each_row: tuple[str, ...]) -> list[Added
     for touch, reply in turns(journey):
         made_of = [lowest(journey, touch), lowest(journey, reply)]
         where = belonging(journey, reply)
-        found.append(("amount_of_timed_replies", 1, reply, where, made_of))
-        found.append(("reply_time_ms", instant(reply) - instant(touch), reply, where, made_of))
-    return found + in_each_row(journey, each_row)
+        added.append(("amount_of_timed_replies", 1, reply, where, made_of))
+        added.append(("reply_time_ms", instant(reply) - instant(touch), reply, where, made_of))
+    return added + in_each_row(journey, each_row)
 
 
 def firsts(journey: list[Event]) -> list[tuple[str, Event]]:
     """The first event of each kind that counts once a journey."""
-    found = [(metric, event) for metric, kind in FIRSTS.items() for event in journey if event["type"] == kind]
-    found += [("amount_of_prospects_replied", event) for event in journey if is_reply(event)]
-    return list({metric: (metric, event) for metric, event in reversed(found)}.values())
+    candidates = [(metric, event) for metric, kind in FIRSTS.items() for event in journey if event["type"] == kind]
+    candidates += [("amount_of_prospects_replied", event) for event in journey if is_reply(event)]
+    return list({metric: (metric, event) for metric, event in reversed(candidates)}.values())
 
 
 def in_each_row(journey: list[Event], each_row: tuple[str, ...]) -> list[Added]:
     """What counts once a journey, or, in a breakdown, once in every row that touched the prospect."""
-    found: list[Added] = []
+    row_parts: list[Added] = []
     touches = [event for event in journey if is_touch(event)]
     first_of_row: dict[tuple[Any, ...], Event] = {}
     for touch in touches:
@@ -173,28 +173,28 @@ def in_each_row(journey: list[Event], each_row: tuple[str, ...]) -> list[Added]:
     dating = lowest(journey, added[-1]) if added else journey[0]
     if each_row:
         for touch in first_of_row.values():
-            found.append(("amount_of_prospects_contacted", 1, touch, own(touch), [touch]))
+            row_parts.append(("amount_of_prospects_contacted", 1, touch, own(touch), [touch]))
             if not removed:
-                found.append(("amount_of_prospects", 1, touch, own(touch), [dating]))
+                row_parts.append(("amount_of_prospects", 1, touch, own(touch), [dating]))
         if not touches and not removed:
-            found.append(("amount_of_prospects", 1, dating, dict.fromkeys(VALUES), [dating]))
+            row_parts.append(("amount_of_prospects", 1, dating, dict.fromkeys(VALUES), [dating]))
     else:
-        found += [("amount_of_prospects_contacted", 1, touch, {}, [touch]) for touch in touches[:1]]
-        found += [] if removed else [("amount_of_prospects", 1, dating, {}, [dating])]
-    return found
+        row_parts += [("amount_of_prospects_contacted", 1, touch, {}, [touch]) for touch in touches[:1]]
+        row_parts += [] if removed else [("amount_of_prospects", 1, dating, {}, [dating])]
+    return row_parts
 
 
 def turns(journey: list[Event]) -> list[tuple[Event, Event]]:
     """The latest touch and the first reply after it, of each turn."""
-    found = []
+    pairs = []
     touch = None
     for event in journey:
         if is_touch(event):
             touch = event
         elif is_reply(event) and touch is not None:
-            found.append((touch, event))
+            pairs.append((touch, event))
             touch = None
-    return found
+    return pairs
 
 
 def own(event: Event) -> dict[str, Any]:
@@ -241,19 +241,19 @@ def dated(part: Part, how: str) -> int | None:
     return part.first_touch_at if how == "first_touch" else part.at
 
 
-def within(found: Iterable[Part], how: str, first: int | None, end: int | None) -> list[Part]:
+def within(dated_parts: Iterable[Part], how: str, first: int | None, end: int | None) -> list[Part]:
     """The parts from one instant up to another."""
     return [
         part
-        for part in found
+        for part in dated_parts
         if (at := dated(part, how)) is not None and (first is None or first <= at) and (end is None or at < end)
     ]
 
 
-def summed(found: Iterable[Part]) -> dict[str, int]:
+def summed(dated_parts: Iterable[Part]) -> dict[str, int]:
     """The sums of parts by metric."""
     totals: dict[str, int] = defaultdict(int)
-    for part in found:
+    for part in dated_parts:
         totals[part.metric] += part.value
     return totals
 
@@ -288,8 +288,8 @@ def whole(  # noqa: PLR0913 (as a question may be asked)
     extended: bool = True,
 ) -> dict[str, object]:
     """The numbers of all these campaigns as one, from one instant up to another."""
-    found = within(parts(events), how, first, end)
-    chosen = [part for part in found if campaign_ids is None or part.campaign_id in campaign_ids]
+    dated_parts = within(parts(events), how, first, end)
+    chosen = [part for part in dated_parts if campaign_ids is None or part.campaign_id in campaign_ids]
     return analytics(summed(chosen), extended=extended)
 
 

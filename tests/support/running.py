@@ -63,18 +63,18 @@ def processes() -> dict[int, Process]:
         text=True,
     ).stdout
     rows = [line.split(maxsplit=3) for line in listed.splitlines()]
-    found = [Process(int(pid), int(parent), state, " ".join(rest)) for pid, parent, state, *rest in rows]
-    return {process.pid: process for process in found if not process.state.startswith("Z")}
+    entries = [Process(int(pid), int(parent), state, " ".join(rest)) for pid, parent, state, *rest in rows]
+    return {process.pid: process for process in entries if not process.state.startswith("Z")}
 
 
 def descendants(pid: int) -> list[Process]:
     """Return the children of a process, their children, and so on."""
-    found: list[Process] = []
+    offspring: list[Process] = []
     parents, living = {pid}, processes().values()
-    while added := [each for each in living if each.parent in parents and each not in found]:
-        found += added
+    while added := [each for each in living if each.parent in parents and each not in offspring]:
+        offspring += added
         parents |= {each.pid for each in added}
-    return found
+    return offspring
 
 
 def gone(ended: Iterable[Process]) -> bool:
@@ -86,22 +86,22 @@ def gone(ended: Iterable[Process]) -> bool:
 class Service:
     """A running service, and all that it writes."""
 
-    def __init__(self, process: subprocess.Popen[bytes], temporary: Path, said: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], temporary: Path, output_file: Path) -> None:
         """Take the process, the directory where it puts what is temporary, and the file that it writes to."""
         self.process = process
         self.temporary = temporary
-        self._said = said
+        self._output_file = output_file
 
     @property
     def output(self) -> str:
         """Return what it has written so far."""
-        return self._said.read_text()
+        return self._output_file.read_text()
 
     @property
     def url(self) -> str:
         """Wait until it says where it listens, and return that."""
-        wait_for(lambda: self.process.poll() is not None or self._found() is not None)
-        url = self._found()
+        wait_for(lambda: self.process.poll() is not None or self._address() is not None)
+        url = self._address()
         assert url is not None, self.output
         return url
 
@@ -141,8 +141,8 @@ class Service:
 
     def child(self, command: str) -> Process | None:
         """Return its own child whose command line has this in it."""
-        found = [each for each in descendants(self.process.pid) if each.parent == self.process.pid]
-        return next((each for each in found if command in each.command), None)
+        children = [each for each in descendants(self.process.pid) if each.parent == self.process.pid]
+        return next((each for each in children if command in each.command), None)
 
     def arbiter(self) -> Process | None:
         """Return gunicorn's first process."""
@@ -172,7 +172,7 @@ class Service:
                     os.kill(pid, signal.SIGCONT)
 
     def stop(self, number: int = signal.SIGTERM, expected: int = 0) -> None:
-        """End it, and assert that it drains in time, leaves nothing behind and has told no secret."""
+        """End it, and assert that it drains in time, leaves nothing behind and has logged no secret."""
         tree = descendants(self.process.pid)
         self.process.send_signal(number)
         self.ended(tree, expected)
@@ -187,18 +187,18 @@ class Service:
         assert JWT_SECRET not in self.output
         assert PASSWORD not in self.output
 
-    def _found(self) -> str | None:
-        found = _LISTENS.search(self.output)
-        return found and found[1]
+    def _address(self) -> str | None:
+        match = _LISTENS.search(self.output)
+        return match and match[1]
 
 
 @contextmanager
 def running(arguments: Iterable[str], cwd: Path = ROOT, /, **variables: str) -> Iterator[Service]:
     """Run Python with these arguments and variables as a service, and kill what is left of it in the end."""
     with tempfile.TemporaryDirectory(prefix="campaign-analytics-") as directory:
-        temporary, said = Path(directory) / "temporary", Path(directory) / "said"
+        temporary, output_file = Path(directory) / "temporary", Path(directory) / "output"
         temporary.mkdir()
-        with said.open("wb") as output:
+        with output_file.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=cwd,
@@ -208,7 +208,7 @@ def running(arguments: Iterable[str], cwd: Path = ROOT, /, **variables: str) -> 
                 stderr=output,
             )
         try:
-            yield Service(process, temporary, said)
+            yield Service(process, temporary, output_file)
         finally:
             left = [process.pid, *(each.pid for each in descendants(process.pid))]
             if process.poll() is None:
@@ -220,8 +220,8 @@ def running(arguments: Iterable[str], cwd: Path = ROOT, /, **variables: str) -> 
 @contextmanager
 def serving(database_url: str, arguments: Iterable[str] = SERVE, **variables: str) -> Iterator[Service]:
     """Run the service until it can serve; in the end it must stop as it should, unless the test has ended it."""
-    given = {"DATABASE_URL": database_url, "JWT_SECRET": JWT_SECRET, "WEB_CONCURRENCY": "1", **variables}
-    with running(arguments, **given) as service:
+    settings = {"DATABASE_URL": database_url, "JWT_SECRET": JWT_SECRET, "WEB_CONCURRENCY": "1", **variables}
+    with running(arguments, **settings) as service:
         wait_for(service.is_ready)
         yield service
         if service.process.poll() is None:
@@ -230,8 +230,8 @@ def serving(database_url: str, arguments: Iterable[str] = SERVE, **variables: st
 
 def environment(**variables: str) -> dict[str, str]:
     """Return an environment with nothing of ours in it but these variables."""
-    kept = ("PATH", "HOME", "LANG", "TMPDIR")
-    return {**{name: os.environ[name] for name in kept if name in os.environ}, **variables}
+    inherited = ("PATH", "HOME", "LANG", "TMPDIR")
+    return {**{name: os.environ[name] for name in inherited if name in os.environ}, **variables}
 
 
 def request(
@@ -268,8 +268,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def held(port: int, number: int, sent: bytes) -> Iterator[list[socket.socket]]:
-    """Open so many connections, send the same over each of them, and hold them."""
+def open_connections(port: int, number: int, sent: bytes) -> Iterator[list[socket.socket]]:
+    """Open so many connections, send the same over each of them, and close them in the end."""
     connections = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(number)]
     try:
         for connection in connections:

@@ -66,22 +66,22 @@ class Killer:
                     os.kill(each.pid, signal.SIGKILL)
 
     def _living(self, serve: int, replay: int | None) -> dict[str, list[Process]]:
-        found: dict[str, list[Process]] = defaultdict(list)
+        by_kind: dict[str, list[Process]] = defaultdict(list)
         listed = processes()
         self._tree = _below([serve], listed)
         for process in self._tree:
-            found[_kind(process, serve, listed)].append(process)
+            by_kind[_kind(process, serve, listed)].append(process)
         if replay is not None:
-            found["replay"] = _below([replay], listed)
+            by_kind["replay"] = _below([replay], listed)
         postmaster = self._postmaster(listed)
         for process in _below(postmaster, listed):
             client = process.command.startswith("postgres: ") and "[local]" in process.command
-            found["backend" if client else "background"].append(process)
-        found["postmaster"] = [each for each in found["background"] if each.pid in postmaster]
-        found["background"] = [each for each in found["background"] if each.pid not in postmaster]
+            by_kind["backend" if client else "background"].append(process)
+        by_kind["postmaster"] = [each for each in by_kind["background"] if each.pid in postmaster]
+        by_kind["background"] = [each for each in by_kind["background"] if each.pid not in postmaster]
         keeper = f"embedded.py {self._home} "
-        found["keeper"] = [each for each in listed.values() if keeper in each.command]
-        return {kind: each for kind, each in found.items() if each}
+        by_kind["keeper"] = [each for each in listed.values() if keeper in each.command]
+        return {kind: each for kind, each in by_kind.items() if each}
 
     def _postmaster(self, listed: dict[int, Process]) -> list[int]:
         try:
@@ -103,7 +103,7 @@ def _kind(process: Process, serve: int, listed: dict[int, Process]) -> str:
 
 def _below(roots: Iterable[int], listed: dict[int, Process]) -> list[Process]:
     """Return the living ones of these processes, their children, and so on."""
-    found = [listed[pid] for pid in roots if pid in listed]
-    for parent in found:  # which grows meanwhile
-        found += [each for each in listed.values() if each.parent == parent.pid]
-    return found
+    below = [listed[pid] for pid in roots if pid in listed]
+    for parent in below:  # which grows meanwhile
+        below += [each for each in listed.values() if each.parent == parent.pid]
+    return below

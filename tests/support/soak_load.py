@@ -120,8 +120,8 @@ class Load:
         """Read the next page of a log, and return the head."""
         path = f"/api/v1/events/?workspace_id={workspace.number}&after={len(workspace.read)}"
         path += f"&epoch={workspace.epoch}" if workspace.epoch else ""
-        asked = self.insist if insist else self.ask
-        answer = asked("feed", "GET", path, self.reader)
+        fetch = self.insist if insist else self.ask
+        answer = fetch("feed", "GET", path, self.reader)
         if answer is None:
             return 0
         for each in answer.json["events"]:
@@ -184,11 +184,13 @@ class Load:
         workspace.sent.update(keys)
         path = f"/api/v1/events/?workspace_id={workspace.number}"
         headers = {**self.reader, "Content-Type": "application/json"}
-        told: dict[str, Any] = self.insist("post", "POST", path, headers, json.dumps({"events": events}).encode()).json
+        counts: dict[str, Any] = self.insist(
+            "post", "POST", path, headers, json.dumps({"events": events}).encode()
+        ).json
         with self._noting:
             workspace.acknowledged |= keys.keys()
-            workspace.position = max(workspace.position, told["position"])
-        return told
+            workspace.position = max(workspace.position, counts["position"])
+        return counts
 
     def _note(self, workspace: Workspace, answer: Answer, acknowledged: int, least: int) -> None:
         position, lag = (int(answer.headers[name]) for name in ("X-Position", "X-Lag"))

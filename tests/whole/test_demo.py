@@ -58,14 +58,14 @@ def ask(line: str) -> str:
 
 def totals(answer: str) -> dict[int, dict[str, int]]:
     """Return the sums of the counts of each workspace's campaigns."""
-    found: dict[int, dict[str, int]] = {}
+    by_workspace: dict[int, dict[str, int]] = {}
     campaigns: list[dict[str, Any]] = json.loads(answer)["campaigns"]
     for campaign in campaigns:
-        sums = found.setdefault(campaign["workspace_id"], {})
+        sums = by_workspace.setdefault(campaign["workspace_id"], {})
         for name, value in campaign["analytics"].items():
             if name.startswith("amount_of_"):
                 sums[name] = sums.get(name, 0) + value
-    return found
+    return by_workspace
 
 
 def stopped_by_ctrl_c(service: Service, home: Path) -> None:

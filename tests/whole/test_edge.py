@@ -24,7 +24,7 @@ from projections import pipeline
 from service.web import worker
 from tests.support.databases import Databases
 from tests.support.examples import api_key, email_sent
-from tests.support.running import Answer, Service, exchange, held, request, serving, users_of
+from tests.support.running import Answer, Service, exchange, open_connections, request, serving, users_of
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.processes
@@ -60,8 +60,8 @@ def service(url: str, key: dict[str, str]) -> Iterator[Service]:
 
 def test_clients_that_ask_for_much_and_read_nothing_hold_up_nobody(service: Service, key: dict[str, str]) -> None:
     """Sending waits for the client on the event loop, within a bounded buffer."""
-    asked = b"GET /docs/swagger-ui.js HTTP/1.1\r\nHost: h\r\n\r\n" * 8
-    with held(service.port, 16, asked):
+    requests = b"GET /docs/swagger-ui.js HTTP/1.1\r\nHost: h\r\n\r\n" * 8
+    with open_connections(service.port, 16, requests):
         for _ in range(64):
             began = time.monotonic()
             assert service.request("GET", "/healthz").status == 200
@@ -135,11 +135,11 @@ def test_a_large_tenant_with_slow_questions_fails_nobody_else(service: Service, 
         return [service.request("GET", f"{DASHBOARD}{path}?{query}", key) for _ in range(3)]
 
     def ask_little(client: int) -> list[Answer]:
-        found = []
+        answers = []
         while not over.is_set():
-            found.append(service.dashboard(key, f"workspace_id={small}"))
-            found.append(service.post(small, key, email_sent(1, id=f"{client}-{len(found)}")))
-        return found
+            answers.append(service.dashboard(key, f"workspace_id={small}"))
+            answers.append(service.post(small, key, email_sent(1, id=f"{client}-{len(answers)}")))
+        return answers
 
     with ThreadPoolExecutor(10) as executor:
         little = [executor.submit(ask_little, client) for client in range(2)]
@@ -163,7 +163,7 @@ def test_a_thousand_clients_that_give_up_break_no_other_answer(service: Service,
     rng, stay = random.Random(5), 300
     head = f"Host: h\r\nX-API-Key: {key['X-API-Key']}\r\nConnection: close\r\n"
 
-    def asked(number: int) -> bytes:
+    def request_of(number: int) -> bytes:
         workspace, identity = WORKSPACE + 2 + number % 3, f"X-Request-ID: g-{number}\r\n"
         if number % 2:
             return f"GET {DASHBOARD}?workspace_id={workspace} HTTP/1.1\r\n{head}{identity}\r\n".encode()
@@ -175,7 +175,7 @@ def test_a_thousand_clients_that_give_up_break_no_other_answer(service: Service,
         async with slots:
             reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
             try:
-                data = asked(number)
+                data = request_of(number)
                 if number >= stay:
                     writer.write(data[: rng.randrange(1, len(data) + 1)])
                     await asyncio.sleep(rng.random() / 100)  # the moment at which it gives up
@@ -217,15 +217,15 @@ def test_a_thousand_clients_that_give_up_break_no_other_answer(service: Service,
 def backends_stopped(url: str) -> Iterator[None]:
     """Freeze the database's processes that serve the application, as a machine that hangs would."""
     with psycopg.connect(url, autocommit=True) as connection:
-        found = connection.execute(
+        backends = connection.execute(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         ).fetchall()
-    for (pid,) in found:
+    for (pid,) in backends:
         os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        for (pid,) in found:
+        for (pid,) in backends:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
@@ -237,10 +237,10 @@ def test_a_database_that_freezes_and_comes_back(service: Service, url: str, key:
         pytest.skip("the database's processes belong to somebody else")
     with backends_stopped(url), ThreadPoolExecutor(8) as executor:
         began = time.monotonic()
-        asked = [executor.submit(service.dashboard, key, f"workspace_id={WORKSPACE}") for _ in range(4)]
-        asked += [executor.submit(service.post, WORKSPACE, key, email_sent(500 + n)) for n in range(4)]
+        futures = [executor.submit(service.dashboard, key, f"workspace_id={WORKSPACE}") for _ in range(4)]
+        futures += [executor.submit(service.post, WORKSPACE, key, email_sent(500 + n)) for n in range(4)]
         assert service.request("GET", "/healthz").status == 200
-        assert {each.result().status for each in asked} <= {200, 503}
+        assert {each.result().status for each in futures} <= {200, 503}
         assert time.monotonic() - began < 2 * pipeline.ANSWER_SECONDS
     wait_for(lambda: service.dashboard(key, f"workspace_id={WORKSPACE}").status == 200)
     again = service.post(WORKSPACE, key, *(email_sent(500 + n) for n in range(4)))
@@ -264,10 +264,10 @@ def test_connections_of_the_event_loop_that_are_terminated_are_opened_anew(
     workspace, over = WORKSPACE + 6, threading.Event()
 
     def read() -> set[int]:
-        found = set()
+        statuses = set()
         while not over.is_set():
-            found.add(service.dashboard(key, f"workspace_id={workspace}").status)
-        return found
+            statuses.add(service.dashboard(key, f"workspace_id={workspace}").status)
+        return statuses
 
     def post(writer: int) -> list[str]:
         acknowledged, number = [], 0
@@ -314,17 +314,17 @@ def test_a_process_without_a_free_file_descriptor_keeps_its_connections(url: str
     """It answers whom it can, and everybody again once some have gone."""
     with serving(url) as service:
         [process] = service.workers()
-        kept = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
-        kept.request("GET", "/healthz")
-        assert kept.getresponse().read()
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
         assert service.dashboard(key, f"workspace_id={WORKSPACE}").status == 200
         used = len(os.listdir(f"/proc/{process.pid}/fd"))  # noqa: PTH208 (only how many)
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (used + 6, used + 6))
-        with held(service.port, 40, b""):
+        with open_connections(service.port, 40, b""):
             wait_for(lambda: len(os.listdir(f"/proc/{process.pid}/fd")) >= used + 5)  # noqa: PTH208
         wait_for(lambda: service.request("GET", "/healthz").status == 200)
         assert [each.pid for each in service.workers()] == [process.pid]
-        kept.close()
+        connection.close()
 
 
 def test_a_process_that_ends_after_so_many_requests_resets_nobody(url: str) -> None:
@@ -339,7 +339,7 @@ def test_a_process_that_ends_after_so_many_requests_resets_nobody(url: str) -> N
 def test_idle_connections_do_not_delay_the_end(url: str) -> None:
     """They are closed at once."""
     with serving(url) as service:
-        with held(service.port, 20, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n") as connections:
+        with open_connections(service.port, 20, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n") as connections:
             for connection in connections:
                 assert connection.recv(12) == b"HTTP/1.1 200"
             began = time.monotonic()
@@ -393,10 +393,10 @@ def test_an_end_under_load_fails_no_request(url: str, key: dict[str, str]) -> No
         return await asyncio.gather(*clients)
 
     with serving(url, WEB_CONCURRENCY="2") as service:
-        found = asyncio.run(load_and_end(service))
+        results = asyncio.run(load_and_end(service))
         assert service.process.wait(20) == 0, service.output
-    assert all(answers for answers, _ in found)
-    acknowledged = [each for _, some in found for each in some]
+    assert all(answers for answers, _ in results)
+    acknowledged = [each for _, some in results for each in some]
     with serving(url) as service:
         ids = whole_log(service, key, workspace)
     assert len(ids) == len(set(ids))
@@ -405,21 +405,21 @@ def test_an_end_under_load_fails_no_request(url: str, key: dict[str, str]) -> No
 
 def test_clients_that_have_gone_before_their_answer_leave_nothing_behind(url: str, key: dict[str, str]) -> None:
     """Idle connections still make room for new ones, since none of those that have gone is counted as idle."""
-    asked = (
+    request_head = (
         f"GET {DASHBOARD}?workspace_id={WORKSPACE} HTTP/1.1\r\nHost: h\r\nX-API-Key: {key['X-API-Key']}\r\n".encode()
     )
     with serving(url, GUNICORN_CMD_ARGS="--worker-connections 20", LOG_FORMAT="json") as service:
         assert service.dashboard(key, f"workspace_id={WORKSPACE}").status == 200
         with psycopg.connect(url) as connection:
             connection.execute("LOCK TABLE workspace_link IN ACCESS EXCLUSIVE MODE")
-            with held(service.port, 15, asked + b"X-Request-ID: gone\r\n\r\n") as going:
+            with open_connections(service.port, 15, request_head + b"X-Request-ID: gone\r\n\r\n") as going:
                 for each in going:
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
                 wait_for(lambda: connection.execute(waits).rowcount >= 1)
             connection.rollback()
         wait_for(lambda: service.output.count('"gone"') == 15)
-        with held(service.port, 30, b"") as connections:
+        with open_connections(service.port, 30, b"") as connections:
             began = time.monotonic()
             assert service.request("GET", "/healthz").status == 200
             assert connections[0].recv(1) == b""

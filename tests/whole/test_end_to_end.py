@@ -149,13 +149,13 @@ def test_without_its_database_the_service_says_so_quickly_and_recovers_by_itself
     tree = {each.pid for each in (service.arbiter(), service.projector(), *service.workers()) if each}
     with psycopg.connect(server_url, autocommit=True) as server:
         close_database(server, url)
-        asked = ["/api/v1/dashboard/campaign-analytics/?workspace_id=340", "/readyz"] * 8
+        paths = ["/api/v1/dashboard/campaign-analytics/?workspace_id=340", "/readyz"] * 8
         started = time.monotonic()
         answers: list[Answer] = []
 
         def are_all_refused() -> bool:
-            with ThreadPoolExecutor(len(asked)) as callers:
-                answers[:] = callers.map(lambda path: service.request("GET", path, key), asked)
+            with ThreadPoolExecutor(len(paths)) as callers:
+                answers[:] = callers.map(lambda path: service.request("GET", path, key), paths)
             return {answer.status for answer in answers} == {503}
 
         wait_for(are_all_refused)  # not at once: a process answers probes for a second by what it saw last
@@ -213,5 +213,5 @@ def answered(service: Service) -> int:
     """Return how many times the service says that it has told that it lives."""
     text = request(service.url, "GET", "/metrics").body.decode()
     counted = r'^campaign_analytics_http_requests_total\{method="GET",route="/healthz",status="200"\} (\d+)'
-    found = re.search(counted, text, re.MULTILINE)
-    return int(found[1]) if found else 0
+    match = re.search(counted, text, re.MULTILINE)
+    return int(match[1]) if match else 0

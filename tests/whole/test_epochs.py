@@ -188,8 +188,8 @@ def test_a_projection_ahead_of_its_log_is_no_answer_until_it_is_rebuilt(
     assert get(client, key, workspace_id="ALL").status_code == 503
     assert get(client, key, workspace_id=341).status_code == 200
 
-    [said] = status()
-    assert (said["lost"], said["lag"], said["epoch"]) == (True, 0, str(epoch))
+    [state] = status()
+    assert (state["lost"], state["lag"], state["epoch"]) == (True, 0, str(epoch))
     assert client.simulate_get("/readyz").json["status"] == "degraded"
     assert "campaign_analytics_projection_lost 1.0" in client.simulate_get("/metrics").text
 
@@ -197,11 +197,11 @@ def test_a_projection_ahead_of_its_log_is_no_answer_until_it_is_rebuilt(
     assert emails(get(client, {**key, "If-None-Match": lost.headers["etag"]})) == {123: 8}
     assert get(client, key).headers["X-Position"] == "8"
     assert epoch_of(pool) != epoch
-    [said] = status()
-    assert (said["lost"], said["position"], said["epoch"]) == (False, 8, str(epoch_of(pool)))
-    assert said["epoch_since"] is not None
+    [state] = status()
+    assert (state["lost"], state["position"], state["epoch"]) == (False, 8, str(epoch_of(pool)))
+    assert state["epoch_since"] is not None
     assert cli.main(["status"]) == 0
-    assert f"1 logs went back, or may have (restored, copied, taken over), the last at {said['epoch_since']}" in (
+    assert f"1 logs went back, or may have (restored, copied, taken over), the last at {state['epoch_since']}" in (
         capsys.readouterr().err
     )
 
@@ -246,8 +246,8 @@ def test_a_batch_that_was_sorted_ahead_is_of_no_use_for_another_past(pool: Pool,
     assert verification.verify(pool, 340, lambda _: None) == []
     with pool.connection() as connection:
         live = "SELECT campaign_id, facts FROM campaign JOIN projection USING (workspace_id, generation)"
-        facts = connection.execute(live).fetchall()
-    assert sorted(facts) == [(7, head - 8), (123, 8)]
+        counts = connection.execute(live).fetchall()
+    assert sorted(counts) == [(7, head - 8), (123, 8)]
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -316,8 +316,8 @@ def test_what_was_set_aside_of_the_lost_past_is_folded_in_the_new_one(pool: Pool
     with pool.connection() as connection:
         assert set_aside.positions(connection, 340) == {2}
         live = "SELECT facts FROM campaign JOIN projection USING (workspace_id, generation)"
-        [(facts,)] = connection.execute(live).fetchall()
-    assert facts == 11
+        [(number,)] = connection.execute(live).fetchall()
+    assert number == 11
 
 
 def test_a_reader_of_the_feed_is_told_that_the_log_went_back(

@@ -31,7 +31,7 @@ def test_a_frozen_database_holds_nobody_for_long() -> None:
         with serving(url, WEB_CONCURRENCY="1") as service:
             assert service.post(340, key, email_sent(1)).status == 200
             path = "/api/v1/dashboard/campaign-analytics"
-            asked = {
+            expected = {
                 f"{path}/?workspace_id=340": 503,
                 f"{path}/summary/?workspace_id=340": 503,
                 f"{path}/timeseries/?workspace_id=340": 503,
@@ -59,13 +59,13 @@ def test_a_frozen_database_holds_nobody_for_long() -> None:
             before = service.output
             with ThreadPoolExecutor(16) as executor, frozen(server):
                 threading.Event().wait(1.2)  # what probes have kept is old by then
-                for what in ("small", "large", *asked):
+                for what in ("small", "large", *expected):
                     executor.submit(ask, what)
                 threading.Event().wait(FROZEN_SECONDS)
                 stop.set()
-            assert {what for what, *_ in answers} == {"small", "large", *asked}
+            assert {what for what, *_ in answers} == {"small", "large", *expected}
             for what, status, took, retry_after in answers:
-                assert status == asked.get(what, 503), (what, status)
+                assert status == expected.get(what, 503), (what, status)
                 assert took < SOON_SECONDS, (what, took)
                 assert took < 0.5 or what != "/healthz"
                 assert took < 4 or what not in ("/readyz", "/metrics"), (what, took)
@@ -74,8 +74,8 @@ def test_a_frozen_database_holds_nobody_for_long() -> None:
             assert service.post(340, key, email_sent(3)).status == 200
             begun, ended = "the database does not answer: ", "the database answers again"
             wait_for(lambda: 0 < service.output.count(begun) == service.output.count(ended))
-            said = [json.loads(line) for line in service.output.removeprefix(before).splitlines()]
-            lines = [(line["level"], line["logger"]) for line in said if line["level"] != "INFO"]
+            logged = [json.loads(line) for line in service.output.removeprefix(before).splitlines()]
+            lines = [(line["level"], line["logger"]) for line in logged if line["level"] != "INFO"]
             assert {line for line in lines if line[1] == "service.database"} == {
                 ("ERROR", "service.database"),
                 ("WARNING", "service.database"),

@@ -15,7 +15,7 @@ import pytest
 from service.web import worker
 from tests.support.databases import Databases
 from tests.support.examples import JWT_SECRET, SECURITY_HEADERS, api_key, email_sent, session
-from tests.support.running import Service, descendants, exchange, held, serving, users_of, with_password
+from tests.support.running import Service, descendants, exchange, open_connections, serving, users_of, with_password
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.processes
@@ -41,8 +41,8 @@ def service(url: str) -> Iterator[Service]:
 
 def lines(service: Service, request_id: str) -> list[dict[str, object]]:
     """Return the access log's lines of a request."""
-    found = [json.loads(line) for line in service.output.splitlines() if f'"{request_id}"' in line]
-    return [line for line in found if line["logger"] == "access"]
+    logged = [json.loads(line) for line in service.output.splitlines() if f'"{request_id}"' in line]
+    return [line for line in logged if line["logger"] == "access"]
 
 
 def test_each_request_is_one_line_of_the_log(service: Service, url: str) -> None:
@@ -50,7 +50,7 @@ def test_each_request_is_one_line_of_the_log(service: Service, url: str) -> None
     with users_of(url) as users:
         key = api_key(users, 340, user="u-log")
     prefix = key["X-API-Key"].partition(".")[0]
-    asked: dict[str, tuple[str, str, dict[str, str], dict[str, object]]] = {
+    requests: dict[str, tuple[str, str, dict[str, str], dict[str, object]]] = {
         "r-1": ("GET", DASHBOARD, key, {"key": prefix, "workspace": 340, "status": 200}),
         "r-2": ("GET", f"{DASHBOARD}?workspace_id=ALL", session("u-log"),
                 {"user": "u-log", "workspace": "ALL", "status": 200}),
@@ -63,9 +63,9 @@ def test_each_request_is_one_line_of_the_log(service: Service, url: str) -> None
                 {"user": "u-log", "workspace": 340, "status": 403, "reason": "scope"}),
         "r-7": ("GET", "/healthz", {}, {"status": 200, "level": "DEBUG"}),
     }  # fmt: skip
-    for request_id, (method, path, headers, _) in asked.items():
+    for request_id, (method, path, headers, _) in requests.items():
         service.request(method, path, {**headers, "X-Request-ID": request_id})
-    for request_id, (method, path, _, expected) in asked.items():
+    for request_id, (method, path, _, expected) in requests.items():
         wait_for(lambda request_id=request_id: lines(service, request_id) != [])  # type: ignore[misc]
         (line,) = lines(service, request_id)
         assert line["method"] == method
@@ -94,11 +94,11 @@ def test_no_secret_is_told_anywhere(service: Service, url: str) -> None:
         key = api_key(users, 340, user="u-secret")
         admin = api_key(users, user="platform", scopes=("admin",))
     good, forged = session("u-secret"), jwt.encode({"sub": "u"}, "a-forgers-secret-of-thirty-two-bytes", "HS256")
-    told = "a-secret-in-a-query"
+    query_secret = "a-secret-in-a-query"
     secrets = [
         JWT_SECRET,
         "a-forgers-secret",
-        told,
+        query_secret,
         key["X-API-Key"].partition(".")[2],
         admin["X-API-Key"].partition(".")[2],
         good["Cookie"].partition("=")[2],
@@ -111,23 +111,23 @@ def test_no_secret_is_told_anywhere(service: Service, url: str) -> None:
         good,
         swapped,
         {"Cookie": f"sessionid={forged}"},
-        {"X-API-Key": told},
+        {"X-API-Key": query_secret},
     ]
     answers = []
     for headers in everybody:
         for method, path in (
             ("GET", DASHBOARD),
-            ("GET", f"{DASHBOARD}?min_position={told}"),
+            ("GET", f"{DASHBOARD}?min_position={query_secret}"),
             ("GET", f"{DASHBOARD}?workspace_id={'9' * 100}"),
             ("POST", f"{EVENTS}?workspace_id=340"),
-            ("GET", f"/{told}/"),
+            ("GET", f"/{query_secret}/"),
             ("DELETE", f"/api/v1/access/users/u-secret/keys/{key['X-API-Key'].partition('.')[0]}0"),
             ("PUT", "/api/v1/access/users/u-secret/current-workspace"),
         ):
             answers.append(service.request(method, path, headers).body)
     answers += [
         exchange(service.port, f"GET / HTTP/1.1\r\nX-API-Key {key['X-API-Key']}\r\n\r\n".encode()),
-        exchange(service.port, f"GET /?{told} nonsense\r\n\r\n".encode()),
+        exchange(service.port, f"GET /?{query_secret} nonsense\r\n\r\n".encode()),
         exchange(service.port, f"GET / HTTP/1.1\r\nHost: h\r\nCookie: {good['Cookie']}\x00\r\n\r\n".encode()),
         service.request("GET", "/metrics").body,
         service.request("GET", "/api/v1/access/users/u-secret", admin).body,
@@ -160,7 +160,7 @@ def test_what_is_no_request_gets_an_error_like_any_other(service: Service, sent:
     assert b"\r\nContent-Type: application/json\r\n" in head
     assert b"\r\nX-Request-ID: " in head
     assert [
-        name for name, said in SECURITY_HEADERS.items() if f"\r\n{name}: {said}".lower().encode() not in head.lower()
+        name for name, value in SECURITY_HEADERS.items() if f"\r\n{name}: {value}".lower().encode() not in head.lower()
     ] == []
     assert set(json.loads(body)) == ({"error", "details"} if status == 400 else {"error"})
 
@@ -189,7 +189,7 @@ STILL_COMING = b"POST /api/v1/events/ HTTP/1.1\r\nHost: h\r\ncontent-length: 100
 def test_connections_that_are_held_take_no_thread_from_anybody(service: Service, sent: bytes) -> None:
     """Far more of them than there are threads; a stranger must not be able to stop the service with a few sockets."""
     started = time.monotonic()
-    with held(service.port, 60, sent) as connections:
+    with open_connections(service.port, 60, sent) as connections:
         if b"\r\n\r\n" in sent:
             assert {connection.recv(9) for connection in connections} == {b"HTTP/1.1 "}
         assert service.request("GET", "/healthz").status == 200
@@ -199,7 +199,7 @@ def test_connections_that_are_held_take_no_thread_from_anybody(service: Service,
 def test_a_stranger_is_answered_before_the_body_has_come(service: Service) -> None:
     """Nothing is waited for: the connection is closed behind the answer."""
     started = time.monotonic()
-    with held(service.port, 60, STILL_COMING) as connections:
+    with open_connections(service.port, 60, STILL_COMING) as connections:
         assert {connection.recv(12) for connection in connections} == {b"HTTP/1.1 401"}
         rest = [b"".join(iter(lambda each=each: each.recv(65_536), b"")) for each in connections]  # type: ignore[misc]
         assert all(b"\r\nConnection: close\r\n" in each for each in rest)
@@ -209,7 +209,7 @@ def test_a_stranger_is_answered_before_the_body_has_come(service: Service) -> No
 def test_a_client_that_expects_to_be_told_to_continue_is_told(service: Service) -> None:
     """It sends nothing of its body before."""
     head = b"POST /nowhere HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n"
-    with held(service.port, 1, head) as [connection]:
+    with open_connections(service.port, 1, head) as [connection]:
         assert connection.recv(12) in (b"HTTP/1.1 100", b"HTTP/1.1 404")
 
 
@@ -219,8 +219,8 @@ def test_connections_are_spread_over_the_processes(url: str) -> None:
 
     def workers() -> list[Path]:
         """Return where the kernel tells of each worker process."""
-        found = descendants(running.process.pid)
-        return [Path(f"/proc/{e.pid}") for e in found if "gunicorn" in e.command and descendants(e.pid) == []]
+        tree = descendants(running.process.pid)
+        return [Path(f"/proc/{e.pid}") for e in tree if "gunicorn" in e.command and descendants(e.pid) == []]
 
     def accepting() -> list[bool]:
         """Return of each whether it waits for connections: what it polls is its own pipe and the socket."""
@@ -235,7 +235,7 @@ def test_connections_are_spread_over_the_processes(url: str) -> None:
     with serving(url, WEB_CONCURRENCY="2") as running:
         wait_for(lambda: accepting() == [True, True])
         before = sockets()
-        with held(running.port, 20, b""):
+        with open_connections(running.port, 20, b""):
             wait_for(lambda: sum(sockets()) >= sum(before) + 20)
             assert [now - then > 5 for now, then in zip(sockets(), before, strict=True)] == [True, True]
 
@@ -243,7 +243,7 @@ def test_connections_are_spread_over_the_processes(url: str) -> None:
 def test_too_many_connections_make_room_for_new_ones(url: str) -> None:
     """The oldest idle one is closed; who comes new is answered."""
     with serving(url, GUNICORN_CMD_ARGS="--worker-connections 20", WEB_CONCURRENCY="1") as service:  # noqa: SIM117
-        with held(service.port, 30, b"") as connections:
+        with open_connections(service.port, 30, b"") as connections:
             started = time.monotonic()
             assert service.request("GET", "/healthz").status == 200
             assert connections[0].recv(1) == b""
@@ -253,7 +253,7 @@ def test_too_many_connections_make_room_for_new_ones(url: str) -> None:
 def test_the_last_answer_reaches_a_client_that_goes_on_sending(service: Service) -> None:
     """Closed at once, the connection would be reset, and the answer lost with it."""
     head = b"POST /nowhere HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n"
-    with held(service.port, 1, head + b"x" * 100_000) as [connection]:
+    with open_connections(service.port, 1, head + b"x" * 100_000) as [connection]:
         assert connection.recv(12) == b"HTTP/1.1 404"
         connection.sendall(b"x" * 100_000)
         assert b"".join(iter(lambda: connection.recv(65_536), b"")).endswith(b'{"error": "Not Found"}')
@@ -261,8 +261,8 @@ def test_the_last_answer_reaches_a_client_that_goes_on_sending(service: Service)
 
 def test_requests_one_after_another_are_answered_in_order(service: Service) -> None:
     """Sent at once, over one connection."""
-    asked = [f"GET /healthz HTTP/1.1\r\nHost: h\r\nX-Request-ID: p-{number}\r\n\r\n" for number in range(20)]
-    answer = exchange(service.port, "".join(asked).encode()).decode()
+    requests = [f"GET /healthz HTTP/1.1\r\nHost: h\r\nX-Request-ID: p-{number}\r\n\r\n" for number in range(20)]
+    answer = exchange(service.port, "".join(requests).encode()).decode()
     assert re.findall(r"(?i)x-request-id: (p-\d+)", answer) == [f"p-{number}" for number in range(20)]
 
 
@@ -275,8 +275,8 @@ def test_bodies_that_do_not_come_take_no_thread(url: str) -> None:
     lines = f"{head}Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n".encode()
     with (
         serving(url, WEB_CONCURRENCY="1", WEB_THREADS="1") as service,
-        held(service.port, 20, slow),
-        held(service.port, 20, lines),
+        open_connections(service.port, 20, slow),
+        open_connections(service.port, 20, lines),
     ):
         started = time.monotonic()
         assert service.request("GET", f"{DASHBOARD}summary/?workspace_id=340", {"X-API-Key": key}).status == 200

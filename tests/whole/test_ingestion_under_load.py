@@ -47,5 +47,5 @@ def test_sixteen_writers_over_http_store_each_fact_once(url: str, stored: Pool) 
 
     with serving(url, WEB_CONCURRENCY="2") as service, ThreadPoolExecutor(16) as writers:
         accepted = sum(writers.map(write, range(16)))
-    found = log(stored)
-    assert accepted == len(found) == len(set(found)) == 200
+    entries = log(stored)
+    assert accepted == len(entries) == len(set(entries)) == 200

@@ -40,10 +40,10 @@ async def ask(url: str, key: str, *calls: tuple[str, dict[str, Any]]) -> tuple[l
         return tools, [await client.call_tool(name, arguments) for name, arguments in calls]
 
 
-def asked(url: str, key: str, *calls: tuple[str, dict[str, Any]]) -> tuple[list[Any], list[Any]]:
+def call_tools(url: str, key: str, *calls: tuple[str, dict[str, Any]]) -> tuple[list[Any], list[Any]]:
     """Do the same from where nothing is awaited."""
-    found: tuple[list[Any], list[Any]] = anyio.run(partial(ask, url, key, *calls))
-    return found
+    answers: tuple[list[Any], list[Any]] = anyio.run(partial(ask, url, key, *calls))
+    return answers
 
 
 def answer(result: Any) -> Any:
@@ -56,7 +56,7 @@ def test_an_assistant_lists_counts_breaks_down_and_explains(served: tuple[Servic
     """What the API answers, by tools that say of themselves that they only read."""
     service, key = served
     period = {"start_date": "2026-11-01", "end_date": "2026-11-30", "workspace_id": "340"}
-    tools, results = asked(
+    tools, results = call_tools(
         service.url,
         key,
         ("list_campaigns", {}),
@@ -79,7 +79,7 @@ def test_an_assistant_lists_counts_breaks_down_and_explains(served: tuple[Servic
 def test_what_the_service_refuses_is_told(served: tuple[Service, str]) -> None:
     """In its own words; a key that does not count, a workspace of others, a date that is none."""
     service, key = served
-    _, results = asked(
+    _, results = call_tools(
         service.url,
         key,
         ("numbers", {"workspace_id": "777"}),
@@ -89,9 +89,9 @@ def test_what_the_service_refuses_is_told(served: tuple[Service, str]) -> None:
     for result, text in zip(results, ("403: Access denied", "400: start_date", "404: "), strict=True):
         assert result.is_error
         assert f"the service answers {text}" in result.content[0].text
-    _, (result,) = asked(service.url, "ca_0.wrong", ("list_campaigns", {}))
+    _, (result,) = call_tools(service.url, "ca_0.wrong", ("list_campaigns", {}))
     assert "the service answers 401: Invalid API key" in result.content[0].text
-    _, (result,) = asked("http://127.0.0.1:9", key, ("list_campaigns", {}))
+    _, (result,) = call_tools("http://127.0.0.1:9", key, ("list_campaigns", {}))
     assert "the service can't be asked" in result.content[0].text
     assert key not in result.content[0].text
 
@@ -99,8 +99,8 @@ def test_what_the_service_refuses_is_told(served: tuple[Service, str]) -> None:
 def test_what_is_missing_is_told_in_one_line(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key, a URL, the extra itself."""
     monkeypatch.delenv("CAMPAIGN_ANALYTICS_API_KEY", raising=False)
-    said = command("mcp")
-    assert said == (2, "", "CAMPAIGN_ANALYTICS_API_KEY: expected an API key with the scope read\n")
+    result = command("mcp")
+    assert result == (2, "", "CAMPAIGN_ANALYTICS_API_KEY: expected an API key with the scope read\n")
     monkeypatch.setenv("CAMPAIGN_ANALYTICS_URL", "analytics")
     assert command("mcp").err == "CAMPAIGN_ANALYTICS_URL: expected a URL such as https://analytics.example.com\n"
     monkeypatch.setitem(sys.modules, "mcp.server", None)

@@ -102,8 +102,8 @@ def rows_of(reader: Reader) -> dict[str, list[str]]:
     """Return the cells of the table of campaigns, by the campaign."""
     script = """rows => Object.fromEntries(rows.map(row =>
         [row.dataset.key, [...row.cells].slice(-6).map(cell => cell.innerText.trim())]))"""
-    found: dict[str, list[str]] = reader.page.locator(".campaigns tbody tr").evaluate_all(script)
-    return found
+    rows: dict[str, list[str]] = reader.page.locator(".campaigns tbody tr").evaluate_all(script)
+    return rows
 
 
 def assert_equals_the_api(reader: Reader, service: Service, key: str, **query: Any) -> None:
@@ -230,9 +230,9 @@ def test_the_table_saved_as_csv_is_what_the_api_says(browser: Browser, service: 
     """Byte for byte."""
     with reading(browser, service.url) as reader:
         reader.come(key)
-        with reader.page.expect_download() as found:
+        with reader.page.expect_download() as download:
             reader.page.locator('section[data-key="campaigns"] >> text=CSV').click()
-        saved = found.value.path().read_bytes()
+        saved = download.value.path().read_bytes()
         query = urlencode({"workspace_id": 1, **last(30), "format": "csv", "bom": 1})
         assert saved == service.request("GET", f"{DASHBOARD}?{query}", {"X-API-Key": key}).body
 
@@ -280,8 +280,8 @@ def test_the_change_against_the_period_before_comes_with_the_number(
     """In one answer, not two."""
     with reading(browser, service.url) as reader:
         reader.come(key, "?period=7d")
-        [asked] = {each for each in reader.asked if "/summary/" in each}
-        assert parse_qs(urlsplit(asked).query)["compare"] == ["previous"]
+        [summary_url] = {each for each in reader.asked if "/summary/" in each}
+        assert parse_qs(urlsplit(summary_url).query)["compare"] == ["previous"]
         answer = ask(service, key, f"{DASHBOARD}summary/", workspace_id=1, compare="previous", **last(7))
         by = answer["analytics"]["amount_of_replies"] - answer["previous"]["amount_of_replies"]
         change = reader.text('.tile[data-key="amount_of_replies"] .change')
@@ -290,8 +290,8 @@ def test_the_change_against_the_period_before_comes_with_the_number(
 
 def series_asked(reader: Reader) -> list[list[str]]:
     """Return the campaigns of each question for trends; one may be asked again, with its tag."""
-    asked = dict.fromkeys(each for each in reader.asked if "/timeseries/" in each)
-    queries = (parse_qs(urlsplit(each).query) for each in asked)
+    urls = dict.fromkeys(each for each in reader.asked if "/timeseries/" in each)
+    queries = (parse_qs(urlsplit(each).query) for each in urls)
     return [each["campaign_id"] for each in queries if "per" in each]
 
 
@@ -313,8 +313,8 @@ def test_each_campaign_has_a_small_trend_and_all_of_them_cost_one_request(
         for campaign in ask(service, key, f"{DASHBOARD}timeseries/", **query)["campaigns"]:
             values = [each["analytics"]["amount_of_prospects_contacted"] for each in campaign["series"]]
             expected = [(100 * at / 29, 27 - 25 * value / max(values)) for at, value in enumerate(values)]
-            found = drawn(reader, f"1/{campaign['id']}")
-            assert [each for pair in found for each in pair] == pytest.approx(
+            points = drawn(reader, f"1/{campaign['id']}")
+            assert [each for pair in points for each in pair] == pytest.approx(
                 [each for pair in expected for each in pair], abs=0.06
             )
         assert [len(each) for each in series_asked(reader)] == [4]
@@ -347,9 +347,9 @@ def test_trends_are_asked_for_as_their_campaigns_come_into_view(browser: Browser
             expect(rows.nth(row).locator(".trend")).to_be_visible()
         rows.last.scroll_into_view_if_needed()
         expect(trends).to_have_count(50)
-        asked = series_asked(reader)
-        assert max(map(len, asked)) <= 25
-        assert sorted(each for ids in asked for each in ids) == sorted({each for ids in asked for each in ids})
+        requests = series_asked(reader)
+        assert max(map(len, requests)) <= 25
+        assert sorted(each for ids in requests for each in ids) == sorted({each for ids in requests for each in ids})
         page.get_by_role("button", name="Show 50 more").click()
         expect(rows).to_have_count(100)
 
@@ -564,9 +564,9 @@ def test_a_revoked_key_and_an_unlinked_workspace_show_nothing_any_more(
 ) -> None:
     """Within five seconds and without a click, also what is explained just now; and the words are clear."""
     with users_of(url) as users:
-        given = api_key(users, 1, 2, user="goes", scopes=("read",))["X-API-Key"]
+        raw_key = api_key(users, 1, 2, user="goes", scopes=("read",))["X-API-Key"]
         with reading(browser, service.url) as reader:
-            reader.come(given, "?workspace=1&why=amount_of_replies")
+            reader.come(raw_key, "?workspace=1&why=amount_of_replies")
             expect(reader.page.locator("dialog .adds")).to_be_visible()
             users.unlink("goes", 1, "cli:test")
             expect(reader.page.get_by_role("alert").filter(has_text="Workspace 1 is not yours to see")).to_be_visible(
@@ -576,7 +576,7 @@ def test_a_revoked_key_and_an_unlinked_workspace_show_nothing_any_more(
             reader.page.get_by_label("Workspace", exact=True).select_option(label="Workspace 2")
             reader.page.keyboard.press("Escape")
             reader.settled()
-            users.revoke_key("goes", given.partition(".")[0], "cli:test")
+            users.revoke_key("goes", raw_key.partition(".")[0], "cli:test")
             expect(reader.page.get_by_role("alert").filter(has_text="API key does not hold")).to_be_visible(
                 timeout=6_000
             )
@@ -600,9 +600,9 @@ def test_who_may_see_nothing_is_told_why(  # noqa: PLR0913
 ) -> None:
     """No workspace, or a key without the scope."""
     with users_of(url) as users:
-        given = api_key(users, *([1] if link else []), user=f"nothing-{link}", scopes=scopes)["X-API-Key"]
+        raw_key = api_key(users, *([1] if link else []), user=f"nothing-{link}", scopes=scopes)["X-API-Key"]
     with reading(browser, service.url) as reader:
-        reader.page.goto(f"{service.url}/#key={given}")
+        reader.page.goto(f"{service.url}/#key={raw_key}")
         expect(reader.page.get_by_role("alert").filter(has_text=words)).to_be_visible()
 
 
@@ -654,15 +654,15 @@ def test_there_are_no_barriers(browser: Browser, service: Service, key: str, sch
         )
         reader.page.goto(service.url)
         expect(reader.page.get_by_label("API key")).to_be_visible()
-        found = [Axe().run(reader.page)]
+        reports = [Axe().run(reader.page)]
         for view in views:
             reader.come(key, view)
             for details in reader.page.locator("details").all():
                 details.evaluate("each => { each.open = each.className !== 'menu'; }")
-            found.append(Axe().run(reader.page))
+            reports.append(Axe().run(reader.page))
         wrong = [
             (violation["id"], [node["html"][:200] for node in violation["nodes"]][:3])
-            for results in found
+            for results in reports
             for violation in results.response["violations"]
         ]
         assert not wrong, json.dumps(wrong, indent=1)

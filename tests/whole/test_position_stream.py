@@ -63,8 +63,8 @@ class Stream:
             name, data = self.message()
             assert name == "position", (name, data)
             if data["position"] >= position:
-                found: dict[str, Any] = data
-                return found
+                event: dict[str, Any] = data
+                return event
 
 
 @contextmanager
@@ -92,9 +92,9 @@ def test_a_stream_tells_where_a_workspace_is_and_when_it_moves(service: Service,
         assert (name, first["workspace_id"], first["position"], first["head"]) == ("position", 11, 0, 0)
         assert service.post(11, key, email_sent(1), email_sent(2)).json["position"] == 2
         began = time.monotonic()
-        told = stream.until(2)
+        position = stream.until(2)
         assert time.monotonic() - began < 2
-        assert (told["workspace_id"], told["head"]) == (11, 2)
+        assert (position["workspace_id"], position["head"]) == (11, 2)
 
 
 def test_many_moves_are_at_most_four_messages_a_second(service: Service, url: str) -> None:

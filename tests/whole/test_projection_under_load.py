@@ -43,14 +43,14 @@ def test_the_rows_of_a_replay_do_not_depend_on_the_number_of_workers(
     for workspace_id, number in sizes.items():
         record(pool, workspace_id, *(event for each in range(1, number + 1) for event in worked_example(each)))
     with pool.connection() as connection:
-        found = []
+        rows = []
         for number in (1, 3):
             with replay_workers(str(pool.conninfo), number) as workers:
                 done: list[int] = []
                 assert list(replay.replay_all(pool, replay.workspaces(pool), done.append, workers)) == []
             assert sum(done) == 13 * sum(sizes.values())
-            found.append([live_rows(connection, workspace_id) for workspace_id in sizes])
-    assert found[0] == found[1]
+            rows.append([live_rows(connection, workspace_id) for workspace_id in sizes])
+    assert rows[0] == rows[1]
     for workspace_id, number in sizes.items():
         events = [event for each in range(1, number + 1) for event in worked_example(each)]
         assert shown(pool, workspace_id) == reference.campaigns(events)
@@ -74,7 +74,7 @@ if __name__ == "__main__":
 @contextmanager
 def process(code: str, database_url: str, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run Python on some code, in a group of its own, and kill it in the end."""
-    found = subprocess.Popen(
+    child = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
         env=environment(DATABASE_URL=database_url, LOG_LEVEL="critical", **variables),
@@ -83,10 +83,10 @@ def process(code: str, database_url: str, *arguments: str, **variables: str) -> 
         start_new_session=True,
     )
     try:
-        yield found
+        yield child
     finally:
-        found.kill()
-        found.wait()
+        child.kill()
+        child.wait()
 
 
 def test_kills_at_random_moments_leave_every_reader_a_state_of_the_log(pool: Pool, database_url: str) -> None:
@@ -154,17 +154,17 @@ ONCE = REPLAY.replace("    while True:\n        main(", "    sys.exit(main(").re
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGKILL, 1, "was ended from outside")]
+    ("number", "code", "message"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGKILL, 1, "was ended from outside")]
 )
 def test_an_interrupted_replay_ends_at_once_with_all_its_workers(
-    pool: Pool, database_url: str, number: int, code: int, said: str
+    pool: Pool, database_url: str, number: int, code: int, message: str
 ) -> None:
     """Ctrl-C goes to all of them; a worker that is killed takes the replay with it. What is live stays whole."""
     events = [event for number in range(1, 401) for event in worked_example(number)]
     record(pool, 1, *events)
     project_all(pool)
-    with pool.connection() as held, held.transaction():
-        held.execute("LOCK TABLE journey IN EXCLUSIVE MODE")  # so that it can't be done too soon
+    with pool.connection() as connection, connection.transaction():
+        connection.execute("LOCK TABLE journey IN EXCLUSIVE MODE")  # so that it can't be done too soon
         running = subprocess.Popen(
             [sys.executable, "-c", ONCE, "2"],
             cwd=ROOT,
@@ -181,7 +181,7 @@ def test_an_interrupted_replay_ends_at_once_with_all_its_workers(
             os.kill(int(workers[0]), number)
         _, err = running.communicate(timeout=20)
     assert (running.returncode, "Traceback" in err) == (code, False), err
-    assert said in err
+    assert message in err
     wait_for(lambda: not _group(running.pid))
     assert shown(pool, 1) == reference.campaigns(events)
 
@@ -213,8 +213,8 @@ def test_an_interrupt_that_comes_while_the_workers_start_is_not_lost() -> None:
 
 
 def _group(pid: int) -> list[str]:
-    found = subprocess.run(["ps", "-axo", "pgid=,pid=,stat="], check=True, capture_output=True, text=True).stdout
-    rows = [line.split() for line in found.splitlines()]
+    listing = subprocess.run(["ps", "-axo", "pgid=,pid=,stat="], check=True, capture_output=True, text=True).stdout
+    rows = [line.split() for line in listing.splitlines()]
     return [row[1] for row in rows if row[0] == str(pid) and not row[2].startswith("Z")]
 
 
@@ -244,17 +244,17 @@ def pool_of(url: str) -> Pool:
 
 def _insisting(work: Any) -> Any:
     """Do something again until the database is there for it, as a worker does."""
-    found: list[Any] = []
+    results: list[Any] = []
 
     def tried() -> bool:
         try:
-            found.append(work())
+            results.append(work())
         except psycopg.OperationalError:
             return False
         return True
 
     wait_for(tried, seconds=30)
-    return found[0]
+    return results[0]
 
 
 def _end_a_backend(pool: Pool) -> None:

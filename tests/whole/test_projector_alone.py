@@ -11,7 +11,7 @@ from service import database
 from tests.support.databases import Databases, new_database
 from tests.support.examples import email_sent
 from tests.support.read_models import progress
-from tests.support.running import Service, exchange, held, request, running, serving, users_of
+from tests.support.running import Service, exchange, open_connections, request, running, serving, users_of
 from tests.support.samples import read_samples
 from tests.support.servers import frozen, temporary_server
 from tests.support.stored_events import record
@@ -44,13 +44,13 @@ def test_a_projector_alone_tells_how_it_is(databases: Databases) -> None:
     with databases.lend() as url, database.open_pool(url, size=1) as pool, projecting(url) as service:
         record(pool, 340, email_sent(1))
         wait_for(lambda: progress(pool, 340) == (1, 1, None))
-        found = samples(service)
-        assert found["campaign_analytics_projector_look_age_seconds"] < 5
-        assert found['campaign_analytics_process_resident_memory_bytes{process="projector"}'] > 1_000_000
-        assert (found["campaign_analytics_database_up"], found["campaign_analytics_database_writable"]) == (1, 1)
-        assert found["campaign_analytics_projection_lag_events"] == 0
-        assert found['campaign_analytics_table_bytes{table="journey"}'] > 0
-        assert abs(found["campaign_analytics_clock_ahead_seconds"]) < 1
+        metrics = samples(service)
+        assert metrics["campaign_analytics_projector_look_age_seconds"] < 5
+        assert metrics['campaign_analytics_process_resident_memory_bytes{process="projector"}'] > 1_000_000
+        assert (metrics["campaign_analytics_database_up"], metrics["campaign_analytics_database_writable"]) == (1, 1)
+        assert metrics["campaign_analytics_projection_lag_events"] == 0
+        assert metrics['campaign_analytics_table_bytes{table="journey"}'] > 0
+        assert abs(metrics["campaign_analytics_clock_ahead_seconds"]) < 1
         answers = {
             (method, path): service.request(method, path).status
             for method, path in (("GET", "/healthz"), ("HEAD", "/metrics/"), ("POST", "/metrics"), ("GET", "/x"))
@@ -63,9 +63,9 @@ def test_broken_and_silent_callers_stop_nothing(databases: Databases) -> None:
     with databases.lend() as url, database.open_pool(url, size=1) as pool, projecting(url) as service:
         for sent in (b"", b"\0" * 100, b"GET", b"GET /metrics HTTP/1.1\r\n" + b"x" * 20_000, b"\r\n\r\n"):
             exchange(service.port, sent)
-        with held(service.port, 10, b"GET /metrics"):
+        with open_connections(service.port, 10, b"GET /metrics"):
             assert samples(service)["campaign_analytics_database_up"] == 1
-        with held(service.port, 40, b"GET /metrics"):
+        with open_connections(service.port, 40, b"GET /metrics"):
             record(pool, 340, email_sent(1))
             wait_for(lambda: progress(pool, 340) == (1, 1, None))
             assert service.request("GET", "/healthz").status == 200
@@ -81,11 +81,11 @@ def test_what_is_told_stays_while_the_database_says_nothing() -> None:
             before = samples(service)
             with frozen(server):
                 began = time.monotonic()
-                found = samples(service)
+                metrics = samples(service)
                 assert service.request("GET", "/healthz").status == 200
                 assert time.monotonic() - began < 4
-            assert found["campaign_analytics_database_up"] == 0
-            assert before.keys() == found.keys()
+            assert metrics["campaign_analytics_database_up"] == 0
+            assert before.keys() == metrics.keys()
             wait_for(lambda: samples(service)["campaign_analytics_database_up"] == 1)
 
 

@@ -29,11 +29,11 @@ def environment() -> Iterator[dict[str, str]]:
     """Give the environment of a fresh machine, and see that nothing of what runs in it is left."""
     home = Path(tempfile.mkdtemp(prefix="campaign-analytics-readme-"))
     home.chmod(0o755)
-    kept = {
+    inherited = {
         name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "JWT_SECRET", "MAKEFLAGS")
     }
     try:
-        yield {**kept, "CAMPAIGN_ANALYTICS_HOME": str(home), "PORT": "0"}
+        yield {**inherited, "CAMPAIGN_ANALYTICS_HOME": str(home), "PORT": "0"}
         wait_for(lambda: not embedded.running(home))
     finally:
         shutil.rmtree(home)
@@ -44,18 +44,18 @@ def environment() -> Iterator[dict[str, str]]:
 @pytest.mark.processes
 def test_the_readmes_commands_give_what_it_says(environment: dict[str, str]) -> None:
     """`make run`, a workspace linked beside it, each POST and GET to the letter, and Ctrl-C."""
-    (two_commands, _), (link, _), *asked = BLOCKS
+    (two_commands, _), (link, _), *examples = BLOCKS
     assert two_commands.splitlines()[0].split("#")[0].strip() == "make run"
     running = subprocess.Popen(
         ["make", "run"], cwd=HOUSE, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert running.stderr is not None
     try:
-        url, key = told(running.stderr)
+        url, key = url_and_key(running.stderr)
         command = link.splitlines()[0].replace(".venv/bin/campaign-analytics", f"{sys.executable} -m service.cli")
         subprocess.run(shlex.split(command), cwd=HOUSE, env=environment, check=True)
-        for given, expected in asked:
-            line = given.replace("http://127.0.0.1:8000", url).replace("$KEY", key)
+        for documented, expected in examples:
+            line = documented.replace("http://127.0.0.1:8000", url).replace("$KEY", key)
             status, body = curl(line, HOUSE)
             assert status in (200, 207), body
             if expected:
@@ -68,7 +68,7 @@ def test_the_readmes_commands_give_what_it_says(environment: dict[str, str]) -> 
     assert "Traceback" not in rest
 
 
-def told(stderr: Iterator[str]) -> tuple[str, str]:
+def url_and_key(stderr: Iterator[str]) -> tuple[str, str]:
     """Return the URL and the API key that the demo prints once it is up."""
     url = next(line.split()[1] for line in stderr if line.startswith("  URL"))
     return url, next(line.split()[2] for line in stderr if line.startswith("  API key"))

@@ -57,12 +57,12 @@ def frozen(service: Service) -> Iterator[None]:
         os.kill(worker.pid, signal.SIGCONT)
 
 
-def at_once(service: Service, asked: list[tuple[str, str, dict[str, str]]]) -> list[Got]:
+def at_once(service: Service, requests: list[tuple[str, str, dict[str, str]]]) -> list[Got]:
     """Send requests (method, query and headers) at the same time, each on a connection of its own."""
     with ExitStack() as stack:
         connections = []
         with frozen(service):
-            for method, query, headers in asked:
+            for method, query, headers in requests:
                 connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
                 stack.callback(connection.close)
                 connection.request(method, f"{DASHBOARD}{query}", headers=headers)
@@ -86,7 +86,7 @@ def test_each_gets_its_own_answer(service: Service, url: str) -> None:
         revoked = api_key(users, 11, user="u-revoked")
         users.revoke_key("u-revoked", revoked["X-API-Key"].partition(".")[0], "cli:test")
         prefix = keys[11]["X-API-Key"].partition(".")[0]
-        asked: list[tuple[str, str, dict[str, str]]] = [
+        calls: list[tuple[str, str, dict[str, str]]] = [
             *(("GET", f"?workspace_id={number}", key) for number, key in keys.items()),
             *(("GET", f"?workspace_id={number}", session(f"u-{number}")) for number in keys),
             *(("GET", "", key) for key in keys.values()),
@@ -104,16 +104,16 @@ def test_each_gets_its_own_answer(service: Service, url: str) -> None:
             ("HEAD", "?workspace_id=11", keys[11]),
             ("GET", "?workspace_id=11", {**keys[11], "Accept": "text/csv"}),
         ]
-        asked = [
-            (method, query, {**headers, "X-Request-ID": f"t-{n}"}) for n, (method, query, headers) in enumerate(asked)
+        calls = [
+            (method, query, {**headers, "X-Request-ID": f"t-{n}"}) for n, (method, query, headers) in enumerate(calls)
         ]
-    alone = [at_once(service, [each])[0] for each in asked]
+    alone = [at_once(service, [each])[0] for each in calls]
     assert {got.status for got in alone} == {200, 400, 401, 403}
     assert [json.loads(got.body)["campaigns"][0]["id"] for got in alone[:12]] == [11, 12, 13, 14] * 3
-    assert [got.about["X-Request-ID"] for got in alone] == [f"t-{n}" for n in range(len(asked))]
+    assert [got.about["X-Request-ID"] for got in alone] == [f"t-{n}" for n in range(len(calls))]
     for _ in range(3):
-        assert at_once(service, asked) == alone
-    have = [(m, q, {**h, "If-None-Match": str(got.about["ETag"])}) for (m, q, h), got in zip(asked, alone, strict=True)]
+        assert at_once(service, calls) == alone
+    have = [(m, q, {**h, "If-None-Match": str(got.about["ETag"])}) for (m, q, h), got in zip(calls, alone, strict=True)]
     expected = [304 if got.status == 200 else got.status for got in alone]
     assert [got.status for got in at_once(service, have)] == expected
 
@@ -122,12 +122,12 @@ def test_requests_one_after_another_on_one_connection_are_answered_in_order(serv
     """Those that are answered together, and others in between."""
     with users_of(url) as users:
         key = api_key(users, 21, user="u-21")["X-API-Key"]
-    asked = b""
+    requests = b""
     for number in range(60):
         query = b"?workspace_id=21" if number % 3 else b"summary/?workspace_id=21"
-        asked += HEAD % (query, b"Host: h\r\nX-API-Key: %b\r\nX-Request-ID: o-%d\r\n" % (key.encode(), number))
+        requests += HEAD % (query, b"Host: h\r\nX-API-Key: %b\r\nX-Request-ID: o-%d\r\n" % (key.encode(), number))
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
-        connection.sendall(asked)
+        connection.sendall(requests)
         connection.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: connection.recv(65_536), b""))
     assert [int(part.split(b"\r\n")[0]) for part in answer.lower().split(b"x-request-id: o-")[1:]] == list(range(60))
@@ -143,12 +143,12 @@ def test_a_client_that_takes_no_answer_holds_up_nobody(service: Service, url: st
     ]
     written = service.post(22, key, *events).json
     assert service.dashboard(key, f"workspace_id=22&min_position={written['position']}").status == 200
-    asked = HEAD % (b"?workspace_id=22", b"Host: h\r\nX-API-Key: %b\r\n" % key["X-API-Key"].encode())
+    request = HEAD % (b"?workspace_id=22", b"Host: h\r\nX-API-Key: %b\r\n" % key["X-API-Key"].encode())
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         connection.settimeout(20)
         connection.connect(("127.0.0.1", service.port))
-        connection.sendall(asked * 300)
+        connection.sendall(request * 300)
         for _ in range(50):
             began = time.monotonic()
             assert service.dashboard(key, "workspace_id=22").status == 200

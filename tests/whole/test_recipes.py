@@ -40,17 +40,17 @@ def recipes() -> dict[str, list[Edit | Command]]:
 
 def steps(section: str) -> list[Edit | Command]:
     """Return the fenced blocks of a section: those of diffs are edits, those of the shell are commands."""
-    found: list[Edit | Command] = []
+    listed: list[Edit | Command] = []
     for indent, kind, file, body in re.findall(
         r"^( *)```(diff|sh)(?: (\S+))?\n(.*?)^ *```$", section, re.DOTALL | re.MULTILINE
     ):
         lines = [line.removeprefix(indent) for line in body.splitlines()]
         if kind == "sh":
-            found += [Command(line) for line in lines]
+            listed += [Command(line) for line in lines]
         else:
             hunks = [part.splitlines() for part in re.split(r"^@@\n", "\n".join(lines) + "\n", flags=re.MULTILINE)]
-            found.append(Edit(file, hunks))
-    return found
+            listed.append(Edit(file, hunks))
+    return listed
 
 
 def apply(edit: Edit, tree: Path, version: int, digest: str) -> None:

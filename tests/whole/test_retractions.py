@@ -194,11 +194,11 @@ def test_a_reply_is_found_out_to_be_automatic(caller: Caller) -> None:
     )
     names = ("amount_of_replies", "amount_of_automatic_replies", "amount_of_timed_replies", "average_reply_time")
     assert [caller.numbers()[name] for name in names] == [2, 0, 1, "1 hour"]
-    found = {**reply, "kind": "ReplyWasAutomatic"}
+    fields = {**reply, "kind": "ReplyWasAutomatic"}
     caller.post(
-        event_of(**found, id="3", occurred_at=at.format(2)), event_of(**found, id="4", occurred_at=at.format(1))
+        event_of(**fields, id="3", occurred_at=at.format(2)), event_of(**fields, id="4", occurred_at=at.format(1))
     )
-    caller.post(event_of(**found, id="5", occurred_at=at.format(0)))
+    caller.post(event_of(**fields, id="5", occurred_at=at.format(0)))
     assert [caller.numbers()[name] for name in names] == [1, 1, 1, "3 hours"]
     caller.post(retraction(1, "3"), retraction(2, "4"))
     assert [caller.numbers()[name] for name in names] == [2, 0, 1, "1 hour"]
@@ -208,8 +208,8 @@ def test_which_of_several_replies_at_once_depends_on_what_they_say(caller: Calle
     """The last by their values; of those alike, one that is not automatic yet; never on which came first."""
     alike = [event_of("ReplyReceived", id=str(number), automatic=number > 0, step=1) for number in range(2)]
     last = event_of("ReplyReceived", id="3", step=2, automatic=True)
-    found = event_of("ReplyWasAutomatic", id="4")
-    caller.post(found, alike[0])
+    event = event_of("ReplyWasAutomatic", id="4")
+    caller.post(event, alike[0])
     caller.post(alike[1])
     assert caller.numbers()["amount_of_replies"] == 0
     caller.post(last)

@@ -41,12 +41,12 @@ def test_a_post_is_one_trace_through_the_worker_and_the_projector(databases: Dat
         def is_one_trace(last: int) -> bool:
             """Post an event; a projector that polls just before the hint comes makes a trace of its own, seldom."""
             posted = service.post(340, key, email_sent(last)).json["position"]
-            found = (
+            spans = (
                 spans_at(collecting, "append", "position", posted),
                 spans_at(collecting, "project", "last", posted),
             )
             requests = [each for each in collecting.named("POST /api/v1/events") if each.parent == SPAN]
-            (append, batch), request = found, next(each for each in requests if each.id == found[0].parent)
+            (append, batch), request = spans, next(each for each in requests if each.id == spans[0].parent)
             assert (append.trace, request.trace) == (TRACE, TRACE)
             assert {each.service for each in (append, request, batch)} == {"campaign-analytics"}
             wait_for(lambda: f"{TRACE}-{request.id}-" in service.output)
@@ -60,13 +60,13 @@ def test_a_post_is_one_trace_through_the_worker_and_the_projector(databases: Dat
 def spans_at(collecting: Collector, name: str, attribute: str, position: int) -> Span:
     """Wait for a span of this name about this position, and for its request's; return it."""
 
-    def found() -> list[Span]:
+    def spans() -> list[Span]:
         return [
             each for each in collecting.named(name) if each.attributes[f"campaign_analytics.{attribute}"] == position
         ]
 
-    wait_for(lambda: bool(found()) and len(collecting.named("POST /api/v1/events")) >= len(collecting.named("append")))
-    return found()[0]
+    wait_for(lambda: bool(spans()) and len(collecting.named("POST /api/v1/events")) >= len(collecting.named("append")))
+    return spans()[0]
 
 
 def test_a_collector_that_is_away_costs_no_request(databases: Databases) -> None:
@@ -93,11 +93,11 @@ def test_a_collector_that_is_away_costs_no_request(databases: Databases) -> None
 
 def test_nothing_of_it_is_imported_where_no_collector_is_named() -> None:
     """Neither by the API nor by the projector."""
-    found = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", IMPORTED],
         env=environment(JWT_SECRET=JWT_SECRET),
         check=True,
         capture_output=True,
         text=True,
     )
-    assert found.stdout == "[]\n"
+    assert done.stdout == "[]\n"
