@@ -63,7 +63,7 @@ def test_a_database_that_was_used_is_lent_again_as_empty_as_a_new_one(own: Datab
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = 64', current_database()); END $$",
     ],
 )
-def test_a_database_of_another_shape_is_lent_to_nobody(own: Databases, change: str) -> None:
+def test_a_database_of_another_shape_is_not_lent_again(own: Databases, change: str) -> None:
     """Whatever a test does to the schema or the settings ends with it."""
     with own.lend() as first, psycopg.connect(first, autocommit=True) as connection:
         connection.execute(change.encode())

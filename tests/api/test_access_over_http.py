@@ -138,7 +138,7 @@ def test_a_key_is_shown_once_and_works_until_it_is_revoked(platform: Platform) -
     assert platform.ask("GET", "u-1").json["keys"] == []
 
 
-def test_a_key_for_which_nothing_is_said_may_read_for_ever(platform: Platform) -> None:
+def test_a_key_without_scopes_and_expiry_may_read_for_ever(platform: Platform) -> None:
     """More must be asked for; null is as good as nothing."""
     for body in ({}, {"name": None, "scopes": None, "expires_at": None}):
         answer = platform.ask("POST", "u-1/keys", body)
@@ -164,7 +164,7 @@ def test_another_users_key_is_not_revoked(platform: Platform, users: Access) -> 
     assert sees(platform.client, key, 340)
 
 
-def test_the_history_says_who_could_see_what_since_when_by_whose_hand(platform: Platform, users: Access) -> None:
+def test_the_history_has_links_keys_their_times_and_authors(platform: Platform, users: Access) -> None:
     """What the platform has done and what an operator has, in order."""
     platform.ask("PUT", "u-1/workspaces/340")
     users.link("u-1", 341, "cli:ann")
@@ -218,7 +218,7 @@ def test_an_admin_key_reads_and_writes_no_workspace(platform: Platform, users: A
     assert (posted.status_code, posted.json) == (403, lacking("write"))
 
 
-def test_nobody_is_told_anything_before_they_are_known(platform: Platform) -> None:
+def test_a_caller_without_a_valid_key_gets_no_details(platform: Platform) -> None:
     """401 comes before what is wrong with the path or the query."""
     for headers in ({}, {"X-API-Key": "ca_0.x"}, {"Cookie": "sessionid=x"}):
         for method, path in [*ALL_PATHS, ("PUT", "u-1/workspaces/x"), ("GET", "u-1?x=1")]:
@@ -298,7 +298,7 @@ BAD_BODIES: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "field"), BAD_BODIES)
-def test_what_a_body_cannot_say_is_a_400_that_names_it(
+def test_an_invalid_field_of_a_body_is_a_400_that_names_it(
     platform: Platform, users: Access, path: str, body: object, field: str
 ) -> None:
     """Admin keys too: those are issued on the command line only."""

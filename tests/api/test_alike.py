@@ -146,7 +146,7 @@ def test_a_request_that_comes_after_the_statement_was_sent_has_its_own(
     run(pool, test)
 
 
-def test_a_client_that_gives_up_takes_nobodys_answer_with_it(pool: Pool, key: dict[str, str]) -> None:
+def test_a_cancelled_request_cancels_no_request_that_shares_its_statement(pool: Pool, key: dict[str, str]) -> None:
     """Neither the one whose statement it is, nor one that waits for it."""
 
     async def test(application: Application) -> None:
@@ -162,7 +162,7 @@ def test_a_client_that_gives_up_takes_nobodys_answer_with_it(pool: Pool, key: di
     run(pool, test)
 
 
-def test_an_error_is_told_to_all_who_share_it(pool: Pool, key: dict[str, str]) -> None:
+def test_all_requests_that_share_a_statement_get_its_error(pool: Pool, key: dict[str, str]) -> None:
     """At once, by the name of each."""
 
     async def test(application: Application) -> None:

@@ -95,7 +95,7 @@ def test_posts_that_arrive_together_share_a_transaction(run: Run, pool: Pool) ->
     assert log(pool) == [f"e-{number}" for number in range(10)]
 
 
-def test_what_is_known_already_is_told_apart(run: Run, pool: Pool) -> None:
+def test_known_events_get_an_outcome_of_their_own(run: Run, pool: Pool) -> None:
     """The first try fails as a whole, and the careful way follows."""
 
     async def test(posts: Log) -> None:
@@ -169,7 +169,7 @@ def test_a_post_that_cannot_be_written_does_not_harm_the_others(run: Run, pool: 
     assert log(pool) == ["e-1"]
 
 
-def test_a_connection_that_is_lost_is_told_to_all_and_all_may_send_again(run: Run, pool: Pool) -> None:
+def test_all_callers_get_the_error_of_a_lost_connection_and_may_send_again(run: Run, pool: Pool) -> None:
     """None is told of a commit that did not happen."""
 
     async def test(posts: Log) -> None:
@@ -222,7 +222,7 @@ def test_nobody_waits_for_ever(run: Run, pool: Pool, monkeypatch: pytest.MonkeyP
     assert log(pool)[-1] == "e-4"
 
 
-def test_clients_that_give_up_change_nobody_elses_outcome(run: Run, pool: Pool) -> None:
+def test_cancelled_requests_change_no_other_outcome(run: Run, pool: Pool) -> None:
     """Every other post is stored once, and told its own outcome."""
 
     async def test(posts: Log) -> None:

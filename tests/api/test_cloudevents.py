@@ -52,7 +52,7 @@ def post(client: testing.TestClient, key: dict[str, str], kind: str, body: objec
     return client.simulate_post(PATH, headers={**key, "Content-Type": kind}, body=json.dumps(body))
 
 
-def test_the_sdks_modes_say_the_same(client: testing.TestClient, key: dict[str, str], pool: Pool) -> None:
+def test_both_modes_of_the_sdk_give_the_same_event(client: testing.TestClient, key: dict[str, str], pool: Pool) -> None:
     """Structured first; binary, a batch and our own JSON are duplicates of it."""
     one = to_structured_event(sdk_event(subject="s", traceparent="00-x"))
     assert send(client, key, one).json["accepted"] == 1
@@ -207,7 +207,7 @@ def test_headers_are_decoded_as_the_binding_has_it(
     ],
 )
 @pytest.mark.parametrize("attribute", ["id", "source"])
-def test_a_header_that_says_nothing_is_refused(
+def test_an_unreadable_header_is_refused(
     client: testing.TestClient, key: dict[str, str], pool: Pool, attribute: str, sent: str
 ) -> None:
     """Invalid UTF-8, overlong forms and broken encodings would make two ids one."""
@@ -225,7 +225,7 @@ def test_data_may_come_as_base64(client: testing.TestClient, key: dict[str, str]
     assert post(client, key, BATCH, [structured()]).json["duplicates"] == 1
 
 
-def test_all_that_is_wrong_with_an_envelope_is_said(client: testing.TestClient, key: dict[str, str]) -> None:
+def test_a_rejection_lists_all_faults_of_an_envelope(client: testing.TestClient, key: dict[str, str]) -> None:
     """In JSON's words."""
     event = structured(specversion=None, id=5, source="", time=None, data=[])
     [rejected] = post(client, key, BATCH, [event]).json["rejected"]

@@ -144,7 +144,7 @@ def test_who_may_not_see_it_gets_no_304(
         max_size=25,
     )
 )
-def test_what_is_kept_is_never_told_where_it_is_not_so_any_more(
+def test_a_cached_answer_is_never_used_for_another_state(
     pool: Pool, users: Access, steps: list[tuple[str, int, str]]
 ) -> None:
     """Whatever happens between two reads, both answers are those of a process that keeps nothing."""

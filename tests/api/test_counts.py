@@ -52,7 +52,7 @@ def test_totals_are_the_sums_of_the_living_and_of_those_that_have_ended(
     assert {key: numbers[1] for key, numbers in counts.totals().items()} == totals
 
 
-def test_what_was_seen_last_stays_when_who_saw_it_ends() -> None:
+def test_the_last_values_of_an_ended_process_stay() -> None:
     """Of the whole tree; an older sight of another process counts no more."""
     counts = Counts.made(slots=8)
     seen = f"{LATEST}lag"

@@ -94,7 +94,7 @@ HEADERS: list[tuple[dict[str, str], bytes]] = [
 
 
 @pytest.mark.parametrize(("headers", "body"), HEADERS)
-def test_who_is_not_known_is_told_why(
+def test_an_unauthenticated_request_gets_the_reason(
     client: testing.TestClient, users: Access, headers: dict[str, str], body: bytes
 ) -> None:
     """Nothing at all, a bad key, a bad session and an expired one differ; on every endpoint, and before all else."""
@@ -121,7 +121,7 @@ def test_a_session_that_holds_is_let_in(client: testing.TestClient, users: Acces
         assert get(client, session("u-1", **claims))[0] == 200
 
 
-def test_sessionid_told_twice_is_invalid(client: testing.TestClient, users: Access) -> None:
+def test_two_sessionid_cookies_are_invalid(client: testing.TestClient, users: Access) -> None:
     """Whoever could plant a second cookie must not choose which one counts."""
     users.link("u-1", 340, "cli:test")
     good = session("u-1")["Cookie"]
@@ -130,7 +130,7 @@ def test_sessionid_told_twice_is_invalid(client: testing.TestClient, users: Acce
         assert get(client, {"Cookie": twice}) == (401, BAD_SESSION)
 
 
-def test_the_key_counts_where_both_are_told(client: testing.TestClient, users: Access) -> None:
+def test_the_key_counts_where_a_request_has_key_and_session(client: testing.TestClient, users: Access) -> None:
     """A good key stands over a bad cookie, and a bad or an empty key is refused beside a good cookie."""
     key, good = api_key(users, 340), session("u-1")
     assert get(client, {**key, **cookie("x")})[0] == 200
@@ -201,7 +201,7 @@ def test_a_key_without_the_scope_reads_nothing(
 
 
 @pytest.mark.parametrize("request_id", ["a", "A-Za.z_9", "x" * 128])
-def test_a_request_id_is_given_back(client: testing.TestClient, request_id: str) -> None:
+def test_a_valid_request_id_is_returned(client: testing.TestClient, request_id: str) -> None:
     """What the caller sent comes back, on answers and errors alike."""
     for path in ("/healthz", PATH, "/nowhere"):
         assert client.simulate_get(path, headers={"X-Request-ID": request_id}).headers["x-request-id"] == request_id
@@ -239,7 +239,7 @@ def test_the_frameworks_own_errors_have_our_form(
     assert ("allow" in result.headers) is (status == 405)
 
 
-def test_an_internal_error_tells_its_id_alone(pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_internal_error_has_only_its_request_id(pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
     """A fault of ours is a 500 with the request's id; what happened stands in the log under that id."""
     chosen = settings.from_environment({"JWT_SECRET": JWT_SECRET})
     app = create_app(make_parts(pool, chosen, {}))

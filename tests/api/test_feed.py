@@ -50,7 +50,7 @@ def test_pages_that_are_read_while_eight_write_give_every_event_once_in_order(
     assert len({each["id"] for each in seen}) == len(seen)
 
 
-def test_an_event_is_told_in_canonical_form(client: testing.TestClient, pool: Pool, users: Access) -> None:
+def test_the_feed_has_events_in_canonical_form(client: testing.TestClient, pool: Pool, users: Access) -> None:
     """In UTC with milliseconds, what is absent or as by default left out; so it can be posted again."""
     key = api_key(users, 340)
     posted = email_sent(1, source="crm", step=2, occurred_at="2026-11-01T11:00:00.5+01:00", sender_id=None)

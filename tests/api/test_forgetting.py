@@ -188,7 +188,7 @@ def test_names_that_would_be_too_long_become_the_key(world: World) -> None:
     assert world.post(event).json["duplicates"] == 1
 
 
-def test_what_readers_hold_counts_no_more(world: World) -> None:
+def test_cached_tags_are_invalid_after_forgetting(world: World) -> None:
     """Tags of answers and of the feed move, and a page of an explanation can't be continued."""
     world.post(*(of_jane(number) for number in range(1, 4)), email_sent(9))
     world.post(of_jane(8, occurred_at="1960-01-01T00:00:00Z"))
@@ -212,7 +212,7 @@ def test_what_readers_hold_counts_no_more(world: World) -> None:
     assert world.get(explain, f"{paths[explain]}&cursor={cursor}").status_code == 400
 
 
-def test_log_0_says_so_with_the_token_only(world: World) -> None:
+def test_the_log_of_workspace_0_names_the_token_only(world: World) -> None:
     """When, by whom, how many; and nothing where there was nothing to forget."""
     world.post(of_jane(1))
     token = world.forget().json["token"]

@@ -45,7 +45,7 @@ def samples(client: testing.TestClient) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/healthz/"])
-def test_a_process_that_lives_says_so_without_a_database(client: testing.TestClient, pool: Pool, path: str) -> None:
+def test_liveness_needs_no_database(client: testing.TestClient, pool: Pool, path: str) -> None:
     """A database that is away must not get every process killed."""
     pool.close()
     assert client.simulate_get(path).status_code == 200
@@ -131,7 +131,7 @@ def test_a_database_that_an_earlier_version_has_migrated_is_ready(client: testin
     assert client.simulate_get("/readyz").json == {"status": "ready"}
 
 
-def test_a_disk_that_is_full_is_said_and_counted(
+def test_a_full_disk_is_logged_and_counted(
     client: testing.TestClient, users: Access, pool: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is no outage: what is stored can be read. It is logged when it begins and when it ends."""
@@ -181,7 +181,7 @@ def test_the_database_is_asked_once_a_second(
     assert len(looks) == 1
 
 
-def test_what_is_known_of_the_projection_stays_while_the_database_is_away(
+def test_the_metrics_of_the_projection_stay_while_the_database_is_away(
     client: testing.TestClient, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A series that vanishes ends its alert just when it is needed."""
@@ -264,7 +264,7 @@ def test_connections_in_use_are_measured(pool: Pool) -> None:
     assert connections() == 0
 
 
-def test_no_label_tells_of_anybody(client: testing.TestClient, users: Access) -> None:
+def test_no_label_names_a_user_or_a_workspace(client: testing.TestClient, users: Access) -> None:
     """Labels are of our own making: no workspace, no user, no key, nothing that a caller sent."""
     key = api_key(users, 348_333, user="somebody")
     client.simulate_post(POSTS, headers=key, json=email_sent(1), query_string="workspace_id=348333")

@@ -131,7 +131,7 @@ def test_a_status_without_a_time_is_dated_by_its_receipt(client: testing.TestCli
         ([1], {**TAKEN, "accepted": 0, "rejected": 1}, {("", "rejected", "delivery: is no JSON object"): 1}),
     ],
 )
-def test_whatever_comes_is_answered_with_200_and_counted(  # noqa: PLR0913 (fixtures, and a row)
+def test_any_delivery_is_answered_with_200_and_counted(  # noqa: PLR0913 (fixtures, and a row)
     client: testing.TestClient, pool: Pool, users: Access, body: Any, answer: Any, counted: Any
 ) -> None:
     """By the tool's own name, outcome and reason; what was refused is among the rejections too."""

@@ -96,7 +96,9 @@ def test_commits_are_counted_with_their_events(client: testing.TestClient, users
 
 
 @given(sent_at=INSTANTS, took=st.floats(0, 5), way=st.floats(0, 1), ahead=st.floats(-1e6, 1e6))
-def test_a_clock_is_no_further_off_than_it_is_said(sent_at: float, took: float, way: float, ahead: float) -> None:
+def test_the_measured_offset_of_a_clock_is_within_the_round_trip(
+    sent_at: float, took: float, way: float, ahead: float
+) -> None:
     """What the way to the database and back may account for is no fault of a clock."""
     measured = clock_ahead(sent_at, sent_at + took, sent_at + way * took - ahead)
     assert abs(measured) <= abs(ahead) + 1e-6
@@ -104,21 +106,21 @@ def test_a_clock_is_no_further_off_than_it_is_said(sent_at: float, took: float, 
     assert measured * ahead >= 0
 
 
-def test_the_clock_and_whether_writes_are_taken_are_told(client: testing.TestClient) -> None:
+def test_metrics_have_the_offset_of_the_clock_and_whether_the_database_is_writable(client: testing.TestClient) -> None:
     """Of the tests' own database, which is on this machine."""
     metrics = samples(client)
     assert abs(metrics["clock_ahead_seconds"]) < 1
     assert metrics["database_writable"] == 1
 
 
-def test_a_clock_that_is_off_is_told(client: testing.TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_have_the_offset_of_a_wrong_clock(client: testing.TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """By how much, on which side."""
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + 90)
     assert samples(client)["clock_ahead_seconds"] == pytest.approx(90, abs=2)
 
 
-def test_a_database_that_takes_no_writes_says_so(pool: Pool) -> None:
+def test_a_read_only_database_is_seen_as_not_writable(pool: Pool) -> None:
     """As a provider makes it when its disk is nearly full."""
     with connected(pool) as connection:
         assert database_health.state(connection).writable
@@ -126,7 +128,7 @@ def test_a_database_that_takes_no_writes_says_so(pool: Pool) -> None:
         assert not database_health.state(connection).writable
 
 
-def test_the_size_of_each_table_is_told(client: testing.TestClient, pool: Pool, users: Access) -> None:
+def test_metrics_have_the_size_of_each_table(client: testing.TestClient, pool: Pool, users: Access) -> None:
     """Of ours, and of no other that somebody has put beside them."""
     api_key(users, 340)
     with pool.connection() as connection:
@@ -138,7 +140,7 @@ def test_the_size_of_each_table_is_told(client: testing.TestClient, pool: Pool, 
     assert sizes['table_bytes{table="stored_events"}'] > 8_192
 
 
-def test_a_table_that_is_locked_holds_nobody(
+def test_a_locked_table_delays_no_scrape(
     client: testing.TestClient, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sizes that were told before stay."""
@@ -167,7 +169,7 @@ def test_no_series_vanishes_while_the_database_is_away(
     assert before.keys() <= metrics.keys()
 
 
-def test_all_processes_of_a_tree_know_what_one_of_them_has_seen() -> None:
+def test_all_processes_of_a_tree_share_their_metrics() -> None:
     """Also one that has started since, and when that one has ended."""
     counts = Counts.made(slots=8)
     one, _ = Measurements(counts, FIRST_WORKER), Measurements(counts, FIRST_WORKER + 1)
@@ -190,7 +192,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
         yield made
 
 
-def test_fetches_of_published_keys_and_their_age_are_told(pool: Pool, away: Platform) -> None:
+def test_metrics_count_fetches_of_published_keys_and_have_their_age(pool: Pool, away: Platform) -> None:
     """By what came of them; keys that were never fetched are infinitely old."""
     chosen = settings.from_environment({"JWT_JWKS_URL": away.url})
     parts = make_parts(pool, chosen, {})
@@ -225,7 +227,7 @@ def test_a_fixed_key_has_no_age(client: testing.TestClient) -> None:
     assert not [name for name in samples(client) if name.startswith("session_keys")]
 
 
-def test_the_room_for_replays_is_told(
+def test_metrics_have_the_free_space_for_replays(
     client: testing.TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of TMPDIR, without a file made there; a directory that is not there stops nothing."""
@@ -246,7 +248,7 @@ def parts_of(database_url: str, size: int) -> Parts:
     )
 
 
-def test_queues_and_the_pool_are_told(database_url: str) -> None:
+def test_metrics_have_the_queues_and_the_pool(database_url: str) -> None:
     """How long each is, how many connections there may be, and that somebody had to wait for one."""
     parts = parts_of(database_url, 1)
     sampler = Sampler(parts)

@@ -109,7 +109,7 @@ def test_every_event_is_accepted_known_or_refused(  # noqa: PLR0913 (a row of th
         (email_sent(1, occurred_at="1969-12-31T23:59:59Z"), "e-1", "out_of_range"),
     ],
 )
-def test_a_reject_is_found_by_index_id_and_code(  # noqa: PLR0913 (the same)
+def test_a_rejection_names_index_id_and_code(  # noqa: PLR0913 (the same)
     client: testing.TestClient, pool: Pool, key: dict[str, str], event: Any, name: str | None, code: str
 ) -> None:
     """The index counts from 0 over all events sent; an id that is none itself is null; the others are stored."""
@@ -119,7 +119,7 @@ def test_a_reject_is_found_by_index_id_and_code(  # noqa: PLR0913 (the same)
     assert log(pool) == ["e-8", "e-9"]
 
 
-def test_all_that_is_wrong_with_an_event_is_said_at_once(client: testing.TestClient, key: dict[str, str]) -> None:
+def test_a_rejection_lists_all_faults_of_an_event(client: testing.TestClient, key: dict[str, str]) -> None:
     """`error` is the first fault, `errors` are all of them where there are several, and no more than ten."""
     several = email_sent(1, prospectid="p", prospect_id=None, campaign_id="5", occurred_at="2999-01-01T00:00:00Z")
     many = email_sent(2, **{f"unknown{number}": number for number in range(1_000)})
@@ -382,7 +382,7 @@ TEXT = {"Content-Type": "text/plain"}
         (None, "workspace_id=340", {}, b"{}", 422),
     ],
 )
-def test_what_is_wrong_is_said_in_order(  # noqa: PLR0913 (the same)
+def test_faults_are_listed_in_order(  # noqa: PLR0913 (the same)
     client: testing.TestClient,
     pool: Pool,
     key: dict[str, str],
@@ -411,7 +411,7 @@ def test_a_database_that_takes_no_writes_now_is_a_503(database_url: str, pool: P
     assert log(pool) == []
 
 
-def test_the_documents_say_how_to_make_ids_and_that_a_post_names_its_workspace(client: testing.TestClient) -> None:
+def test_the_documents_describe_ids_and_the_workspace_of_a_post(client: testing.TestClient) -> None:
     """Their Python works; two spellings of one address are one prospect."""
     text = (Path(__file__).parents[2] / "docs/ingestion.md").read_text(encoding="utf-8")
     made: dict[str, Any] = {}

@@ -55,7 +55,7 @@ def test_a_new_window_begins_with_the_first_request_after_the_last_one_has_ended
     assert [read(client, key).status_code for _ in range(2)] == [200, 429]
 
 
-def test_all_requests_of_a_key_count_and_nobody_elses(pool: Pool, users: Access) -> None:
+def test_the_limit_counts_all_requests_of_one_key_only(pool: Pool, users: Access) -> None:
     """Reads, writes and malformed ones; not another key of the same user, not a session, not a guess at its secret."""
     client, key, other = limited(pool, 3), api_key(users, 340), api_key(users)
     guess = {"X-API-Key": key["X-API-Key"] + "x"}

@@ -83,7 +83,7 @@ def test_a_summary_counts_what_was_asked_for_and_what_matches(client: testing.Te
     assert (summary["workspaces"], summary["campaigns"], summary["analytics"]["amount_of_prospects"]) == (0, 0, 0)
 
 
-def test_campaigns_tell_what_is_known_of_them(client: testing.TestClient, pool: Pool, users: Access) -> None:
+def test_campaigns_have_the_fields_of_their_events(client: testing.TestClient, pool: Pool, users: Access) -> None:
     """The earliest creation, the latest change, zone and language of the latest creation that carries one."""
     about = {"type": "CampaignCreated", "campaign_id": 1, "name": "A"}
     events = [
@@ -300,7 +300,7 @@ def test_an_answer_is_worked_out_once(  # noqa: PLR0913 (a question, and who wor
     assert get(client, path, other, **query).status_code == 403
 
 
-def test_bodies_that_are_kept_are_bounded() -> None:
+def test_cached_bodies_are_bounded() -> None:
     """The least used goes first, and no body may take more than an eighth of all."""
     cache: Cache[str, bytes] = Cache(len, most_bytes=32)
     for name in "abcdefgh":
@@ -313,7 +313,7 @@ def test_bodies_that_are_kept_are_bounded() -> None:
     assert cache.get("c") == b"1234", "and nothing has gone for it"
 
 
-def test_long_questions_are_not_kept(client: testing.TestClient, key: dict[str, str]) -> None:
+def test_long_questions_are_not_cached(client: testing.TestClient, key: dict[str, str]) -> None:
     """Whoever asks them, known or not, fills no memory; they are answered all the same."""
     size_before = question._parsed.cache_info().currsize
     assert len(ids(get(client, BASE, key, campaign_id=list(range(1, 200))))) == 3

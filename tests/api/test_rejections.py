@@ -69,7 +69,7 @@ INVALID = [
 
 
 @pytest.mark.parametrize(("event", "id_", "source"), INVALID)
-def test_what_is_invalid_itself_is_kept_as_null(
+def test_an_invalid_id_or_source_is_stored_as_null(
     client: testing.TestClient, key: dict[str, str], event: Any, id_: str | None, source: str | None
 ) -> None:
     """And nothing that the database can't hold is in the way of the others."""
@@ -78,7 +78,7 @@ def test_what_is_invalid_itself_is_kept_as_null(
     assert (rejection["id"], rejection["source"]) == (id_, source)
 
 
-def test_only_the_latest_thousand_are_kept(
+def test_only_the_latest_thousand_rejections_are_stored(
     client: testing.TestClient, key: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of each workspace, however many come at once."""

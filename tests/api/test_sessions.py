@@ -115,7 +115,7 @@ KIDS = ["../../../dev/null", "/dev/null", "' OR 1=1 --", "", "http://127.0.0.1/x
         {"jwk": jwk(OTHER_RSA)},
     ],
 )
-def test_what_a_token_says_of_its_key_changes_nothing(pool: Pool, header: dict[str, Any]) -> None:
+def test_key_fields_in_the_head_of_a_token_are_ignored(pool: Pool, header: dict[str, Any]) -> None:
     """Neither an empty file as the secret, nor a key that the token brings along or points to."""
     client = asking(pool, JWT_SECRET=JWT_SECRET)
     assert ask(client, forged({"alg": "HS256", **header}, b"")) == (401, BAD_SESSION)

@@ -183,7 +183,7 @@ def test_what_unpacks_to_too_much_is_a_413(
         (b"{}\n", "Expected at most 10000 rejected events more than others; send the rest once it is right"),
     ],
 )
-def test_lines_that_say_nothing_end_a_stream(  # noqa: PLR0913 (a row of the table)
+def test_too_many_lines_without_an_event_end_a_stream(  # noqa: PLR0913 (a row of the table)
     client: testing.TestClient,
     pool: Pool,
     key: dict[str, str],
@@ -203,7 +203,7 @@ def test_lines_that_say_nothing_end_a_stream(  # noqa: PLR0913 (a row of the tab
 
 
 @pytest.mark.parametrize("between", [b"\n", b"x\n"])
-def test_lines_that_say_nothing_may_be_as_many_as_events(
+def test_a_stream_may_have_as_many_lines_without_an_event_as_events(
     client: testing.TestClient, key: dict[str, str], between: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So no honest stream is too long, however long it is."""
@@ -313,7 +313,7 @@ def test_a_stream_that_falls_silent_is_a_408_with_the_counts(
     assert len(log(pool)) == 5
 
 
-def test_lines_are_told_by_number_too(client: testing.TestClient, key: dict[str, str]) -> None:
+def test_lines_are_named_by_number_too(client: testing.TestClient, key: dict[str, str]) -> None:
     """From 1, blank ones counted, as an editor shows them; `index` counts the events alone."""
     body = b"\xef\xbb\xbf" + line(1) + b"\n\r\n" + b"x\n" + line(1, step=5) + b'{"type": "EmailSent", "a": 1, "a": 2}'
     answer = post(client, {**key, **LINES}, body)
@@ -342,7 +342,7 @@ def test_another_packing_is_a_415(client: testing.TestClient, key: dict[str, str
 
 
 @pytest.mark.processes
-def test_a_stream_that_breaks_off_says_what_is_committed(database_url: str) -> None:
+def test_the_answer_to_a_broken_stream_counts_what_is_committed(database_url: str) -> None:
     """Through a real server, by length and in chunks: 400 with the counts, and what was committed stays."""
     with users_of(database_url) as users, serving(database_url) as service:
         key = api_key(users, 340)["X-API-Key"]

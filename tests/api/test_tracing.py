@@ -241,7 +241,7 @@ def test_only_a_collector_that_is_named_is_sent_to(variables: dict[str, str], is
     assert settings.from_environment(variables).traces is is_asked_for
 
 
-def test_without_the_extra_all_goes_on_and_says_so(
+def test_without_the_extra_the_service_runs_and_logs_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A platform may name its collector to everything that it runs."""

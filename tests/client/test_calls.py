@@ -42,7 +42,7 @@ def spooled_events(spool: Path) -> list[dict[str, Any]]:
         opened.close()
 
 
-def test_each_kind_of_event_has_a_method_that_says_what_the_service_takes() -> None:
+def test_each_kind_of_event_has_a_method_with_the_fields_of_the_service() -> None:
     client = RecordingClient()
     for name, method in inspect.getmembers(RecordingClient, lambda each: isinstance(each, ProspectMethod)):
         getattr(client, name)(7, campaign_id=5, occurred_at=AT, id=name, source="s", step=1, sender_id="m", variant="A")
@@ -70,7 +70,7 @@ def test_a_campaign_may_be_named_by_its_key() -> None:
     assert "campaign_id" not in client.events[0]
 
 
-def test_an_event_gets_an_id_and_a_time_when_it_is_told(spool: Path) -> None:
+def test_an_event_gets_an_id_and_a_time_when_it_is_spooled(spool: Path) -> None:
     now = datetime(2026, 11, 1, 10, 0, tzinfo=UTC)
     with_clock = Client(NOWHERE, "k.s", 340, spool, now=lambda: now)
     ids = [with_clock.send(EVENT), with_clock.email_sent("p-2", campaign_id=1)]
@@ -108,7 +108,7 @@ def test_what_could_never_be_sent_is_refused_by_the_call(spool: Path, event: Any
     client.close(timeout=0)
 
 
-def test_a_batch_is_kept_when_its_block_ends_also_by_an_error(spool: Path) -> None:
+def test_a_batch_is_spooled_when_its_block_ends_also_by_an_error(spool: Path) -> None:
     client = Client(NOWHERE, "k.s", 340, spool)
     with client.batch() as batch:
         ids = [batch.email_sent(f"p-{number}", campaign_id=1) for number in range(1_000)]

@@ -39,7 +39,7 @@ def waiting(spool: Path) -> list[dict[str, Any]]:
         return [json.loads(row.body) for row in opened.first(99, 10**9)]
 
 
-def test_status_tells_what_waits_and_why_nothing_is_sent(
+def test_status_shows_pending_events_and_why_nothing_is_sent(
     spool: Path, server: Dummy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.default = Reply(401, {"error": "Invalid API key"})

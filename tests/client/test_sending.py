@@ -161,7 +161,7 @@ def test_a_body_that_is_refused_is_split_down_to_the_event_that_is_to_blame(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_who_may_not_write_stops_and_says_so_until_it_resumes(
+def test_a_sender_without_the_right_to_write_is_halted_until_it_resumes(
     spool: Path, server: Dummy, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.default = Reply(status, {"error": "Access denied"})

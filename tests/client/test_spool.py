@@ -177,7 +177,7 @@ def test_an_event_that_is_no_longer_what_was_written_is_set_aside_and_the_others
         assert [(letter.number, letter.code) for letter in opened.dead()] == [(2, "damaged")]
 
 
-def test_damage_within_the_file_stops_the_sender_and_says_so(spool: Path, server: Dummy) -> None:
+def test_damage_within_the_file_stops_the_sender_with_an_error(spool: Path, server: Dummy) -> None:
     with closing(Spool(spool, workspace_id=340)) as opened:
         for first in range(0, 2_000, 100):
             opened.append(bodies(*range(first, first + 100)))

@@ -44,7 +44,7 @@ with Client(url, key, 340, spool, batch_events=100) as client:
 """
 
 
-def test_the_numbers_are_those_of_what_the_worker_told(database_url: str, spool: Path) -> None:
+def test_the_numbers_are_those_of_the_events_of_the_worker(database_url: str, spool: Path) -> None:
     with serving(database_url) as service:
         with users_of(database_url) as users:
             headers = api_key(users, 340)

@@ -41,7 +41,7 @@ def test_these_have_an_export_of_a_known_format() -> None:
 
 
 @pytest.mark.parametrize("name", WITH_EXPORT)
-def test_hook_and_export_tell_the_same_facts_under_the_same_ids(name: str) -> None:
+def test_hook_and_export_give_the_same_events_with_the_same_ids(name: str) -> None:
     """One page, several pages a line each, and a retried delivery that is listed twice."""
     bodies = [example.body for example in examples_of(name)]
     rows = [listed(name, body) for body in bodies if isinstance(body, dict)]
@@ -80,7 +80,7 @@ def test_the_log_of_reply_io_has_names_of_its_own() -> None:
         backfill(PROVIDERS["reply.io"], json.dumps([row]).encode(), CONNECTION)
 
 
-def test_what_carries_no_time_was_received_by_nobody() -> None:
+def test_an_exported_row_without_a_time_is_ignored() -> None:
     row = {"payload": {"event_type": "campaign_completed", "campaign_id": "u", "workspace": "w"}}
     translation = backfill(PROVIDERS["instantly"], json.dumps({"items": [row]}).encode(), CONNECTION)
     assert not translation.events
@@ -88,11 +88,11 @@ def test_what_carries_no_time_was_received_by_nobody() -> None:
 
 
 @pytest.mark.parametrize("file", [b"", b"id,date\n1,2", b"{]", b"\xff"])
-def test_a_file_that_is_no_json_says_so(file: bytes) -> None:
+def test_a_file_that_is_no_json_is_an_error(file: bytes) -> None:
     with pytest.raises(ExportError, match="expected JSON"):
         backfill(PROVIDERS["lemlist"], file, Connection(prospect_key=KEY, tenant="t"))
 
 
-def test_a_provider_without_a_known_export_says_so() -> None:
+def test_a_provider_without_a_known_export_is_an_error() -> None:
     with pytest.raises(ExportError, match="smartlead has no export"):
         backfill(PROVIDERS["smartlead"], b"[]", CONNECTION)

@@ -75,7 +75,7 @@ def test_what_becomes_nothing_is_counted_by_name_and_reason(example: Example) ->
 
 
 @pytest.mark.parametrize("example", EVERY, ids=label)
-def test_a_retry_and_a_second_hook_post_the_same_facts(example: Example) -> None:
+def test_a_retry_and_a_second_hook_post_the_same_events(example: Example) -> None:
     """Volatile fields, the order of fields and unknown ones make no other event."""
     retried = example.retried()
     assert retried != example.body or example.malformed
@@ -224,7 +224,7 @@ STATUS = {
 }
 
 
-def test_a_status_without_a_time_is_dated_by_its_receipt_and_is_one_fact_for_an_hour() -> None:
+def test_a_status_without_a_time_has_the_time_of_receipt_and_one_id_an_hour() -> None:
     """A repeat within the hour is a conflict, so that the first stands; a name is not taken from it."""
     first, repeat, later = (
         events_of("smartlead", STATUS, at=at) for at in (RECEIVED_AT, RECEIVED_AT + 60_000, RECEIVED_AT + 3_600_000)
@@ -288,7 +288,7 @@ def test_a_time_that_names_no_instant_is_malformed_and_never_guessed(time: objec
     assert [name for name, _ in translation.malformed] == ["EMAIL_SENT"]
 
 
-def test_names_of_a_campaign_are_one_fact_an_hour() -> None:
+def test_names_of_a_campaign_have_one_id_an_hour() -> None:
     """Every payload carries it: within an hour it is a duplicate, another name or hour is another fact."""
     minutes = ("09:00", "09:59", "10:00")
     bodies = [smartlead(campaign_name="N", event_timestamp=f"2026-03-02T{at}:00Z", stats_id=at) for at in minutes]
@@ -334,7 +334,7 @@ def test_no_address_and_no_text_reaches_an_event(example: Example) -> None:
     assert "ada" not in events
 
 
-def test_a_team_says_what_its_own_labels_mean() -> None:
+def test_settings_map_a_teams_own_labels() -> None:
     """In place of ours, too; a label that means nothing is counted as that."""
     own = Connection(prospect_key=KEY, categories={"booked": (MEETING, INTERESTED), "interested": ()})
     body = {
@@ -367,7 +367,7 @@ def test_a_name_that_is_counted_is_cut() -> None:
     assert [len(name) for name, _ in translation.ignored] == [64]
 
 
-def test_the_numbers_equal_those_of_a_worker_that_posts_the_same_facts() -> None:
+def test_the_numbers_equal_those_of_a_worker_that_posts_the_same_events() -> None:
     """Three journeys, posted by Reply.io in disorder and twice, and once by a worker."""
     journeys: list[tuple[str, int, str, dict[str, Any]]] = [
         ("email_sent", 1, "2026-11-01T10:00:00Z", {"type": "EmailSent"}),

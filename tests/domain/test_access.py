@@ -45,7 +45,7 @@ def test_the_first_workspace_of_a_user_without_any_becomes_the_current_one(pool:
     assert (user.linked_workspaces, user.current_workspace) == ([4], 4)
 
 
-def test_a_user_sees_their_linked_workspaces_and_nobody_elses(pool: Pool, users: Access) -> None:
+def test_a_user_sees_only_their_linked_workspaces(pool: Pool, users: Access) -> None:
     """By number, and all of them; a foreign workspace and an absent one look the same."""
     users.link("u", 1, BY)
     users.link("u", 2, BY)

@@ -86,7 +86,7 @@ def test_defaults_are_not_stored(kind: str, fields: dict[str, Any], state: str) 
         ("domain.events:EmailSent", '{"stepp":1,"prospect_id":"p",' + COMMON_STATE),
     ],
 )
-def test_damage_on_disk_is_told_from_everything_else(topic: str, state: str) -> None:
+def test_damage_on_disk_raises_an_error_of_its_own(topic: str, state: str) -> None:
     """An unknown topic or a damaged state is one kind of error, which the projector can catch."""
     with pytest.raises(UndecodableError):
         decode(topic, state.encode("latin-1"))
@@ -238,7 +238,7 @@ def test_an_error_speaks_the_words_of_json(kind: str, field: str, value: Any, wh
     assert refusal({**event_of(kind), field: value})[1] == f"{field}: {why}"
 
 
-def test_all_faults_are_told_the_first_one_first() -> None:
+def test_all_faults_are_listed_in_order() -> None:
     """The code is that of the first; of a type that is unknown, what all events have is checked."""
     with pytest.raises(RejectedError) as caught:
         parse({"type": "EmailSend", "occurred_at": "2999-01-01T00:00:00Z", "campain_id": 5}, NOW)
@@ -285,7 +285,7 @@ def test_an_instant_is_whole_milliseconds_in_utc(text: str, instant: int) -> Non
         ("0000-12-31T23:59:59-23:59", "before 1970"),
     ],
 )
-def test_an_instant_out_of_range_is_told_apart(text: str, where: str) -> None:
+def test_an_instant_out_of_range_has_an_error_of_its_own(text: str, where: str) -> None:
     """Before 1970 and more than five minutes ahead of the server are `out_of_range`, not malformed."""
     assert refusal(event_of(occurred_at=text)) == ("out_of_range", f"occurred_at: {text} lies {where}")
 
@@ -326,7 +326,7 @@ def test_a_malformed_instant_is_refused(text: str) -> None:
         ({"occurred_at": "2026-11-01T10:00:00.001Z"}, {}, False),
     ],
 )
-def test_facts_are_compared_by_meaning(one: dict[str, Any], other: dict[str, Any], same: bool) -> None:  # noqa: FBT001
+def test_events_are_compared_by_meaning(one: dict[str, Any], other: dict[str, Any], same: bool) -> None:  # noqa: FBT001
     """Two spellings of one fact are equal and lie on disk alike; anything that differs in meaning is not."""
     first, second = parse(email_sent(**one), NOW), parse(email_sent(**other), NOW)
     assert (first == second) is same
@@ -344,7 +344,7 @@ FIELDS = sorted({name for event in EVENTS for name in event.__struct_fields__} |
     known=st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3),
     unknown=st.dictionaries(ANY_TEXT, VALUES, max_size=1),
 )
-def test_whatever_is_told_is_a_fact_or_refused(kind: str, known: dict[str, Any], unknown: dict[str, Any]) -> None:
+def test_any_body_is_an_event_or_refused(kind: str, known: dict[str, Any], unknown: dict[str, Any]) -> None:
     """No JSON whatever makes anything but an event that survives its storage, or a refusal that can be written."""
     try:
         event: Event = parse({**event_of(kind), **known, **unknown}, NOW)

@@ -35,7 +35,7 @@ def log(pool: Pool, workspace_id: int = 1) -> list[tuple[int, str]]:
     return [(row.position, row.state.decode()) for row in rows]
 
 
-def test_a_fact_sent_again_is_a_duplicate_and_stored_once(pool: Pool) -> None:
+def test_an_event_sent_again_is_a_duplicate_and_stored_once(pool: Pool) -> None:
     """The answer of a lost request is had by sending it again."""
     assert record(pool, email_sent(1), email_sent(2)) == ([NEW, NEW], 2)
     assert record(pool, email_sent(1), email_sent(2)) == ([SAME, SAME], 2)
@@ -69,7 +69,7 @@ def test_content_is_compared_by_meaning(pool: Pool, one: dict[str, Any], other: 
     assert record(pool, email_sent(1, **other)) == ([SAME], 1)
 
 
-def test_a_state_that_was_stored_in_another_spelling_is_still_the_same_fact(pool: Pool) -> None:
+def test_a_state_that_was_stored_in_another_spelling_is_still_the_same_event(pool: Pool) -> None:
     """Stored bytes are never compared: the order of their fields may differ between versions."""
     record(pool, email_sent(1))
     with pool.connection() as database:
@@ -86,14 +86,14 @@ def test_an_id_that_a_newer_version_has_used_is_a_conflict(pool: Pool) -> None:
     assert record(pool, email_sent(1)) == ([OTHER], 1)
 
 
-def test_source_and_id_name_a_fact_together(pool: Pool) -> None:
+def test_source_and_id_identify_an_event_together(pool: Pool) -> None:
     """The same id of two sources, or cut in two places, is two facts; the same of two workspaces too."""
     events = [email_sent(1), email_sent(1, source="a"), email_sent(1, source="ae", id="-1")]
     assert record(pool, *events) == ([NEW, NEW, NEW], 3)
     assert record(pool, *events, workspace_id=2) == ([NEW, NEW, NEW], 3)
 
 
-def test_nothing_to_record_tells_the_head(pool: Pool) -> None:
+def test_recording_no_events_returns_the_head(pool: Pool) -> None:
     """An empty list is fine."""
     assert record(pool) == ([], 0)
     record(pool, email_sent(1))
@@ -102,7 +102,7 @@ def test_nothing_to_record_tells_the_head(pool: Pool) -> None:
 
 @on_the_database()
 @given(delivery=deliveries())
-def test_any_delivery_leaves_each_fact_in_the_log_once(
+def test_any_delivery_leaves_each_event_in_the_log_once(
     pool: Pool, delivery: tuple[list[dict[str, Any]], list[list[dict[str, Any]]]]
 ) -> None:
     """Positions are 1 … n, n is the head, and n facts were accepted, however they came."""
@@ -117,7 +117,7 @@ def test_any_delivery_leaves_each_fact_in_the_log_once(
     assert len({state for _, state in log(pool, workspace_id)}) == len(history)
 
 
-def test_eight_writers_of_overlapping_facts_leave_each_once(pool: Pool) -> None:
+def test_eight_writers_of_overlapping_events_leave_each_once(pool: Pool) -> None:
     """Positions have no gap, the head is the count, and each fact was accepted exactly once."""
 
     def write(writer: int) -> int:
@@ -158,7 +158,7 @@ with database.open_pool(sys.argv[1], size=1) as pool, pool.connection() as conne
 
 @pytest.mark.processes
 @pytest.mark.parametrize("acknowledged", [1, 17, 60])
-def test_a_writer_killed_at_any_moment_leaves_every_acknowledged_fact_once(
+def test_a_writer_killed_at_any_moment_leaves_every_acknowledged_event_once(
     pool: Pool, database_url: str, acknowledged: int
 ) -> None:
     """Kill -9 in the middle of a load: what was acknowledged is there, the rest can be sent again."""

@@ -80,7 +80,7 @@ def test_a_new_metric_is_no_change(pool: Pool) -> None:
     assert all(" stays " in line and first not in line.replace("amount_of_prospects_", "") for line in changes)
 
 
-def test_days_in_another_form_are_said_to_be_out_of_reach(pool: Pool) -> None:
+def test_a_comparison_reports_days_in_another_form_as_not_compared(pool: Pool) -> None:
     """The whole numbers are compared all the same."""
     made_by_another_version(pool, NAMES[:4])
     execute(pool, "UPDATE campaign SET totals = totals[:4]")
@@ -92,7 +92,7 @@ def test_days_in_another_form_are_said_to_be_out_of_reach(pool: Pool) -> None:
 
 
 @pytest.mark.processes
-def test_the_command_says_so(pool: Pool, command: Command) -> None:
+def test_the_command_prints_the_changes(pool: Pool, command: Command) -> None:
     """It exits 0 where nothing would change and 1 where something would; plain `--verify` compares no two versions."""
     assert command("replay", "--summary").code == 2
     assert command("replay", "--verify", "--summary").code == 0

@@ -88,7 +88,7 @@ def test_a_late_touch_moves_the_start_of_a_turn(pool: Pool) -> None:
     assert shown(pool, 1)[0]["analytics"]["average_reply_time"] == "2 hours"
 
 
-def test_a_name_told_at_the_same_instant_is_the_changed_then_the_greater_one() -> None:
+def test_the_changed_then_the_greater_of_simultaneous_names_counts() -> None:
     """A change stands over a creation, whatever its name; of two changes the greater by code points stands."""
     at = {"campaign_id": 1, "occurred_at": "2026-11-01T09:00:00Z"}
     created, z, e_acute = parsed(

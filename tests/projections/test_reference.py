@@ -255,7 +255,7 @@ def test_a_prospect_known_by_a_number_and_by_its_digits_is_one() -> None:
     )
 
 
-def test_the_first_telling_of_a_fact_stands() -> None:
+def test_of_events_with_the_same_id_the_first_one_counts() -> None:
     """The same id of the same source is one fact; an absent source is the empty one, another source is another."""
     events = [
         event("EmailSent", "01T09:00:00", id="1"),

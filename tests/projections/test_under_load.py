@@ -120,7 +120,7 @@ def _behind(pool: Pool) -> int:
     return int(number)
 
 
-def test_a_journey_of_a_hundred_thousand_facts_still_folds(pool: Pool) -> None:
+def test_a_journey_of_a_hundred_thousand_events_is_folded(pool: Pool) -> None:
     """It is one row of some megabytes, which a batch rewrites."""
     kinds = ("EmailSent", "ReplyReceived")
     at = (

@@ -76,7 +76,7 @@ def test_every_event_has_an_id_of_its_own(events: list[Event]) -> None:
     assert [name for name, times in Counter(event["id"] for event in events).items() if times > 1] == []
 
 
-def test_an_id_tells_what_it_is_about(events: list[Event]) -> None:
+def test_an_activity_id_contains_its_parts(events: list[Event]) -> None:
     """Ids are readable and stable, such as `w1-c101-p17-email-1`."""
     first_email = next(event for event in events if event["type"] == "EmailSent")
     assert first_email["id"] == f"w1-c{first_email['campaign_id']}-{first_email['prospect_id']}-email-1"

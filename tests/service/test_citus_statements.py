@@ -108,13 +108,13 @@ SEVERAL_WORKSPACES = (
 
 
 @pytest.mark.parametrize("statement", REFUSED)
-def test_what_citus_refuses_is_found(statement: str) -> None:
+def test_the_rules_reject_what_citus_refuses(statement: str) -> None:
     """Each of these it was seen to refuse, or to be ended by."""
     [fault] = faults(statement)
     assert REFUSED[statement] in fault
 
 
-def test_a_statement_about_one_workspace_is_told_from_others() -> None:
+def test_the_rules_recognise_a_statement_about_one_workspace() -> None:
     """By an equality of its own, or by that of a table that it is joined with."""
     assert [each for each in ONE_WORKSPACE if asks_all_nodes(each)] == []
     assert [each for each in SEVERAL_WORKSPACES if not asks_all_nodes(each)] == []

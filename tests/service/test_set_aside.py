@@ -135,7 +135,7 @@ def test_an_event_that_was_damaged_once_it_had_been_folded_is_taken_out_by_a_rep
     assert verification.verify(pool, 1, ignore) == []
 
 
-def test_what_a_worker_says_can_be_understood_by_the_first_process() -> None:
+def test_the_first_process_can_read_the_messages_of_a_worker() -> None:
     """Errors travel between processes."""
     for error in (generations.SupersededError(), FoldError(7, "why")):
         travelled = pickle.loads(pickle.dumps(error))

@@ -67,7 +67,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "variables"), BAD, ids=[f"{name}-{number}" for number, (name, _) in enumerate(BAD)])
-def test_a_bad_setting_is_told_in_one_line_that_names_it(
+def test_a_bad_setting_is_one_line_that_names_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, variables: dict[str, str]
 ) -> None:
     """Nothing is started, and no secret is repeated."""

@@ -64,7 +64,7 @@ def test_an_installed_wheel_serves(databases: Databases, installed: Path) -> Non
         service.stop()
 
 
-def test_without_the_extra_serve_says_what_to_install(tmp_path: Path) -> None:
+def test_without_the_extra_serve_names_what_to_install(tmp_path: Path) -> None:
     """In one line, where no DATABASE_URL is given."""
     code = (
         "import importlib.util, sys\n"

@@ -55,7 +55,7 @@ def service(url: str) -> Iterator[Service]:
         yield running
 
 
-def test_a_token_is_told_nowhere(service: Service, url: str, pool: Pool) -> None:
+def test_the_token_of_a_hook_is_never_logged_or_returned(service: Service, url: str, pool: Pool) -> None:
     """Not in the log at its most talkative, not in an error, not in the metrics, whatever becomes of the request."""
     with users_of(url) as users:
         admin = api_key(users, user="platform", scopes=("admin",))

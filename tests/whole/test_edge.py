@@ -58,7 +58,7 @@ def service(url: str, key: dict[str, str]) -> Iterator[Service]:
         yield running
 
 
-def test_clients_that_ask_for_much_and_read_nothing_hold_up_nobody(service: Service, key: dict[str, str]) -> None:
+def test_clients_that_read_no_answers_delay_no_other_request(service: Service, key: dict[str, str]) -> None:
     """Sending waits for the client on the event loop, within a bounded buffer."""
     requests = b"GET /docs/swagger-ui.js HTTP/1.1\r\nHost: h\r\n\r\n" * 8
     with open_connections(service.port, 16, requests):
@@ -69,7 +69,7 @@ def test_clients_that_ask_for_much_and_read_nothing_hold_up_nobody(service: Serv
             assert time.monotonic() - began < worker.HEAD_SECONDS / 2
 
 
-def test_bodies_that_nobody_reads_cost_nobody_any_time(service: Service, key: dict[str, str]) -> None:
+def test_bodies_that_are_not_read_delay_no_other_request(service: Service, key: dict[str, str]) -> None:
     """Each of their connections is closed behind its answer."""
     part = b"POST /nowhere HTTP/1.1\r\nHost: h\r\nContent-Length: 60\r\n\r\nx"
     with ThreadPoolExecutor(8) as executor:
@@ -115,7 +115,9 @@ def test_a_slow_question_in_a_thread_holds_up_no_small_one(service: Service, url
     assert slow[0].status == 200
 
 
-def test_a_large_tenant_with_slow_questions_fails_nobody_else(service: Service, url: str, key: dict[str, str]) -> None:
+def test_slow_questions_of_a_large_tenant_fail_no_other_request(
+    service: Service, url: str, key: dict[str, str]
+) -> None:
     """Its answers of many megabytes may be too many for the one thread; those of a small workspace are all given."""
     large, small, campaigns = WORKSPACE + 7, WORKSPACE + 8, 15_000
     assert service.post(large, key, email_sent(1, campaign_id=1)).status == 200
@@ -327,7 +329,7 @@ def test_a_process_without_a_free_file_descriptor_keeps_its_connections(url: str
         connection.close()
 
 
-def test_a_process_that_ends_after_so_many_requests_resets_nobody(url: str) -> None:
+def test_a_worker_that_ends_after_so_many_requests_resets_no_connection(url: str) -> None:
     """Another takes its place, and every request is answered."""
     with serving(url, GUNICORN_CMD_ARGS="--max-requests 30", WEB_CONCURRENCY="2") as service:
         first = {each.pid for each in service.workers()}

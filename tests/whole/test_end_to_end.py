@@ -142,7 +142,7 @@ def test_an_unlink_works_from_the_very_next_request_on_every_worker(
             assert service.post(7, by_key).status == expected
 
 
-def test_without_its_database_the_service_says_so_quickly_and_recovers_by_itself(
+def test_without_its_database_the_service_answers_503_quickly_and_recovers(
     service: Service, url: str, server_url: str, key: dict[str, str]
 ) -> None:
     """No request hangs, no process dies, and what was posted afterwards is counted again."""
@@ -173,7 +173,7 @@ def test_without_its_database_the_service_says_so_quickly_and_recovers_by_itself
     assert {each.pid for each in (service.arbiter(), service.projector(), *service.workers()) if each} == tree
 
 
-def test_a_database_that_is_back_is_found_at_once_however_long_it_was_away(database_url: str, server_url: str) -> None:
+def test_the_service_reconnects_at_once_however_long_the_database_was_away(database_url: str, server_url: str) -> None:
     """Attempts to connect do not grow rare, as they would by the pool's own default."""
     with (
         psycopg.connect(server_url, autocommit=True) as server,

@@ -320,9 +320,7 @@ def test_what_was_set_aside_of_the_lost_past_is_folded_in_the_new_one(pool: Pool
     assert number == 11
 
 
-def test_a_reader_of_the_feed_is_told_that_the_log_went_back(
-    client: testing.TestClient, pool: Pool, users: Access
-) -> None:
+def test_the_feed_answers_409_after_the_log_went_back(client: testing.TestClient, pool: Pool, users: Access) -> None:
     """By the epoch, and at once where the log ends in front of what was read; without an epoch it is as it was."""
     key = api_key(users, 340)
     feed = "/api/v1/events/"
@@ -359,7 +357,7 @@ def test_an_epoch_that_is_none_is_refused_by_name(client: testing.TestClient, us
     assert answer.json["details"][0]["field"] == "epoch"
 
 
-def test_a_foreign_workspace_says_nothing_of_its_epoch(client: testing.TestClient, pool: Pool, users: Access) -> None:
+def test_a_foreign_workspace_reveals_no_epoch(client: testing.TestClient, pool: Pool, users: Access) -> None:
     """It is a 403, whatever is given."""
     record(pool, 1, 2)
     key = api_key(users, 341)

@@ -22,7 +22,7 @@ FROZEN_SECONDS = 20.0
 SOON_SECONDS = 9.0  # a wait for a connection, and a statement's 6 s
 
 
-def test_a_frozen_database_holds_nobody_for_long() -> None:
+def test_requests_end_in_time_while_the_database_is_frozen() -> None:
     """Posts, small and large, questions and probes get 503 within seconds, `/healthz` and `/metrics` 200."""
     with temporary_server(durable=False) as server, new_database(server) as url:
         database.migrate(url)

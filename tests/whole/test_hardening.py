@@ -88,7 +88,7 @@ def test_the_line_is_readable_on_a_terminal(url: str) -> None:
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO ", line)
 
 
-def test_no_secret_is_told_anywhere(service: Service, url: str) -> None:
+def test_no_secret_is_logged_or_returned(service: Service, url: str) -> None:
     """Not in the log at its most talkative, not in an error, not in the metrics: good, bad and misplaced ones."""
     with users_of(url) as users:
         key = api_key(users, 340, user="u-secret")
@@ -186,7 +186,7 @@ STILL_COMING = b"POST /api/v1/events/ HTTP/1.1\r\nHost: h\r\ncontent-length: 100
 
 
 @pytest.mark.parametrize("sent", HELD, ids=[str(number) for number in range(len(HELD))])
-def test_connections_that_are_held_take_no_thread_from_anybody(service: Service, sent: bytes) -> None:
+def test_open_connections_use_no_thread(service: Service, sent: bytes) -> None:
     """Far more of them than there are threads; a stranger must not be able to stop the service with a few sockets."""
     started = time.monotonic()
     with open_connections(service.port, 60, sent) as connections:
@@ -206,7 +206,7 @@ def test_a_stranger_is_answered_before_the_body_has_come(service: Service) -> No
         assert time.monotonic() - started < worker.HEAD_SECONDS / 2
 
 
-def test_a_client_that_expects_to_be_told_to_continue_is_told(service: Service) -> None:
+def test_a_request_that_expects_100_continue_is_answered_before_its_body(service: Service) -> None:
     """It sends nothing of its body before."""
     head = b"POST /nowhere HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n"
     with open_connections(service.port, 1, head) as [connection]:

@@ -30,7 +30,7 @@ def stored(url: str) -> Iterator[Pool]:
         yield opened
 
 
-def test_sixteen_writers_over_http_store_each_fact_once(url: str, stored: Pool) -> None:
+def test_sixteen_writers_over_http_store_each_event_once(url: str, stored: Pool) -> None:
     """On two processes, with repeated and overlapping ids; positions have no gap."""
     with users_of(url) as users:
         keys = [api_key(users, 340, user=f"u-{number}") for number in range(3)]

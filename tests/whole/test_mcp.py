@@ -76,7 +76,7 @@ def test_an_assistant_lists_counts_breaks_down_and_explains(served: tuple[Servic
     assert (explained["value"], {each["prospect_id"] for each in explained["contributions"]}) == (3, {"a", "b"})
 
 
-def test_what_the_service_refuses_is_told(served: tuple[Service, str]) -> None:
+def test_a_tool_returns_the_error_of_the_service(served: tuple[Service, str]) -> None:
     """In its own words; a key that does not count, a workspace of others, a date that is none."""
     service, key = served
     _, results = call_tools(
@@ -96,7 +96,7 @@ def test_what_the_service_refuses_is_told(served: tuple[Service, str]) -> None:
     assert key not in result.content[0].text
 
 
-def test_what_is_missing_is_told_in_one_line(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_url_or_extra_is_one_line_on_stderr(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key, a URL, the extra itself."""
     monkeypatch.delenv("CAMPAIGN_ANALYTICS_API_KEY", raising=False)
     result = command("mcp")

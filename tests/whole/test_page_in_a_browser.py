@@ -187,7 +187,7 @@ def test_where_streams_do_not_get_through_the_page_looks_every_two_seconds(
         ("Status", "paused", {"workspace_id": 1, "status": "PAUSED", **last(30)}),
     ],
 )
-def test_a_choice_shows_what_the_api_says_to_it_and_the_address_holds_it(  # noqa: PLR0913
+def test_a_choice_shows_the_answer_of_the_api_and_is_in_the_address(  # noqa: PLR0913
     browser: Browser, service: Service, key: str, label: str, choice: str, query: dict[str, Any]
 ) -> None:
     """Whoever is given the address sees the same, elsewhere in the world too; and one can go back."""
@@ -545,9 +545,7 @@ def session_until(seconds: int, url: str, user: str = "u-session") -> SetCookieP
     return {"name": "sessionid", "value": token, "url": url, "httpOnly": True, "sameSite": "Lax"}
 
 
-def test_the_platforms_session_comes_in_at_once_and_is_told_when_it_expires(
-    browser: Browser, service: Service, url: str
-) -> None:
+def test_a_platform_session_signs_in_at_once_and_its_end_is_shown(browser: Browser, service: Service, url: str) -> None:
     """While one looks: nothing of the numbers stays."""
     with users_of(url) as users:
         users.link("u-session", 1, "cli:test")
@@ -595,7 +593,7 @@ def test_a_revoked_key_and_an_unlinked_workspace_show_nothing_any_more(
 @pytest.mark.parametrize(
     ("link", "scopes", "words"), [(False, ("read",), "No workspace is linked"), (True, ("write",), "read is missing")]
 )
-def test_who_may_see_nothing_is_told_why(  # noqa: PLR0913
+def test_a_user_without_workspace_or_scope_sees_the_reason(  # noqa: PLR0913
     browser: Browser, service: Service, url: str, *, link: bool, scopes: tuple[str, ...], words: str
 ) -> None:
     """No workspace, or a key without the scope."""

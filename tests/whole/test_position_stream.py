@@ -82,7 +82,7 @@ def opened(service: Service, headers: dict[str, str], query: str = "") -> Iterat
         connection.close()
 
 
-def test_a_stream_tells_where_a_workspace_is_and_when_it_moves(service: Service, url: str) -> None:
+def test_a_stream_sends_the_position_of_a_workspace_and_its_changes(service: Service, url: str) -> None:
     """At once, and as soon as a post has been projected; every process that projects or answers is the real one."""
     with users_of(url) as users:
         key = api_key(users, 11, user="moves")

@@ -39,7 +39,7 @@ def samples(service: Service) -> dict[str, float]:
     return read_samples(answer.body.decode())
 
 
-def test_a_projector_alone_tells_how_it_is(databases: Databases) -> None:
+def test_a_projector_alone_serves_metrics_and_health(databases: Databases) -> None:
     """Its last look, its memory, what it sees of the database; a probe learns that it lives."""
     with databases.lend() as url, database.open_pool(url, size=1) as pool, projecting(url) as service:
         record(pool, 340, email_sent(1))
@@ -73,7 +73,7 @@ def test_broken_and_silent_callers_stop_nothing(databases: Databases) -> None:
         assert '"level":"ERROR"' not in service.output.replace(" ", "")
 
 
-def test_what_is_told_stays_while_the_database_says_nothing() -> None:
+def test_the_metrics_stay_while_the_database_does_not_answer() -> None:
     """The series are there, and say so; a probe is answered at once, and all goes on afterwards."""
     with temporary_server(durable=False) as server, new_database(server) as url:
         database.migrate(url)
@@ -98,7 +98,7 @@ def test_a_port_that_is_in_use_is_named(databases: Databases) -> None:
             assert service.output.startswith(f"port {port} of 127.0.0.1 can't be listened at: ")
 
 
-def test_within_serve_the_api_tells_of_the_projector(databases: Databases) -> None:
+def test_within_serve_the_api_has_the_metrics_of_the_projector(databases: Databases) -> None:
     """So that no second port is opened there."""
     with databases.lend() as url, users_of(url), socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])  # it would fail

@@ -134,7 +134,7 @@ def test_requests_one_after_another_on_one_connection_are_answered_in_order(serv
     assert answer.count(b"HTTP/1.1 200 OK") == 60
 
 
-def test_a_client_that_takes_no_answer_holds_up_nobody(service: Service, url: str) -> None:
+def test_a_client_that_reads_no_answer_delays_no_other_request(service: Service, url: str) -> None:
     """It asks again and again and reads nothing, until nothing more can be sent to it."""
     with users_of(url) as users:
         key = api_key(users, 22, user="u-22")

@@ -163,7 +163,7 @@ def test_the_feed_shows_all(caller: Caller) -> None:
     assert "prospect_id" not in shown[2]
 
 
-def test_explain_says_how_many_were_retracted(caller: Caller, command: Command) -> None:
+def test_explain_counts_the_retracted_events(caller: Caller, command: Command) -> None:
     """And does not show them."""
     caller.post(email_sent(1), email_sent(2), retraction(1, "e-1"), retraction(2, "never"))
     assert caller.numbers()["amount_of_emails_sent"] == 1
@@ -183,7 +183,7 @@ def test_a_neutral_rating_stands_over_the_others_of_its_instant(caller: Caller) 
     assert [caller.numbers()[f"amount_of_{what}interested"] for what in ("", "not_")] == [0, 1]
 
 
-def test_a_reply_is_found_out_to_be_automatic(caller: Caller) -> None:
+def test_a_later_event_marks_a_reply_as_automatic(caller: Caller) -> None:
     """The latest one not after it, which then closes no turn; twice is once; taken back it is a reply again."""
     reply: dict[str, Any] = {"kind": "ReplyReceived", "prospect_id": "p-1", "campaign_id": 123}
     at = "2026-11-01T1{}:00:00Z"

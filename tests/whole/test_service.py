@@ -156,7 +156,7 @@ def test_no_secret_is_seen_in_the_list_of_processes(service: Service) -> None:
     assert not [each for each in listed if PASSWORD in each.command or JWT_SECRET in each.command]
 
 
-def test_a_port_in_use_is_told_in_one_line(service: Service) -> None:
+def test_a_port_in_use_is_one_line_on_stderr(service: Service) -> None:
     """It names the port; no child was started yet."""
     variables = environment(DATABASE_URL=NO_DATABASE, JWT_SECRET=JWT_SECRET, PORT=str(service.port))
     ended = subprocess.run(
@@ -172,7 +172,7 @@ def test_a_port_in_use_is_told_in_one_line(service: Service) -> None:
     assert f"port {service.port} of 127.0.0.1" in line
 
 
-def test_plain_gunicorn_tells_a_bad_setting_in_one_line_too() -> None:
+def test_plain_gunicorn_prints_a_bad_setting_in_one_line() -> None:
     """The same words, and no stack trace."""
     variables = environment(DATABASE_URL=NO_DATABASE, PORT="x")
     ended = subprocess.run(

@@ -136,7 +136,7 @@ def test_nothing_acknowledged_is_lost_where_a_synchronous_standby_takes_over(tmp
             assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def test_readers_are_told_where_an_asynchronous_standby_lacks_the_end(
+def test_readers_learn_where_an_asynchronous_standby_lacks_the_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What it lacks is gone, and other events come to the same positions: no reader takes one past for the other.
