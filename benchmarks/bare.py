@@ -25,7 +25,7 @@ _QUERY = Query(ONE_WORKSPACE)
 
 
 class Bare(CampaignAnalytics):
-    """Answers whoever asks."""
+    """Answers any request."""
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with the campaigns of a workspace."""

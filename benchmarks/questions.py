@@ -31,7 +31,7 @@ SERIES = "&start_date=2026-08-02&end_date=2026-10-30&interval=day"  # ninety day
 MONTH_MS = 30 * 86_400_000
 BIG = 7  # the workspace of a campaign with 5,000 prospects and 50,000 events
 AS_OF = "40000"  # the first position; each request asks for the one behind
-ASKED = 60  # times at one connection
+QUESTIONS = 60  # times at one connection
 UNDISTURBED_SECONDS = 8
 BATCH, PAUSE = 100, 0.05  # 2,000 events a second
 
@@ -175,7 +175,7 @@ def _further_pages(service: str, headers: dict[str, str]) -> list[float]:
     with closing(http.client.HTTPConnection(parts.hostname or "", parts.port)) as connection:
         return sorted(
             _seconds(connection, f"{page}&limit={limit}&cursor={first['next']}", headers)
-            for limit in range(100, 100 + ASKED)
+            for limit in range(100, 100 + QUESTIONS)
         )
 
 
@@ -196,7 +196,7 @@ def _times(  # noqa: PLR0913 (who asks what of whom)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
     times = []
     with pool.connection() as database:
-        for number in range(ASKED):
+        for number in range(QUESTIONS):
             if moving:
                 database.execute(
                     "UPDATE projection SET forgotten = forgotten + 1 WHERE workspace_id = %s", (workspace_id,)

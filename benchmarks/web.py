@@ -32,7 +32,7 @@ HOME = Path(__file__).resolve().parents[1]
 
 
 def can_be_measured(what: str) -> bool:
-    """Return whether `wrk` is there; say so where it is not."""
+    """Return whether `wrk` is there; print a line where it is not."""
     if shutil.which("wrk"):
         return True
     print(f"{what} are not measured: install wrk, for example: apt install wrk", file=sys.stderr)
@@ -141,7 +141,7 @@ def session(user: str) -> dict[str, str]:
 def ask(
     url: str, method: str, path: str, headers: dict[str, str], body: object = None
 ) -> tuple[Any, http.client.HTTPMessage]:
-    """Make one request, on a connection of its own, and return what the answer says and its headers."""
+    """Make one request, on a connection of its own, and return the body of the answer and its headers."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
     try:

@@ -1,4 +1,4 @@
-"""What the tests stand on: a real PostgreSQL, an empty database for whoever asks, and the application around it."""
+"""What the tests stand on: a real PostgreSQL, an empty database for each test, and the application around it."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Shows that the platform says over HTTP who may see what, with the rules and the effect of the command line."""
+"""Shows that the platform manages access over HTTP, with the rules and the effect of the command line."""
 
 import asyncio
 import json
@@ -69,7 +69,7 @@ def platform(client: testing.TestClient, users: Access) -> Platform:
 
 
 def sees(client: testing.TestClient, headers: dict[str, str], workspace: int) -> bool:
-    """Return whether somebody sees a workspace."""
+    """Return whether a user sees a workspace."""
     return client.simulate_get(DASHBOARD, headers=headers, query_string=f"workspace_id={workspace}").status_code == 200
 
 
@@ -336,7 +336,7 @@ def test_a_body_that_is_none_is_refused(platform: Platform, headers: dict[str, s
 
 
 def test_many_changes_of_a_user_at_once_all_succeed(platform: Platform) -> None:
-    """Nobody is told of a conflict of versions."""
+    """No request fails by a conflict of versions."""
 
     async def change() -> set[int]:
         async with testing.ASGIConductor(platform.client.app) as conductor:

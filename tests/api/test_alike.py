@@ -93,7 +93,7 @@ def key(pool: Pool, users: Access) -> dict[str, str]:
 def test_requests_that_are_alike_share_a_statement_and_nothing_of_their_own(
     pool: Pool, users: Access, key: dict[str, str]
 ) -> None:
-    """Whoever asks something else, or is somebody else, has a statement of their own."""
+    """A request with another query or another key has a statement of its own."""
     other = api_key(users, 341, user="u-other")
 
     async def test(application: Application) -> None:
@@ -137,7 +137,7 @@ def test_a_request_that_comes_after_the_statement_was_sent_has_its_own(
             await asyncio.to_thread(wait_for, lambda: blocking.execute(waits).rowcount == 1)
             await asyncio.to_thread(users.unlink, "u-alike", 340, "cli:test")
             second = asyncio.ensure_future(application.get(key))
-            while application.parts.reads.waiting < 2:  # noqa: ASYNC110 (nothing tells of it)
+            while application.parts.reads.waiting < 2:  # noqa: ASYNC110 (there is no event to wait for)
                 await asyncio.sleep(0)
             blocking.rollback()
         await first
@@ -152,7 +152,7 @@ def test_a_cancelled_request_cancels_no_request_that_shares_its_statement(pool: 
     async def test(application: Application) -> None:
         for given_up in (0, 2):
             tasks = [asyncio.ensure_future(application.get(key)) for _ in range(4)]
-            while application.parts.reads.waiting == 0:  # noqa: ASYNC110 (nothing tells of it)
+            while application.parts.reads.waiting == 0:  # noqa: ASYNC110 (there is no event to wait for)
                 await asyncio.sleep(0)
             tasks[given_up].cancel()
             answers = await asyncio.gather(*tasks, return_exceptions=True)

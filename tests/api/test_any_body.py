@@ -60,7 +60,7 @@ STRANGE = st.sampled_from(
 
 
 def as_json(value: object) -> bytes:
-    """Return JSON that says so, also where JSON can't."""
+    """Return this as JSON, also where it is no valid JSON."""
     return json.dumps(value).encode()
 
 
@@ -122,7 +122,7 @@ def test_any_body_gets_an_answer_that_counts_what_was_stored(
 
 
 def stored(pool: Pool) -> list[object]:
-    """Return the facts in the log of workspace 340."""
+    """Return the events in the log of workspace 340."""
     with pool.connection() as database:
         rows = ledger.read(database, 340, after=0, upto=2**62, limit=100_000)
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))

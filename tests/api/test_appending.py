@@ -1,4 +1,4 @@
-"""Shows that posts which arrive together share a transaction, and that none pays for, or is told of, another's fate."""
+"""Shows that posts which arrive together share a transaction, and that the outcome of one changes no other."""
 
 import asyncio
 from collections import Counter
@@ -170,7 +170,7 @@ def test_a_post_that_cannot_be_written_does_not_harm_the_others(run: Run, pool: 
 
 
 def test_all_callers_get_the_error_of_a_lost_connection_and_may_send_again(run: Run, pool: Pool) -> None:
-    """None is told of a commit that did not happen."""
+    """No caller gets the outcome of a commit that did not happen."""
 
     async def test(posts: Log) -> None:
         await posts.record(email_sent(0))
@@ -199,7 +199,7 @@ def end_those_that_wait(pool: Pool) -> int:
 
 
 def test_nobody_waits_for_ever(run: Run, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A post that has waited too long leaves the queue, and what it held is not stored; the next is refused at once."""
+    """A post that has waited too long leaves the queue, and its events are not stored; the next is refused at once."""
     monkeypatch.setattr(appending, "WAIT_SECONDS", 0.1)
 
     async def test(posts: Log) -> None:
@@ -223,7 +223,7 @@ def test_nobody_waits_for_ever(run: Run, pool: Pool, monkeypatch: pytest.MonkeyP
 
 
 def test_cancelled_requests_change_no_other_outcome(run: Run, pool: Pool) -> None:
-    """Every other post is stored once, and told its own outcome."""
+    """Every other post is stored once and gets its own outcome."""
 
     async def test(posts: Log) -> None:
         waiting = [asyncio.ensure_future(posts.record(email_sent(number))) for number in range(200)]

@@ -20,7 +20,7 @@ BASE = "/api/v1/dashboard/campaign-analytics/"
 
 
 def get(client: testing.TestClient, path: str = BASE, status: int = 200, /, **query: object) -> Any:
-    """Return the answer to somebody who reads."""
+    """Return the answer to a user who may read."""
     params = {name: str(value) for name, value in query.items()}
     answer = client.simulate_get(path, headers=session("reader"), params=params)
     assert answer.status_code == status, answer.text

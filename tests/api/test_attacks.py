@@ -108,7 +108,7 @@ Headers = dict[str, str] | Callable[[World], dict[str, str]]
 
 
 class Try(NamedTuple):
-    """What somebody tries, and what they get; an answer that is a string is the field that a 400 names."""
+    """An attempt and its answer; an answer that is a string is the field that a 400 names."""
 
     what: str
     method: str
@@ -287,7 +287,7 @@ def test_nothing_was_written_by_any_attempt(world: World, pool: Pool) -> None:
 def test_a_foreign_and_an_absent_workspace_run_the_same_queries(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the answer nor what the database is asked tells them apart."""
+    """The answer and the queries are the same for both."""
     sql: list[bytes] = []
 
     class Listening(psycopg.Cursor[Any]):

@@ -69,7 +69,7 @@ def test_both_modes_of_the_sdk_give_the_same_event(client: testing.TestClient, k
 
 
 def test_a_batch_is_taken_event_by_event(client: testing.TestClient, key: dict[str, str]) -> None:
-    """What is refused is told by its index; an empty batch is fine."""
+    """A rejection names its index; an empty batch is fine."""
     answer = post(
         client,
         key,

@@ -1,4 +1,4 @@
-"""Shows that a tag stands for what is answered: a 304 is never wrong, nor for somebody who may see nothing."""
+"""Shows that a tag stands for what is answered: a 304 is never wrong, nor for a user without access."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -100,7 +100,7 @@ def full_directory(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_temporary_directory_ends_no_worker(databases: Databases, full_directory: Path) -> None:
-    """Not one request fails of it, everything is measured, and a killed worker's counts are kept."""
+    """No request fails, everything is measured, and the counts of a killed worker stay."""
     with databases.lend() as url, users_of(url) as users:
         key = api_key(users, 340)
         with serving(url, WEB_CONCURRENCY="2", TMPDIR=str(full_directory)) as service:

@@ -1,4 +1,4 @@
-"""Shows who is let in, what everybody else is told, and that every error has one form."""
+"""Shows which credentials are valid, the answers to all others, and that every error has one form."""
 
 import base64
 import json
@@ -55,7 +55,7 @@ def test_a_session_that_was_good_a_moment_ago_expires_all_the_same(client: testi
 
 
 def unsigned(header: Any, claims: Any) -> dict[str, str]:
-    """Return the header with a token that nobody has signed."""
+    """Return the header with an unsigned token."""
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (header, claims)]
     return cookie(".".join([*parts, ""]))
 
@@ -231,7 +231,7 @@ def test_a_request_id_is_made_where_none_fits(client: testing.TestClient, reques
 def test_the_frameworks_own_errors_have_our_form(
     client: testing.TestClient, method: str, path: str, status: int, error: str
 ) -> None:
-    """A wrong path or method is told in JSON too, with an id, and 405 with what is allowed."""
+    """A wrong path or method is answered in JSON too, with an id, and a 405 has the methods that are allowed."""
     result = client.simulate_request(method, path)
     assert (result.status_code, result.json) == (status, {"error": error})
     assert result.headers["content-type"] == "application/json"

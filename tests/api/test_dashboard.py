@@ -49,7 +49,7 @@ def record(pool: Pool, workspace_id: int, *events: dict[str, Any]) -> None:
 
 
 def stick(pool: Pool, workspace_id: int) -> None:
-    """Let the workspace's last fact be one that this version doesn't know, and project as far as can be."""
+    """Let the workspace's last event be one that this version doesn't know, and project as far as can be."""
     with pool.connection() as database:
         database.execute(
             "UPDATE stored_events SET topic = 'domain.events:Unknown' WHERE workspace_id = %s AND position ="

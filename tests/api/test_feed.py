@@ -91,7 +91,7 @@ def test_beyond_the_head_there_is_nothing(client: testing.TestClient, pool: Pool
 
 
 def test_an_event_that_cant_be_read_leaves_no_gap(client: testing.TestClient, pool: Pool, users: Access) -> None:
-    """A newer version's, or a damaged one, is told as that."""
+    """An event of a newer version, or a damaged one, has an `error` in its place."""
     with pool.connection() as database:
         ledger.record(database, 340, parsed(email_sent(1), email_sent(2)))
         database.execute(

@@ -58,7 +58,7 @@ def tables_with(pool: Pool, text: str) -> list[str]:
 
 
 class World:
-    """Workspace 340, somebody who writes and reads there, and the platform with its admin key."""
+    """Workspace 340, a key that writes and reads there, and the platform with its admin key."""
 
     def __init__(self, client: testing.TestClient, pool: Pool, users: Access) -> None:
         """Take what answers."""
@@ -252,7 +252,7 @@ def test_only_an_admin_forgets(world: World) -> None:
 
 
 def test_what_can_not_be_folded_is_rewritten_too(world: World) -> None:
-    """An event of a later version of its class, a damaged one, and what is said of it."""
+    """An event of a later version of its class, a damaged one, and its rejection."""
     world.post(of_jane(1), of_jane(2), of_jane(3))
     damage = {2: b'{"class_version":2,"prospect_id":"%b","new":1}', 3: b'{"prospect_id":"%b'}
     for position, state in damage.items():
@@ -265,7 +265,7 @@ def test_what_can_not_be_folded_is_rewritten_too(world: World) -> None:
 
 
 def test_a_short_id_spoils_no_words(world: World) -> None:
-    """In what people are told only whole words are replaced, of ids that may be part of any word."""
+    """In error texts only whole words are replaced, since an id may be part of any word."""
     with world.pool.connection() as database:
         errors = [("e-5", "prospect 5: expected 15 or 55"), ("5", "5x")]
         rejections.keep(database, 340, [Rejection(1, id_, "", "malformed", error) for id_, error in errors])
@@ -310,7 +310,7 @@ def test_a_replay_under_way_is_superseded(world: World, monkeypatch: pytest.Monk
 
 
 def test_while_events_and_projectors_come_in(world: World) -> None:
-    """Of those that come after it the id is that of somebody new; those before it have the token; none is lost."""
+    """Events after it have the id, as of a new prospect; events before it have the token; none is lost."""
     stop = Event()
     troubles: list[str] = []
 
@@ -319,7 +319,7 @@ def test_while_events_and_projectors_come_in(world: World) -> None:
             try:
                 while not stop.is_set():
                     work()
-            except Exception as error:  # noqa: BLE001 (told by the assertion)
+            except Exception as error:  # noqa: BLE001 (the assertion reports it)
                 troubles.append(repr(error))
 
         return Thread(target=run)
@@ -370,7 +370,7 @@ def test_no_number_moves(shared: Pool, history: list[dict[str, Any]], cut: int, 
     """Of any history, forgotten anywhere in it, projected or not, live or replayed: the reference's numbers stay."""
     workspace_id = next(workspaces)
     ids = {"a": "anna@example.com"}
-    given_ids = [
+    renamed_events = [
         {
             **each,
             **({"prospect_id": ids.get(each["prospect_id"], each["prospect_id"])} if each.get("prospect_id") else {}),
@@ -378,17 +378,17 @@ def test_no_number_moves(shared: Pool, history: list[dict[str, Any]], cut: int, 
         for each in history
     ]
     if named:
-        mine = {each["id"] for each in given_ids if each.get("prospect_id") == ids["a"]}
-        for each in given_ids:
+        mine = {each["id"] for each in renamed_events if each.get("prospect_id") == ids["a"]}
+        for each in renamed_events:
             each["id"] = f"{each['id']}/{ids['a']}" if each["id"] in mine else each["id"]
             if "retracts" in each and each["retracts"]["id"] in mine:
                 each["retracts"] = {**each["retracts"], "id": f"{each['retracts']['id']}/{ids['a']}"}
-    expected = reference.campaigns(given_ids)
+    expected = reference.campaigns(renamed_events)
     users = Access(shared, access.project, clock)
     with shared.connection() as database:
-        ledger.record(database, workspace_id, parsed(*given_ids[:cut]))
+        ledger.record(database, workspace_id, parsed(*renamed_events[:cut]))
         project_all(shared)
-        ledger.record(database, workspace_id, parsed(*given_ids[cut:]))
+        ledger.record(database, workspace_id, parsed(*renamed_events[cut:]))
         forgetting.forget(database, users, workspace_id, ids["a"], "cli:test")
     project_all(shared)
     assert shown(shared, workspace_id) == expected

@@ -20,7 +20,7 @@ HERE = "https://app.example.com"
 def test_every_answer_carries_the_security_headers_and_no_cookie(
     client: testing.TestClient, path: str, method: str
 ) -> None:
-    """Errors too; and nobody's page may read it."""
+    """Errors too; and no page of another origin may read it."""
     answer = client.simulate_request(method, path, headers={"Origin": HERE, "Access-Control-Request-Method": "GET"})
     assert {name: answer.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
     assert "set-cookie" not in answer.headers
@@ -72,7 +72,7 @@ def test_a_page_of_a_named_origin_may_not_write(for_pages: testing.TestClient, p
     "origin", ["https://evil.example", "https://app.example.com.evil.example", "http://app.example.com", "null", "*"]
 )
 def test_a_page_of_another_origin_reads_nothing(for_pages: testing.TestClient, users: Access, origin: str) -> None:
-    """Its browser keeps the answer from it; and caches are told that the origin matters."""
+    """Its browser keeps the answer from it, and `Vary` names the origin for caches."""
     users.link("u-1", 340, "cli:test")
     answer = for_pages.simulate_get(DASHBOARD, headers={"Origin": origin, **session("u-1")})
     assert [name for name in answer.headers if name.startswith("access-control-")] == []

@@ -1,4 +1,4 @@
-"""Shows what probes and Prometheus are told, and that no id of anybody is among it."""
+"""Shows the answers to probes and Prometheus, and that they have no id of a user, a key or a workspace."""
 
 import re
 from typing import Any
@@ -78,7 +78,7 @@ def test_a_projection_that_lags_by_a_minute_is_degraded(
 
 
 def test_a_stuck_workspace_is_counted_and_not_named(client: testing.TestClient, pool: Pool) -> None:
-    """One tenant's trouble takes the service from nobody, and a stranger learns no id."""
+    """A stuck workspace stops no other, and the answer has no id of it."""
     record(pool, 348_111, 1)
     record(pool, 348_222, 1)
     execute(pool, "UPDATE stored_events SET topic = 'domain.events:Unknown' WHERE workspace_id = 348111")
@@ -106,7 +106,7 @@ def test_a_stuck_workspace_is_counted_and_not_named(client: testing.TestClient, 
     ],
 )
 def test_another_schema_is_not_ready(client: testing.TestClient, pool: Pool, statement: str, error: str) -> None:
-    """The load balancer is told 503 and the operator why."""
+    """The load balancer gets 503, and the operator the reason."""
     execute(pool, statement)
     result = client.simulate_get("/readyz")
     assert (result.status_code, result.json, result.headers["retry-after"]) == (503, {"error": error}, "1")
@@ -126,7 +126,7 @@ def test_a_newer_schema_that_was_declared_to_work_with_this_version_is_degraded(
 
 
 def test_a_database_that_an_earlier_version_has_migrated_is_ready(client: testing.TestClient, pool: Pool) -> None:
-    """Its table of migrations tells nothing of what works with what."""
+    """Its table of migrations has no data about which programs work with it."""
     execute(pool, "ALTER TABLE migration DROP COLUMN works_with")
     assert client.simulate_get("/readyz").json == {"status": "ready"}
 

@@ -1,4 +1,4 @@
-"""Shows that what tools post to their hooks becomes the numbers of a worker who posts the same facts."""
+"""Shows that what tools post to their hooks becomes the numbers of a worker who posts the same events."""
 
 import base64
 import gzip
@@ -33,7 +33,7 @@ from tests.support.read_models import project_all
 from tests.support.stored_events import execute, log
 
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
-WORKER, HOOK = 340, 341  # the same facts by a worker, and by a hook
+WORKER, HOOK = 340, 341  # the same events by a worker, and by a hook
 SENT = {
     "event_type": "EMAIL_SENT",
     "campaign_id": 4711,
@@ -44,7 +44,7 @@ SENT = {
     "stats_id": "s-1",
 }
 RECEIPT = "2026-03-06T10:30:00.000Z"  # where the examples have no time of their own: a worker could not know it
-TAKEN = {"accepted": 2, "duplicates": 0, "ignored": 0, "rejected": 0}  # the mail, and the campaign's name
+OF_SENT = {"accepted": 2, "duplicates": 0, "ignored": 0, "rejected": 0}  # the mail, and the campaign's name
 
 
 def numbers(client: testing.TestClient, key: dict[str, str], workspace: int) -> Any:
@@ -61,7 +61,7 @@ def use_known_key(pool: Pool) -> None:
 
 
 def one_of_each_id(examples: list[Example]) -> list[Example]:
-    """Return the examples without those that show the same fact told otherwise."""
+    """Return the examples without those that show another spelling of the same event."""
     standing: dict[object, object] = {}
     return [each for each in examples if all(standing.setdefault(event["id"], event) == event for event in each.events)]
 
@@ -95,7 +95,7 @@ def test_a_status_without_a_time_is_dated_by_its_receipt(client: testing.TestCli
     """Its repeat within the hour is the same or a conflict: the first stands, and the answer is a 200."""
     hook = add_hook(pool, "smartlead")
     body = {"event_type": "CAMPAIGN_STATUS_CHANGED", "campaign_id": 1, "current_status": "ACTIVE"}
-    assert deliver(client, "smartlead", hook.token, body).json == {**TAKEN, "accepted": 1}
+    assert deliver(client, "smartlead", hook.token, body).json == {**OF_SENT, "accepted": 1}
     again = deliver(client, "smartlead", hook.token, body)
     assert (again.status_code, again.json["accepted"]) == (200, 0)
     assert len(log(pool)) == 1
@@ -104,31 +104,31 @@ def test_a_status_without_a_time_is_dated_by_its_receipt(client: testing.TestCli
 @pytest.mark.parametrize(
     ("body", "answer", "counted"),
     [
-        (SENT, TAKEN, {("EMAIL_SENT", "accepted", ""): 2}),
+        (SENT, OF_SENT, {("EMAIL_SENT", "accepted", ""): 2}),
         (
             [SENT, SENT],
-            {**TAKEN, "duplicates": 1},
+            {**OF_SENT, "duplicates": 1},
             {("EMAIL_SENT", "accepted", ""): 2, ("EMAIL_SENT", "duplicate", ""): 1},
         ),
-        ([], {**TAKEN, "accepted": 0}, {}),
+        ([], {**OF_SENT, "accepted": 0}, {}),
         (
             {"event_type": "LEAD_LAUGHED"},
-            {**TAKEN, "accepted": 0, "ignored": 1},
+            {**OF_SENT, "accepted": 0, "ignored": 1},
             {("LEAD_LAUGHED", "ignored", "unknown event"): 1},
         ),
         (
             {**SENT, "event_timestamp": "yesterday"},
-            {**TAKEN, "accepted": 0, "rejected": 1},
+            {**OF_SENT, "accepted": 0, "rejected": 1},
             {("EMAIL_SENT", "rejected", f"{PROVIDERS['smartlead'].time}: expected a time with an offset"): 1},
         ),
         (
             {**SENT, "event_timestamp": "2999-01-01T00:00:00Z"},
-            {**TAKEN, "accepted": 0, "rejected": 2},
+            {**OF_SENT, "accepted": 0, "rejected": 2},
             {("EMAIL_SENT", "rejected", "out_of_range: occurred_at"): 2},
         ),
-        (b"no JSON", {**TAKEN, "accepted": 0, "rejected": 1}, {("", "rejected", "body: is no JSON"): 1}),
-        (b"", {**TAKEN, "accepted": 0, "rejected": 1}, {("", "rejected", "body: is no JSON"): 1}),
-        ([1], {**TAKEN, "accepted": 0, "rejected": 1}, {("", "rejected", "delivery: is no JSON object"): 1}),
+        (b"no JSON", {**OF_SENT, "accepted": 0, "rejected": 1}, {("", "rejected", "body: is no JSON"): 1}),
+        (b"", {**OF_SENT, "accepted": 0, "rejected": 1}, {("", "rejected", "body: is no JSON"): 1}),
+        ([1], {**OF_SENT, "accepted": 0, "rejected": 1}, {("", "rejected", "delivery: is no JSON object"): 1}),
     ],
 )
 def test_any_delivery_is_answered_with_200_and_counted(  # noqa: PLR0913 (fixtures, and a row)
@@ -148,7 +148,7 @@ def test_any_delivery_is_answered_with_200_and_counted(  # noqa: PLR0913 (fixtur
 
 
 def test_prospects_are_named_by_a_key_of_the_workspace(client: testing.TestClient, pool: Pool, users: Access) -> None:
-    """It is made with the first hook and stays; `lookup` tells the name; no address is in the log."""
+    """It is made with the first hook and stays; `lookup` returns the name; no address is in the log."""
     key = api_key(users, 340, 341)
     lookup = {"email": " jane@EXAMPLE.com", "workspace_id": 340}
     assert client.simulate_get("/api/v1/prospects/lookup/", headers=key, params=lookup).status_code == 404
@@ -213,13 +213,13 @@ def test_a_team_may_keep_addresses_ids_and_labels_of_its_own(client: testing.Tes
 
 
 def test_a_token_counts_for_its_provider_until_it_is_revoked(client: testing.TestClient, pool: Pool) -> None:
-    """Nothing of the body is read before: who has no token is told nothing of it."""
+    """The body is not read before: a request without a valid token gets no details of it."""
     hook = add_hook(pool, "smartlead")
     junk = b"x" * (6 * 1024 * 1024)
     for provider, token in (("smartlead", "wrong"), ("instantly", hook.token), ("smartlead", hook.token[:-1])):
         answer = deliver(client, provider, token, junk)
         assert (answer.status_code, answer.json) == (401, {"error": "Invalid hook"})
-    assert deliver(client, "smartlead", hook.token, SENT).json == TAKEN
+    assert deliver(client, "smartlead", hook.token, SENT).json == OF_SENT
     assert deliver(client, "smartlead", f"{hook.token}/", SENT).json["duplicates"] == 2
     connected(pool).revoke(hook.hook_id, "cli:test")
     answer = deliver(client, "smartlead", hook.token, {**SENT, "stats_id": "s-2"})
@@ -238,7 +238,7 @@ def test_what_is_no_hook_is_refused(client: testing.TestClient, pool: Pool) -> N
     packed = {"Content-Encoding": "gzip"}
     assert deliver(client, "smartlead", hook.token, gzip.compress(b" " * 5_500_000), packed).status_code == 413
     assert deliver(client, "smartlead", hook.token, b"x", {"Content-Encoding": "br"}).status_code == 415
-    assert deliver(client, "smartlead", hook.token, gzip.compress(json.dumps(SENT).encode()), packed).json == TAKEN
+    assert deliver(client, "smartlead", hook.token, gzip.compress(json.dumps(SENT).encode()), packed).json == OF_SENT
 
 
 def test_more_than_a_transaction_holds_is_taken_in_several(
@@ -274,7 +274,7 @@ def test_another_key_of_a_campaigns_id_is_a_conflict(client: testing.TestClient,
     key = api_key(users, 340)
     execute(pool, "INSERT INTO campaign_key VALUES (340, %s, 'another')", 6_840_832_276_660_393)
     hook = add_hook(pool, "smartlead")
-    assert deliver(client, "smartlead", hook.token, SENT).json == {**TAKEN, "accepted": 0, "rejected": 2}
+    assert deliver(client, "smartlead", hook.token, SENT).json == {**OF_SENT, "accepted": 0, "rejected": 2}
     assert received(pool) == {("EMAIL_SENT", "rejected", "conflict: campaign_key"): 2}
     rejections = client.simulate_get("/api/v1/events/rejections/", headers=key).json["rejections"]
     assert [each["code"] for each in rejections] == ["conflict"] * 2
@@ -310,7 +310,7 @@ def test_a_delivery_is_signed_where_the_hook_has_a_secret(
             assert (answer.status_code, answer.json) == (401, {"error": "Invalid signature"})
         assert log(pool, 340 + number) == []
         answer = deliver(signing, "smartlead", hook.token, body, {"X-Smartlead-Signature": signature})
-        assert (answer.status_code, answer.json) == (200, TAKEN)
+        assert (answer.status_code, answer.json) == (200, OF_SENT)
     with pool.connection() as database:
         counted = queries.listed(database)[0].received
     assert [(each.outcome, each.reason, each.number) for each in counted][:2] == [
@@ -384,7 +384,7 @@ def test_a_topic_of_sns_signs_by_certificates_that_the_operator_has_put_there(
         ("", "rejected", f"signature: the signature doesn't fit, the certificate is {url}"): 1,
     }
     file.write_text(f"{TOPIC}\n{certificate(old)}{certificate(new)}")
-    assert deliver(signing, "ses", hook.token, signed_by_sns(new)).json == {**TAKEN, "accepted": 1}
+    assert deliver(signing, "ses", hook.token, signed_by_sns(new)).json == {**OF_SENT, "accepted": 1}
 
 
 @pytest.mark.parametrize("provider", sorted(PROVIDERS))
@@ -398,7 +398,7 @@ def test_a_test_delivery_is_understood_and_leaves_nothing(
     for _ in range(2):
         answer = deliver(client, provider, hook.token, delivery.body, headers)
         assert answer.json["accepted"] >= 1
-        assert answer.json == {**TAKEN, "accepted": answer.json["accepted"]}
+        assert answer.json == {**OF_SENT, "accepted": answer.json["accepted"]}
     assert (log(pool), received(pool)) == ([], {})
     assert deliver(client, provider, hook.token, delivery.body, dict(delivery.headers)).json == answer.json
 
@@ -430,7 +430,7 @@ def test_the_platform_adds_shows_and_revokes_hooks(client: testing.TestClient, p
     added = client.simulate_post(ADMIN, headers=admin, json=terms)
     assert (added.status_code, list(added.json)) == (201, ["id", "path"])
     token = added.json["path"].rpartition("/")[2]
-    assert client.simulate_post(added.json["path"], json=SENT).json == TAKEN
+    assert client.simulate_post(added.json["path"], json=SENT).json == OF_SENT
     (shown,) = client.simulate_get(ADMIN, headers=admin).json["hooks"]
     (counted,) = shown.pop("received")
     assert counted["first_at"] == counted["latest_at"] >= shown.pop("created_at")
@@ -492,7 +492,7 @@ def test_terms_that_cannot_be_are_named(
 
 
 def test_only_an_admin_key_is_let_in(client: testing.TestClient, pool: Pool, users: Access) -> None:
-    """Neither a key that reads and writes, nor nobody; before anything is told."""
+    """Neither with a key that reads and writes nor without any key, before anything is answered."""
     hook = add_hook(pool, "smartlead")
     key = api_key(users, 340)
     for method, path in (("GET", ADMIN), ("POST", ADMIN), ("DELETE", f"{ADMIN}{hook.hook_id}")):

@@ -130,7 +130,7 @@ def test_an_import_knows_it_too(command: Command, pool: Pool, tmp_path: Path) ->
 
 
 def test_a_workspace_has_keys_of_its_own(client: testing.TestClient, pool: Pool, users: Access) -> None:
-    """What stands in one says nothing of another."""
+    """The ids of one workspace name nothing in another."""
     key = api_key(users, 340, 341)
     for workspace, name in ((340, FIRST), (341, SECOND)):
         headers, body = as_json([keyed(1, name)])

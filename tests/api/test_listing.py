@@ -35,7 +35,7 @@ def event(number: int, campaign_id: int, kind: str = "EmailSent", **more: object
 
 @pytest.fixture
 def ask(client: testing.TestClient, pool: Pool, users: Access) -> Ask:
-    """Give a function that asks as somebody who sees two workspaces of five campaigns each."""
+    """Give a function that asks as a user of two workspaces with five campaigns each."""
     for workspace_id in (340, 341):
         users.link("u-1", workspace_id, "cli:test")
         events = [event(n, n, "CampaignCreated", name=name) for n, name in NAMES.items()]

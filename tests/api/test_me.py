@@ -21,7 +21,7 @@ def me(client: testing.TestClient, headers: dict[str, str]) -> dict[str, Any]:
 
 
 def test_a_session_learns_its_workspaces_by_name(client: testing.TestClient, users: Access) -> None:
-    """In order of their numbers; one without a name is called by its number, and the current one is told."""
+    """In order of their numbers; one without a name is called by its number, and the current one is marked."""
     for workspace_id in (777, 340):
         users.link("u-1", workspace_id, BY)
     users.rename_workspace(340, "Sales, north", BY)

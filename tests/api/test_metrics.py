@@ -1,4 +1,4 @@
-"""Shows that metrics tell what somebody would act on, and that measuring it takes nothing from anybody."""
+"""Shows that metrics have what an operator would act on, and that measuring it delays no request."""
 
 import os
 import time
@@ -50,7 +50,7 @@ def samples(client: testing.TestClient) -> dict[str, float]:
 
 
 def of(counts: Counts) -> dict[str, float]:
-    """Return what is told of a tree whose database is away."""
+    """Return the metrics of a tree of processes whose database is away."""
     metrics = read_samples(exposition.text(counts, is_up=False).decode())
     return {name.removeprefix(OURS): value for name, value in metrics.items()}
 
@@ -129,7 +129,7 @@ def test_a_read_only_database_is_seen_as_not_writable(pool: Pool) -> None:
 
 
 def test_metrics_have_the_size_of_each_table(client: testing.TestClient, pool: Pool, users: Access) -> None:
-    """Of ours, and of no other that somebody has put beside them."""
+    """Of the service's own tables, and of no other in the same database."""
     api_key(users, 340)
     with pool.connection() as connection:
         rows = connection.execute("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'").fetchall()
@@ -143,7 +143,7 @@ def test_metrics_have_the_size_of_each_table(client: testing.TestClient, pool: P
 def test_a_locked_table_delays_no_scrape(
     client: testing.TestClient, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sizes that were told before stay."""
+    """The sizes of the last scrape stay."""
     before = samples(client)
     monkeypatch.setattr(health, "SIZES_SECONDS", 0)
     with connected(pool) as connection, connection.transaction():
@@ -186,7 +186,7 @@ def test_all_processes_of_a_tree_share_their_metrics() -> None:
 
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
-    """Give a platform that publishes nothing yet, and is asked as often as somebody wants."""
+    """Give a platform that publishes nothing yet, and is asked without a limit."""
     monkeypatch.setattr(published_keys, "PAUSE_SECONDS", 0)
     with platform() as made:
         yield made
@@ -249,7 +249,7 @@ def parts_of(database_url: str, size: int) -> Parts:
 
 
 def test_metrics_have_the_queues_and_the_pool(database_url: str) -> None:
-    """How long each is, how many connections there may be, and that somebody had to wait for one."""
+    """The length of each queue, the size of the pool, and that a request had to wait for a connection."""
     parts = parts_of(database_url, 1)
     sampler = Sampler(parts)
 

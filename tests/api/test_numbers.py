@@ -39,7 +39,7 @@ QUARTER = timedelta(minutes=15)
 
 
 class Asked(NamedTuple):
-    """A period as somebody may ask for it."""
+    """A period of a query."""
 
     zone: str
     start: date | None
@@ -99,7 +99,7 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
         each["id"] = f"e-{number}"
         if each["type"] == "ReplyReceived":
             each.update(draw(st.sampled_from([{}, {"automatic": True}, {"channel": "email"}, {"channel": "linkedin"}])))
-    if events and draw(st.sampled_from([True, False])):  # facts alike but for their ids
+    if events and draw(st.sampled_from([True, False])):  # events alike but for their ids
         events += [{**draw(st.sampled_from(events)), "id": f"again-{number}"} for number in range(5)]
     return draw(with_retractions(events))
 
@@ -111,7 +111,7 @@ periods = st.builds(Asked, st.sampled_from(ZONES), days, days, st.sampled_from([
 
 
 class World(NamedTuple):
-    """A workspace with a history, and somebody who may read it."""
+    """A workspace with a history, and a user who may read it."""
 
     client: testing.TestClient
     workspace_id: int
@@ -249,7 +249,7 @@ def test_reply_times_are_those_of_all_turns(  # noqa: PLR0913 (a world and a que
 
 
 def distribution(durations: list[int]) -> dict[str, Any]:
-    """Return what is said of turns that took so many ms."""
+    """Return the reply times of turns that took so many ms."""
     ordered = sorted(durations)
     mean = reference_periods.rounded(sum(ordered), 1_000 * len(ordered), 3)
 

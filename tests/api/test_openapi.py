@@ -146,7 +146,7 @@ def _routes(nodes: list[Any]) -> Iterator[Any]:
 
 
 def test_the_page_shows_the_document_by_files_of_its_own(client: testing.TestClient) -> None:
-    """Its script and style come from here, and the browser is told to ask nobody else."""
+    """Its script and style come from the service, and the content security policy allows no other origin."""
     page = client.simulate_get("/docs/")
     assert page.headers["content-type"].startswith("text/html")
     files = re.findall(r'(?:src|href)="([^"]*)"', page.text)

@@ -1,4 +1,4 @@
-"""Shows that a parameter is one object: what is added to a query is read, refused, described and told apart at once."""
+"""Shows that a parameter is one object: a new one is read, refused, described and part of the cache key at once."""
 
 from dataclasses import replace
 

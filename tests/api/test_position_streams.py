@@ -95,7 +95,7 @@ def test_one_stream_more_than_a_process_holds_is_refused(parts: Parts, monkeypat
 
 
 def test_a_silent_stream_sends_comments(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At least every fifteen seconds, so that nobody on the way takes it for gone."""
+    """At least every fifteen seconds, so that no proxy closes the stream as idle."""
     assert streams.COMMENT_SECONDS + streams.LOOK_SECONDS <= 15
     monkeypatch.setattr(streams, "COMMENT_SECONDS", 0.1)
     monkeypatch.setattr(streams, "LOOK_SECONDS", 0.05)

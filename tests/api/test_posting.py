@@ -1,4 +1,4 @@
-"""Shows what becomes of the events that a worker posts, and what a worker is told."""
+"""Shows what becomes of the events that a worker posts, and what the answers to it are."""
 
 import gzip
 import json
@@ -88,7 +88,7 @@ FUTURE_REJECT = ("e-2", "out_of_range", "occurred_at: 2999-01-01T00:00:00Z lies 
 def test_every_event_is_accepted_known_or_refused(  # noqa: PLR0913 (a row of the table)
     client: testing.TestClient, key: dict[str, str], before: list[Any], body: Any, status: int, expected: dict[str, Any]
 ) -> None:
-    """The first of a fact stands, the same again is a duplicate, another under its name is a conflict."""
+    """The first of an event stands, the same again is a duplicate, another under its name is a conflict."""
     post(client, key, {"events": before})
     result = post(client, key, body)
     assert (result.status_code, result.json) == (status, expected)
@@ -229,7 +229,7 @@ def test_many_events_in_a_small_body_are_left_to_a_thread(
 def test_a_thousand_rejects_are_listed(
     client: testing.TestClient, pool: Pool, key: dict[str, str], rejects: int, total: int | None
 ) -> None:
-    """Where there were more, their number is told, and nothing of them enters the log."""
+    """The answer has the number of all of them, and none of them enters the log."""
     result = post(client, key, {"events": [5] * rejects})
     assert result.status_code == 422
     assert [each["index"] for each in result.json["rejected"]] == list(range(1_000))
@@ -257,7 +257,7 @@ def test_a_body_of_5_mib_is_taken(client: testing.TestClient, key: dict[str, str
 def test_too_much_is_refused_as_a_whole(
     client: testing.TestClient, pool: Pool, key: dict[str, str], extras: dict[str, str], body: bytes
 ) -> None:
-    """10,001 events or a byte over 5 MiB are a 413, whether the length was told or not, and nothing is stored."""
+    """10,001 events or a byte over 5 MiB are a 413, whether the request has a length or not, and nothing is stored."""
     result = client.simulate_post(PATH, headers={**JSON, **key}, body=body, extras=extras, query_string=WORKSPACE)
     assert (result.status_code, list(result.json)) == (413, ["error"])
     assert log(pool) == []
@@ -344,7 +344,7 @@ def test_an_unlinked_and_an_absent_workspace_look_the_same(
 
 
 def test_a_post_names_its_workspace(client: testing.TestClient, pool: Pool, key: dict[str, str]) -> None:
-    """A current workspace that has changed would be the wrong log for ever; who is not known is told that first."""
+    """A current workspace that has changed would be the wrong log for ever; without a valid key it is a 401 first."""
     bodies: tuple[Any, ...] = (SENT, {"events": []})
     for body in bodies:
         result = post(client, key, body, "")
@@ -354,7 +354,7 @@ def test_a_post_names_its_workspace(client: testing.TestClient, pool: Pool, key:
 
 
 def test_each_workspace_has_a_log_of_its_own(client: testing.TestClient, pool: Pool, key: dict[str, str]) -> None:
-    """The same ids in two workspaces are two facts, each log counts its own, and a conflict here is none there."""
+    """The same ids in two workspaces are two events, each log counts its own, and a conflict here is none there."""
     assert post(client, key, SENT).json == answer(1, position=1)
     elsewhere = post(client, key, {"events": [OTHER, email_sent(2)]}, "workspace_id=341")
     assert elsewhere.json == {**answer(2, position=2), "workspace_id": 341}

@@ -31,7 +31,7 @@ def read(client: testing.TestClient, headers: dict[str, str]) -> testing.Result:
 
 
 def test_the_request_after_the_last_one_is_a_429(pool: Pool, users: Access) -> None:
-    """It says when to come again; what is left is told with every answer."""
+    """The answer has a time to retry after; every answer has what is left of the limit."""
     client, key = limited(pool, 3), api_key(users, 340)
     for left in (2, 1, 0):
         answer = read(client, key)

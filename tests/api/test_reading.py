@@ -205,7 +205,7 @@ def test_a_table_says_the_same_as_json(
 
 
 def test_the_form_is_chosen_by_accept_unless_it_is_named(client: testing.TestClient, key: dict[str, str]) -> None:
-    """`format` stands over it; whoever keeps answers is told that they differ, and their tags do."""
+    """`format` stands over it; `Vary` and the tags keep the forms apart in caches."""
     for accept in ("TEXT/CSV", "text/csv;q=0.9, nonsense", "application/json;q=0.1, Text/csv"):
         assert get(client, BASE, {**key, "Accept": accept}).headers["content-type"].startswith("text/csv"), accept
     accepts = {**key, "Accept": "text/csv"}
@@ -255,7 +255,7 @@ QUESTIONS = [
 def test_who_has_the_answer_gets_none(  # noqa: PLR0913 (a question, and who asks)
     client: testing.TestClient, pool: Pool, users: Access, key: dict[str, str], path: str, query: dict[str, Any]
 ) -> None:
-    """Until the content could have changed; and whoever may not see it any more is told that instead."""
+    """Until the content could have changed; a user without access any more gets 403 instead."""
     first = get(client, path, key, **query)
     has = {**key, "If-None-Match": first.headers["etag"]}
     again = get(client, path, has, **query)
@@ -282,7 +282,7 @@ def test_an_answer_is_worked_out_once(  # noqa: PLR0913 (a question, and who wor
     path: str,
     query: dict[str, Any],
 ) -> None:
-    """Then it is kept, for all who may see it, and nobody else; a change of access counts at once."""
+    """It is cached for all who may see it, and no other user; a change of access counts at once."""
     reads = []
     read = rows.read
 

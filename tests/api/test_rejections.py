@@ -38,7 +38,7 @@ def shown(client: testing.TestClient, headers: dict[str, str], query: str = "") 
 
 
 def test_the_latest_come_first(client: testing.TestClient, key: dict[str, str]) -> None:
-    """With when, which and why; as the answer to the post said it."""
+    """With time, id and reason, as in the answer to the post."""
     assert shown(client, key) == []
     first = post(
         client, key, email_sent(1, id="a", step=-1), email_sent(1), email_sent(2, id="b", source="m", type="X")

@@ -144,7 +144,7 @@ def test_a_header_that_cannot_be_understood_is_no_session(pool: Pool, header: di
     ],
 )
 def test_issuer_and_audience_count_where_they_are_configured(pool: Pool, claims: dict[str, Any], status: int) -> None:
-    """A token that the platform made for somebody else does not open us."""
+    """A token of another issuer or for another audience is refused."""
     client = asking(pool, JWT_SECRET=JWT_SECRET, JWT_ISSUER="platform", JWT_AUDIENCE="analytics")
     assert ask(client, forged({"alg": "HS256"}, JWT_SECRET.encode(), {**CLAIMS, **claims}))[0] == status
 
@@ -260,7 +260,7 @@ NONSENSE = [
 
 @pytest.mark.parametrize(("status", "body"), NONSENSE)
 def test_without_keys_a_session_is_a_503(pool: Pool, published: Platform, status: int, body: bytes) -> None:
-    """Whatever the platform answers: nobody is let in or thrown out, everybody may ask again, and keys go on."""
+    """Whatever the platform answers: no session is accepted or ended by it, requests may be retried, and keys go on."""
     published.status, published.body = status, body
     client = asking(pool, JWT_JWKS_URL=published.url)
     for _ in range(3):
@@ -335,7 +335,7 @@ def test_nobody_hangs_on_a_platform_that_does_not_answer(monkeypatch: pytest.Mon
 
 
 def test_known_keys_count_for_a_day_while_the_platform_is_away(published: Platform) -> None:
-    """Then nobody is let in, and nobody is told that their session were bad; once it is back all is well."""
+    """After that sessions get 503, not 401; once the platform is back they are accepted."""
     clock = Time()
     keys = PublishedKeys(published.url, clock=clock)
     published.publish(jwk(RSA, kid="a"))

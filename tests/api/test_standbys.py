@@ -105,7 +105,7 @@ def outcomes(client: testing.TestClient) -> list[int]:
 
 
 def test_a_copy_that_is_as_far_is_read(client: testing.TestClient, pool: Pool, copy: Pool, users: Access) -> None:
-    """That the rows are the copy's shows where somebody has changed them there alone."""
+    """The rows are changed in the copy alone, which shows that they are read there."""
     key = api_key(users, 340)
     record(pool, 1, 6)
     follow(pool, copy)

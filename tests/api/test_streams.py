@@ -191,7 +191,7 @@ def test_too_many_lines_without_an_event_end_a_stream(  # noqa: PLR0913 (a row o
     error: str,
     packed: bool,  # noqa: FBT001
 ) -> None:
-    """A million of them are 2 KB when packed; what was committed before is told, and it is over soon."""
+    """A million of them are 2 KB when packed; the answer comes soon and counts what was committed before."""
     good = b"".join(line(number) for number in range(api.ingest.formats.LINES_AT_ONCE))
     body = good + text * 1_000_000
     answer = post(client, {**key, **LINES, **(PACKED if packed else {})}, gzip.compress(body) if packed else body)
@@ -216,7 +216,7 @@ def test_a_stream_may_have_as_many_lines_without_an_event_as_events(
 
 @pytest.mark.parametrize("kind", [LINES, JSON])
 def test_a_body_is_not_packed_too_well(client: testing.TestClient, key: dict[str, str], kind: dict[str, str]) -> None:
-    """What unpacks to a thousand times its size is nothing that a worker would say; events in plenty are."""
+    """No worker sends a body that unpacks to a thousand times its size; many events are fine."""
     bomb = gzip.compress(line(1) + b" " * 3_000_000)
     answer = post(client, {**key, **kind, **PACKED}, bomb)
     assert (answer.status_code, "at most 200 times smaller" in answer.json["error"]) == (413, True)
@@ -230,7 +230,7 @@ def test_a_body_is_not_packed_too_well(client: testing.TestClient, key: dict[str
 def test_a_stream_may_not_work_for_ever(
     client: testing.TestClient, pool: Pool, key: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is committed by then is told; the rest can be sent in another request."""
+    """The answer counts what is committed by then; the rest can be sent in another request."""
     monkeypatch.setattr(api.ingest.events, "WORK_SECONDS", 0.0)
     monkeypatch.setattr(api.ingest.formats, "LINES_AT_ONCE", 5)
     answer = post(client, {**key, **LINES}, b"".join(line(number) for number in range(50)))
@@ -291,7 +291,7 @@ def test_who_has_gone_is_worked_for_no_longer(monkeypatch: pytest.MonkeyPatch, p
 def test_a_stream_that_falls_silent_is_a_408_with_the_counts(
     monkeypatch: pytest.MonkeyPatch, pool: Pool, key: dict[str, str]
 ) -> None:
-    """After ten seconds without a byte; what was committed before stays and is told."""
+    """After ten seconds without a byte; the answer counts what was committed before, which stays."""
     assert bodies.BODY_SECONDS == 10
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
     monkeypatch.setattr(api.ingest.formats, "LINES_AT_ONCE", 5)
@@ -398,7 +398,7 @@ def test_a_link_that_goes_meanwhile_ends_a_stream(
 def test_a_database_that_goes_away_in_the_middle_of_a_stream_is_a_503_with_the_counts(
     monkeypatch: pytest.MonkeyPatch, pool: Pool, key: dict[str, str]
 ) -> None:
-    """What was committed before is told, never a 200 over the rest; the same can be sent again."""
+    """The answer counts what was committed before and is never a 200; the same events can be sent again."""
     monkeypatch.setattr(api.ingest.formats, "LINES_AT_ONCE", 2)
     parts = make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET}), {})
     calls = count()

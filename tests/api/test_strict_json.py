@@ -27,7 +27,7 @@ VALUES = st.recursive(
 
 
 def written(value: Any, *, ascii_only: bool) -> str:
-    """Return JSON that says this."""
+    """Return this as JSON."""
     if isinstance(value, Pairs):
         pairs = (
             f"{json.dumps(name, ensure_ascii=ascii_only)}: {written(of, ascii_only=ascii_only)}" for name, of in value

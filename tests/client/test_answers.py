@@ -29,7 +29,7 @@ def meaning(status: int, answer: Any, posted: int = 2, retry_after: str | None =
 
 
 def rejected(index: Any = 0, **fields: Any) -> dict[str, Any]:
-    """Return a rejection as the server tells it."""
+    """Return a rejection as in the server's answer."""
     return {"index": index, "id": "e-1", "code": "conflict", "error": "id: is known", **fields}
 
 

@@ -1,4 +1,4 @@
-"""The spool keeps what it took, in order, within its bound, and says what is wrong with its file."""
+"""The spool stores events in order, within its bound, and raises what is wrong with its file."""
 
 import json
 import resource

@@ -104,7 +104,7 @@ def stored(pool: Pool) -> int:
 
 
 def start(command: list[str]) -> subprocess.Popen[bytes]:
-    """Start a worker; it says on stderr that the service is away."""
+    """Start a worker, which prints on stderr that the service is away."""
     return subprocess.Popen(command, env=python_path(), stderr=subprocess.DEVNULL)
 
 

@@ -42,7 +42,7 @@ class Example:
         return translate(provider, body, connection, changes.get("received_at", RECEIVED_AT), self.headers)
 
     def retried(self) -> Any:
-        """Return the body as a second hook posts it: other volatile fields, other order, a field that nobody knows."""
+        """Return the body as a second hook posts it: other volatile fields, other order, an unknown field."""
         body = copy.deepcopy(self.body)
         for payload in body if isinstance(body, list) else [body]:
             if isinstance(payload, dict):

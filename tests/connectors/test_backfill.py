@@ -55,7 +55,7 @@ def test_hook_and_export_give_the_same_events_with_the_same_ids(name: str) -> No
 
 
 def test_the_log_of_reply_io_has_names_of_its_own() -> None:
-    """Its rows name no team, so the team is handed in; the time is the fact's."""
+    """Its rows name no team, so the team is handed in; the time is the event's."""
     posted = {
         "event": {"id": "1", "type": "email_replied", "date": "2024-03-08T12:00:00.000Z", "team_id": 8},
         "contact_fields": {"id": 12345},

@@ -246,6 +246,6 @@ def test_smartlead_signs_in_a_header_or_sends_a_word_along() -> None:
 
 @pytest.mark.parametrize("name", ["heyreach", "woodpecker", "reply.io"])
 def test_who_signs_nothing_can_be_given_no_secret(name: str) -> None:
-    """A secret that nobody checks would only look like a lock."""
+    """A secret that is not checked would only look like a lock."""
     with pytest.raises(ValueError, match="signs nothing"):
         verify(PROVIDERS[name], delivery(), "word")

@@ -1,4 +1,4 @@
-"""Shows that what the tools post becomes the right events, each fact once, in whatever order and how often it comes."""
+"""Shows that posts of the tools become the right events, each once, in whatever order and how often it comes."""
 
 import json
 from collections import Counter
@@ -86,7 +86,7 @@ def test_a_retry_and_a_second_hook_post_the_same_events(example: Example) -> Non
 
 @pytest.mark.parametrize("provider", PROVIDERS.values(), ids=PROVIDERS)
 def test_every_event_of_a_table_has_an_example_and_its_aliases_are_the_same(provider: Provider) -> None:
-    """A name, in whatever case, is as good as its aliases: what comes twice under two names is one fact."""
+    """A name, in whatever case, is as good as its aliases: what comes twice under two names is one event."""
     shown: dict[str, Example] = {}
     for example in ALL[provider.name]:
         payload = example.body[0] if isinstance(example.body, list) else example.body
@@ -121,7 +121,7 @@ def test_what_is_ignored_on_purpose_has_a_reason_and_no_rule(provider: Provider)
 
 
 def distinct(examples: list[Example]) -> list[Example]:
-    """Return the examples whose facts no other example contradicts: some show two spellings of one message."""
+    """Return the examples whose events no other example contradicts: some show two spellings of one message."""
     events: dict[tuple[object, object], str] = {}
     chosen = []
     for example in examples:
@@ -289,7 +289,7 @@ def test_a_time_that_names_no_instant_is_malformed_and_never_guessed(time: objec
 
 
 def test_names_of_a_campaign_have_one_id_an_hour() -> None:
-    """Every payload carries it: within an hour it is a duplicate, another name or hour is another fact."""
+    """Every payload carries it: within an hour it is a duplicate, another name or hour is another event."""
     minutes = ("09:00", "09:59", "10:00")
     bodies = [smartlead(campaign_name="N", event_timestamp=f"2026-03-02T{at}:00Z", stats_id=at) for at in minutes]
     named = [event for body in bodies for event in events_of("smartlead", body) if event["type"] == "CampaignRenamed"]

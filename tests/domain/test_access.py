@@ -109,7 +109,7 @@ def test_of_a_key_only_the_hash_is_stored(pool: Pool, users: Access) -> None:
 
 
 def test_a_known_prefix_with_another_secret_sees_no_workspace(pool: Pool, users: Access) -> None:
-    """So what is read for somebody who guesses is nothing, and takes no time that could tell them anything."""
+    """So a guessed secret reads no row, and the time of the answer reveals nothing."""
     users.link("u", 340, BY)
     issued = users.issue_key("u", scopes=["read"], name="", expires_at=None, by=BY)
     prefix, _, secret = issued.key.partition(".")
@@ -175,7 +175,7 @@ def test_a_user_id_that_cannot_be_one_is_refused(users: Access, user: str) -> No
 
 @pytest.mark.parametrize("workspace_id", [0, -1, 2**63])
 def test_a_workspace_that_cannot_be_one_is_refused(users: Access, workspace_id: int) -> None:
-    """Log 0 is nobody's workspace."""
+    """Log 0 is no workspace."""
     with pytest.raises(AccessError, match="workspace: expected"):
         users.link("u", workspace_id, BY)
 

@@ -1,4 +1,4 @@
-"""Shows that a worker's fact is read by the rules, and that what lies on disk keeps its meaning."""
+"""Shows that a worker's event is read by the rules, and that what lies on disk keeps its meaning."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ from tests.support.examples import email_sent
 
 ASTRAL = "😀"  # one character, two UTF-16 units, four bytes
 
-# Stored facts look like this for ever: class name, the fields told beside the common ones, and the bytes on disk.
+# Stored events look like this for ever: class name, the fields beside the common ones, and the bytes on disk.
 COMMON = {"id": "e-1", "source": "w", "campaign_id": 123, "occurred_at": "2026-11-01T10:00:00Z"}
 COMMON_STATE = '"id":"e-1","source":"w","campaign_id":123,"occurred_at":1793527200000}'
 PROSPECT = {"prospect_id": "p"}
@@ -54,7 +54,7 @@ def test_every_class_is_pinned() -> None:
 
 @pytest.mark.parametrize(("kind", "fields", "state"), STORED)
 def test_what_lies_on_disk_stays_as_it_is(kind: str, fields: dict[str, Any], state: str) -> None:
-    """The topic and the bytes of each class are read back as the same fact, by this version and every later one."""
+    """The topic and the bytes of each class are read back as the same event, by this version and every later one."""
     event = parse({"type": kind, **COMMON, **fields}, NOW)
     assert TOPICS[type(event)] == "domain.events:" + kind
     stored = (state + COMMON_STATE).encode()
@@ -64,7 +64,7 @@ def test_what_lies_on_disk_stays_as_it_is(kind: str, fields: dict[str, Any], sta
 
 @pytest.mark.parametrize(("kind", "fields", "state"), STORED)
 def test_defaults_are_not_stored(kind: str, fields: dict[str, Any], state: str) -> None:
-    """A default written out, told as null or left out takes no bytes, whatever the class."""
+    """A default that is written out, null or left out takes no bytes, whatever the class."""
     spelt = event_of(kind, source="", **{name: None for name in fields if name not in event_of(kind)})
     if kind == "CampaignCreated":
         spelt["status"] = "DRAFT"
@@ -168,7 +168,7 @@ def test_a_wrong_field_is_named(kind: str, field: str, value: Any) -> None:
 
 @pytest.mark.parametrize("field", ["prospect_id", "campaign_id", "step", "occurred_at", "id", "stepp"])
 def test_an_integer_too_long_to_write_is_refused(field: str) -> None:
-    """Python itself refuses to write an integer of 5,000 digits; a worker is told which field is wrong."""
+    """Python itself refuses to write an integer of 5,000 digits; the error names the wrong field."""
     code, error = refusal({**event_of(), field: 10**5_000})
     assert (code, error.partition(":")[0]) == ("invalid_field", field)
 
@@ -195,11 +195,11 @@ def test_an_integer_too_long_to_write_is_refused(field: str) -> None:
     ],
 )
 def test_the_code_is_stable_and_the_text_short(fields: object, code: str, error: str) -> None:
-    """A worker can act on the code; a text repeats at most 64 characters of what it was told."""
+    """A worker can act on the code; an error text repeats at most 64 characters of a value."""
     assert refusal(fields) == (code, error)
 
 
-IN_WORDS = [  # kind, field, value, what is said of it
+IN_WORDS = [  # kind, field, value, error text
     ("EmailSent", "campaign_id", "5", "expected an integer, got a string"),
     ("EmailSent", "campaign_id", True, "expected an integer, got a boolean"),
     ("EmailSent", "campaign_id", 5.0, "expected an integer, got a decimal number"),
@@ -327,7 +327,7 @@ def test_a_malformed_instant_is_refused(text: str) -> None:
     ],
 )
 def test_events_are_compared_by_meaning(one: dict[str, Any], other: dict[str, Any], same: bool) -> None:  # noqa: FBT001
-    """Two spellings of one fact are equal and lie on disk alike; anything that differs in meaning is not."""
+    """Two spellings of one event are equal and lie on disk alike; anything that differs in meaning is not."""
     first, second = parse(email_sent(**one), NOW), parse(email_sent(**other), NOW)
     assert (first == second) is same
     assert ((TOPICS[type(first)], encode(first)) == (TOPICS[type(second)], encode(second))) is same

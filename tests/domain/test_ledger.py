@@ -1,4 +1,4 @@
-"""Shows that an acknowledged fact is in the log, once, whoever sends it how often, and whatever goes wrong."""
+"""Shows that an acknowledged event is in the log, once, whoever sends it how often, and whatever goes wrong."""
 
 import os
 import signal
@@ -64,7 +64,7 @@ def test_the_same_id_with_other_content_is_a_conflict_and_the_first_stands(pool:
     ],
 )
 def test_content_is_compared_by_meaning(pool: Pool, one: dict[str, Any], other: dict[str, Any]) -> None:
-    """Two spellings of one fact are one fact."""
+    """Two spellings of one event are one event."""
     assert record(pool, email_sent(1, **one)) == ([NEW], 1)
     assert record(pool, email_sent(1, **other)) == ([SAME], 1)
 
@@ -87,7 +87,7 @@ def test_an_id_that_a_newer_version_has_used_is_a_conflict(pool: Pool) -> None:
 
 
 def test_source_and_id_identify_an_event_together(pool: Pool) -> None:
-    """The same id of two sources, or cut in two places, is two facts; the same of two workspaces too."""
+    """The same id of two sources, or cut in two places, is two events; the same of two workspaces too."""
     events = [email_sent(1), email_sent(1, source="a"), email_sent(1, source="ae", id="-1")]
     assert record(pool, *events) == ([NEW, NEW, NEW], 3)
     assert record(pool, *events, workspace_id=2) == ([NEW, NEW, NEW], 3)
@@ -105,7 +105,7 @@ def test_recording_no_events_returns_the_head(pool: Pool) -> None:
 def test_any_delivery_leaves_each_event_in_the_log_once(
     pool: Pool, delivery: tuple[list[dict[str, Any]], list[list[dict[str, Any]]]]
 ) -> None:
-    """Positions are 1 … n, n is the head, and n facts were accepted, however they came."""
+    """Positions are 1 … n, n is the head, and n events were accepted, however they came."""
     history, batches = delivery
     workspace_id = next(workspaces)
     outcomes: list[Outcome] = []
@@ -118,7 +118,7 @@ def test_any_delivery_leaves_each_event_in_the_log_once(
 
 
 def test_eight_writers_of_overlapping_events_leave_each_once(pool: Pool) -> None:
-    """Positions have no gap, the head is the count, and each fact was accepted exactly once."""
+    """Positions have no gap, the head is the count, and each event was accepted exactly once."""
 
     def write(writer: int) -> int:
         batches = [[email_sent(number) for number in range(first, first + 40)] for first in range(writer, 200, 8)]

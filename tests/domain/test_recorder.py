@@ -37,7 +37,7 @@ del ApplicationRecorderTestCase, NonInterleavingNotificationIDsBaseCase  # or py
 
 
 def event(originator_id: uuid.UUID | None = None, state: bytes = b"{}") -> StoredEvent:
-    """Return an event of a stream, of its own unless told otherwise."""
+    """Return an event of a stream, by default of a stream of its own."""
     return StoredEvent(originator_id=originator_id or uuid.uuid4(), originator_version=1, topic="t", state=state)
 
 

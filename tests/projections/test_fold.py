@@ -62,7 +62,7 @@ def test_two_workspaces_with_the_same_ids_never_touch_each_other(
 
 
 def test_the_worked_example_gives_its_numbers(pool: Pool) -> None:
-    """Three prospects, thirteen events, as the domain's page tells them."""
+    """Three prospects, thirteen events, as the domain's page lists them."""
     with pool.connection() as database:
         ledger.record(database, 340, parsed(*worked_example()))
     project_all(pool)

@@ -158,7 +158,7 @@ def test_a_connection_that_is_lost_fails_those_who_wait_and_is_opened_anew(run: 
 
 
 def test_a_connection_to_a_silent_server_is_closed(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its connection is closed, so that whatever may still come is nobody's."""
+    """The pipeline closes its connection, so that a late answer reaches no other caller."""
     monkeypatch.setattr(pipeline, "ANSWER_SECONDS", 0.05)
     monkeypatch.setattr(pipeline, "LOOK_SECONDS", 0.05)
 

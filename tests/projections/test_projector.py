@@ -23,7 +23,7 @@ from tests.support.waiting import wait_for
 
 @pytest.mark.parametrize("what", ["topic", "state", "fields"])
 def test_an_event_that_cannot_be_folded_stops_its_workspace_only(pool: Pool, what: str) -> None:
-    """What came before it is shown, the position is kept, the reason is recorded, and the others go on."""
+    """Earlier events are shown, the position stays, the reason is recorded, and other workspaces go on."""
     for workspace_id in (1, 2):
         record(pool, workspace_id, *(email_sent(number) for number in range(10)))
     spoil(pool, 6, what)
@@ -267,7 +267,7 @@ def test_a_projector_goes_on_when_its_connections_are_cut(pool: Pool, database_u
 
 
 class UnheardOfError(Exception):
-    """What nobody has thought of."""
+    """An exception of a class that the projector does not name."""
 
 
 @pytest.mark.parametrize("kind", [UnheardOfError, MemoryError, RecursionError, AssertionError, UnicodeDecodeError])

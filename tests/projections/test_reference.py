@@ -72,7 +72,7 @@ WORKED_ANSWER = [
 
 @given(st.permutations(WORKED_EXAMPLE + WORKED_EXAMPLE[:5]))
 def test_the_worked_example_gives_its_numbers_in_any_order_and_with_repeats(events: list[Event]) -> None:
-    """Thirteen events, five of them told twice, arrive in any order and give the numbers of the specification."""
+    """Thirteen events, five of them sent twice, arrive in any order and give the numbers of the specification."""
     assert campaigns(events) == WORKED_ANSWER
 
 
@@ -141,7 +141,7 @@ def test_a_mean_is_not_rounded_to_milliseconds_first() -> None:
 
 
 def test_no_turn_has_no_mean() -> None:
-    """Nothing divided by nothing is told as nothing."""
+    """A rate of nothing out of nothing is null."""
     assert reply_time_in_words(0, 0) is None
     assert numbers([event("ProspectAdded", "01T09:00:00")])["average_reply_time"] is None
 
@@ -256,7 +256,7 @@ def test_a_prospect_known_by_a_number_and_by_its_digits_is_one() -> None:
 
 
 def test_of_events_with_the_same_id_the_first_one_counts() -> None:
-    """The same id of the same source is one fact; an absent source is the empty one, another source is another."""
+    """The same id of the same source is one event; an absent source is the empty one, another source is another."""
     events = [
         event("EmailSent", "01T09:00:00", id="1"),
         event("EmailOpened", "01T09:00:00", id="1", source=""),
@@ -276,13 +276,13 @@ def test_null_is_the_same_as_absent() -> None:
 
 
 def test_name_and_status_come_each_on_their_own() -> None:
-    """What has not been told yet is shown as a placeholder."""
+    """A field that no event has set yet is shown as a placeholder."""
     assert title([event("CampaignRenamed", "01T09:00:00", None, name="Autumn")]) == ("Autumn", "UNKNOWN")
     assert title([event("CampaignStatusChanged", "01T09:00:00", None, status="ACTIVE")]) == ("Campaign 123", "ACTIVE")
 
 
 def test_the_latest_name_and_status_stand() -> None:
-    """A creation that happened after a change tells both anew, a draft where it says no status."""
+    """A creation after a change sets name and status anew, to a draft where it has no status."""
     renamed = event("CampaignRenamed", "01T09:00:00", None, name="Winter")
     activated = event("CampaignStatusChanged", "01T09:00:00", None, status="ACTIVE")
     created_later = event("CampaignCreated", "01T10:00:00", None, name="Autumn")

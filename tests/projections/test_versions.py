@@ -72,7 +72,7 @@ def test_workspaces_of_an_older_version_are_rebuilt_by_themselves(pool: Pool, mo
 
 
 def test_rows_of_another_version_are_read_by_the_names_of_what_they_hold(pool: Pool) -> None:
-    """What the older version did not sum yet is null until the workspace is rebuilt; nobody gets an error meanwhile."""
+    """A metric that the older version did not sum is null until the workspace is rebuilt; no request fails."""
     record(pool, 1, *worked_example())
     project_all(pool)
     before = shown(pool, 1)[0]["analytics"]
@@ -213,7 +213,7 @@ def test_an_event_of_an_earlier_version_is_read_as_todays(pool: Pool, monkeypatc
 
 
 def test_an_event_of_a_later_version_is_not_guessed_at() -> None:
-    """It stops its workspace and says why, until the program that knows it runs."""
+    """The event stops its workspace with a reason, until the program that knows it runs."""
     state = b'{"class_version":2,"id":"e-1","campaign_id":1,"occurred_at":1,"prospect_id":"p"}'
     with pytest.raises(UndecodableError, match=r"it is of version 2, this program knows EmailSent up to 1"):
         decode("domain.events:EmailSent", state)

@@ -109,7 +109,7 @@ def test_a_workspace_has_a_few_thousand_events() -> None:
 
 
 def test_the_rates_are_those_of_real_outreach(events: list[Event]) -> None:
-    """Bands around what such campaigns see; a dashboard of implausible numbers convinces nobody."""
+    """Bands around the rates of real campaigns, so that the demonstration shows plausible numbers."""
     assert 0.38 <= share(events, {"EmailOpened"}, of={"EmailSent"}) <= 0.52
     assert 0.06 <= share(events, {"ReplyReceived"}, of=TOUCHES) <= 0.12
     assert 0.28 <= share(events, {"InviteAccepted"}, of={"InviteSent"}) <= 0.42

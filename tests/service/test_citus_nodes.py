@@ -139,7 +139,7 @@ def positions(url: str) -> dict[int, int]:
 def test_the_service_stays_ready(
     client: testing.TestClient, owner_url: str, key: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says that not all is well, and counts on with what it knows."""
+    """Readiness is degraded, and the numbers of reachable nodes are counted on."""
     del key
     monkeypatch.setattr(health, "CACHE_SECONDS", 0.0)
     answer = client.simulate_get("/readyz")

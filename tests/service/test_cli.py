@@ -71,7 +71,7 @@ def test_migrate_from_several_places_at_once_applies_each_step_once(
         assert codes == [0] * 6
         with psycopg.connect(empty) as connection:
             applied = connection.execute("SELECT version FROM migration ORDER BY version").fetchall()
-    result = command("status")  # collects what the others have said
+    result = command("status")  # collects the output of the others
     assert result.err.count("nothing to do\n") == 5
     assert result.err.count(".sql\n") == len(applied)
 
@@ -93,7 +93,7 @@ def test_what_a_user_may_see_is_linked_selected_and_unlinked(command: Command) -
 
 
 def test_a_workspace_that_is_not_linked_cannot_be_selected(command: Command) -> None:
-    """It is said why, in one line."""
+    """The reason is one line on stderr."""
     assert command("access", "select", "u", "9") == (1, "", "workspace 9 is not linked to u\n")
 
 
@@ -157,7 +157,7 @@ def test_a_key_is_revoked_once(command: Command) -> None:
 
 @pytest.mark.parametrize("user", ["", "x" * 256])
 def test_a_user_id_that_cannot_be_one_is_refused(command: Command, user: str) -> None:
-    """It is said in one line."""
+    """One line on stderr has the reason."""
     code, out, err = command("access", "link", user, "1")
     assert (code, out, err.count("\n")) == (2, "", 1)
 
@@ -229,7 +229,7 @@ def test_verify_finds_what_was_tampered_with_and_a_replay_mends_it(command: Comm
 @pytest.mark.processes
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_replay_sums_up_as_json(command: Command, pool: Pool, workers: str) -> None:
-    """For whoever runs it at night: how much, how fast, and what did not work."""
+    """For scheduled runs: how much, how fast, and what did not work."""
     record(pool, 1, *(email_sent(number) for number in range(3)))
     record(pool, 2, email_sent(1))
     with pool.connection() as connection:
@@ -447,7 +447,7 @@ def test_an_interrupted_command_exits_130(command: Command, monkeypatch: pytest.
 def test_an_unreachable_database_is_one_line_on_stderr(
     command: Command, monkeypatch: pytest.MonkeyPatch, arguments: str
 ) -> None:
-    """It says why, and no password."""
+    """The line has the reason, and no password."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://somebody:a-password@127.0.0.1:1/none")
     code, out, err = command(*arguments.split())
     assert (code, out) == (1, "")

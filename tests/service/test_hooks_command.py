@@ -100,7 +100,7 @@ def test_a_mistake_is_named(command: Command, arguments: tuple[str, ...], code: 
 
 @pytest.mark.parametrize("provider", sorted(PROVIDERS))
 def test_a_made_up_delivery_is_understood(command: Command, pool: Pool, provider: str) -> None:
-    """By the hook's own terms; nothing is stored, and what can't be read here is said."""
+    """By the hook's own terms; nothing is stored, and a secret that can't be read here is a warning."""
     secret = "env:NOWHERE" if PROVIDERS[provider].signature else ""
     hook = add_hook(pool, provider, secret=secret)
     result = command("hooks", "test", hook.hook_id)

@@ -59,7 +59,7 @@ def elsewhere(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def settings_of(connection: psycopg.Connection[tuple[object, ...]]) -> dict[str, object]:
-    """Return what the session says of all that is pinned."""
+    """Return the session's values of all settings that are pinned."""
     cursor = connection.execute("SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)", [[*PINNED]])
     return dict(cursor.fetchall())  # type: ignore[arg-type]
 
@@ -127,6 +127,6 @@ def test_a_database_of_another_encoding_is_named_in_one_line(
 
 
 def test_no_connection_is_made_to_a_database_of_another_encoding(latin: str) -> None:
-    """Also where nobody has looked at the start."""
+    """Also where the start was not checked."""
     with pytest.raises(EncodingError):
         database.connect(latin)

@@ -1,4 +1,4 @@
-"""Shows how a bad setting is told, and what settings mean for connections and cores."""
+"""Shows the error of a bad setting, and what settings mean for connections and cores."""
 
 import os
 from pathlib import Path
@@ -90,7 +90,7 @@ def environment_of_ours() -> list[str]:
 
 @pytest.mark.parametrize("parameters", ["", "?target_session_attrs=read-write"])
 def test_of_several_hosts_the_one_that_takes_writes_is_asked(parameters: str) -> None:
-    """A standby may not know yet that a link has gone; so the URL needs to say nothing, and can't say otherwise."""
+    """A standby may not know yet that a link has gone; so the URL needs no option, and can't change it."""
     url = f"postgresql://one,two/db{parameters}"
     assert settings.from_environment({"DATABASE_URL": url}).database_url == url
     parsed = conninfo_to_dict(database.conninfo(url, 5))

@@ -59,7 +59,7 @@ def test_an_import_can_be_repeated(
 def test_an_import_knows_the_rules_of_the_endpoint(
     command: Command, client: testing.TestClient, pool: Pool, users: Access, file: Path
 ) -> None:
-    """What is refused is told in a file and at `events/rejections/`; the others are stored."""
+    """Rejections are in a file and at `events/rejections/`; the other events are stored."""
     record(pool, 340, email_sent(1, step=9))
     file.write_bytes(
         b"\n".join(
@@ -92,7 +92,7 @@ def test_an_import_knows_the_rules_of_the_endpoint(
 
 
 def test_an_unknown_workspace_is_not_begun_by_a_slip(command: Command, pool: Pool, users: Access, file: Path) -> None:
-    """A log is known, or a link, or `--create` says so."""
+    """The workspace has a log or a link, or `--create` is set."""
     code, out, err = command("import", str(file), "--workspace", "341", "--json")
     assert (code, out) == (2, "")
     assert err == "--workspace: 341 has no log and is linked to nobody; --create begins it\n"
@@ -105,7 +105,7 @@ def test_an_unknown_workspace_is_not_begun_by_a_slip(command: Command, pool: Poo
 
 
 def test_an_import_is_as_strict_as_the_endpoint(command: Command, pool: Pool, file: Path) -> None:
-    """A name twice is an error that names it; a byte order mark is skipped; lines are told, blank ones counted."""
+    """A name twice is an error that names it; a byte order mark is skipped; errors name lines, blank ones counted."""
     twice = lines(email_sent(2)).replace(b'"id"', b'"type": "X", "id"')
     file.write_bytes(b"\xef\xbb\xbf" + lines(email_sent(1)) + b"\n" + twice + lines({"type": "EmailSent", "id": "a"}))
     assert command("import", str(file), "--workspace", "340", "--create").code == 1
@@ -159,7 +159,7 @@ def exported(capfdbinary: pytest.CaptureFixture[bytes], *arguments: str) -> list
 def test_what_was_exported_can_be_imported(
     database_url: str, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
-    """In canonical form: in UTC with milliseconds, what is absent or as by default left out; the very same facts."""
+    """In canonical form: in UTC with milliseconds, what is absent or as by default left out; the very same events."""
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setattr(service.commands.transfer, "_READ_AT_ONCE", 3)
     events = [email_sent(number, step=number % 3) for number in range(7)]
@@ -190,7 +190,7 @@ def test_what_was_exported_can_be_imported(
 
 @pytest.mark.processes
 def test_who_has_read_enough_of_an_export_just_ends_it(pool: Pool, database_url: str) -> None:
-    """As `head` does; nothing is said of it."""
+    """As with `head`; nothing is printed about it."""
     record(pool, 1, *(email_sent(number) for number in range(20_000)))
     command = [sys.executable, "-m", "service.cli", "export", "--workspace", "1"]
     environment = {**os.environ, "DATABASE_URL": database_url}

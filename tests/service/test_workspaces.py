@@ -94,7 +94,7 @@ def fill(pool: Pool, users: Access) -> tuple[dict[str, str], str]:
 def test_a_workspace_is_deleted_for_good(
     command: Command, client: testing.TestClient, pool: Pool, users: Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All its rows are gone, the other one's stay; nobody reads or posts, nobody can be linked, no tool connected."""
+    """All its rows are gone, the other one's stay; no user reads or posts, no user can be linked, no tool connected."""
     monkeypatch.setattr(ending, "_AT_ONCE", 2)
     key, token = fill(pool, users)
     other = rows_of(pool, 341)

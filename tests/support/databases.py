@@ -14,7 +14,7 @@ from projections.building import generations
 from service import database
 from tests.support.waiting import wait_for
 
-_KEPT = ("migration", "fold_version", "database_identity")  # their rows belong to the schema
+_SCHEMA_TABLES = ("migration", "fold_version", "database_identity")  # their rows belong to the schema
 _END_SESSIONS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
@@ -25,7 +25,7 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN {_KEPT} LOOP
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN {_SCHEMA_TABLES} LOOP
         IF pg_relation_size(name::regclass) > 1000000 THEN
             EXECUTE format('TRUNCATE %I', name);
         ELSE

@@ -10,7 +10,7 @@ NOW = 1_793_527_200_000  # 2026-11-01T10:00:00Z
 
 
 def event_of(kind: str = "EmailSent", **fields: Any) -> dict[str, Any]:
-    """Return an event of a kind as a worker tells it, with only what it must have."""
+    """Return an event of a kind as a worker posts it, with only its required fields."""
     least: dict[str, dict[str, Any]] = {"CampaignCreated": {"name": "n"}, "CampaignRenamed": {"name": "n"}}
     least["CampaignStatusChanged"] = {"status": "DRAFT"}
     least["EventRetracted"] = {"retracts": {"id": "e-0"}}

@@ -1,4 +1,4 @@
-"""What the dashboard's numbers mean, computed as naively as it can be said, for the product to be checked against."""
+"""The meaning of the dashboard's numbers, computed as naively as possible, for the product to be checked against."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -23,10 +23,10 @@ COUNTED = {
 
 def campaigns(events: list[Event]) -> list[dict[str, Any]]:
     """The `campaigns` of the main answer for the accepted events of one workspace, without their `workspace_id`."""
-    known = counting(events)
+    events_once = counting(events)
     answer = []
     for campaign_id, numbers in totals(events).items():
-        own = [event for event in known if event["campaign_id"] == campaign_id]
+        own = [event for event in events_once if event["campaign_id"] == campaign_id]
         analytics: dict[str, Any] = {key: value for key, value in numbers.items() if key.startswith("amount_of_")}
         analytics["average_reply_time"] = reply_time_in_words(numbers["turn_ms"], numbers["turns"])
         answer.append(
@@ -48,7 +48,7 @@ def totals(events: list[Event]) -> dict[int, dict[str, int]]:
         if "prospect_id" in event:
             prospects[str(event["prospect_id"])].append(event)
     return {
-        campaign_id: sums([as_found_out(journey) for journey in journeys[campaign_id].values()])
+        campaign_id: sums([with_automatic_replies(journey) for journey in journeys[campaign_id].values()])
         for campaign_id in sorted(journeys)
     }
 
@@ -123,8 +123,8 @@ def order(event: Event) -> tuple[Any, ...]:
     return instant(event), not is_touch(event), event["type"], *values, not event.get("automatic", False)
 
 
-def as_found_out(journey: list[Event]) -> list[Event]:
-    """A journey, which is in order, with the replies automatic that were found out to be."""
+def with_automatic_replies(journey: list[Event]) -> list[Event]:
+    """A journey, which is in order, with the replies marked that a later event calls automatic."""
     journey = list(journey)
     latest_reply = None
     for place, event in enumerate(journey):
@@ -149,15 +149,15 @@ def instant(event: Event) -> int:
 
 def counting(events: Iterable[Event]) -> list[Event]:
     """What is left of the events once those that are taken back, and what takes them back, are struck out."""
-    known = distinct(events)
+    events_once = distinct(events)
     struck_out = {
         (whose(event), event["retracts"].get("source") or "", event["retracts"]["id"])
-        for event in known
+        for event in events_once
         if event["type"] == "EventRetracted"
     }
     return [
         event
-        for event in known
+        for event in events_once
         if event["type"] != "EventRetracted" and (whose(event), event.get("source", ""), event["id"]) not in struck_out
     ]
 
@@ -170,11 +170,11 @@ def whose(event: Event) -> tuple[int, str | None]:
 
 def distinct(events: Iterable[Event]) -> list[Event]:
     """Each event once, as it was posted first, without the fields that are null."""
-    known: dict[tuple[str, str], Event] = {}
+    by_identity: dict[tuple[str, str], Event] = {}
     for event in events:
         fields = {field: value for field, value in event.items() if value is not None}
-        known.setdefault((fields.get("source", ""), fields["id"]), fields)
-    return list(known.values())
+        by_identity.setdefault((fields.get("source", ""), fields["id"]), fields)
+    return list(by_identity.values())
 
 
 def reply_time_in_words(total_ms: int, count: int) -> str | None:

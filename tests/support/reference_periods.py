@@ -9,7 +9,6 @@ from tests.support.reference import (
     RATINGS,
     TOUCHES,
     Event,
-    as_found_out,
     counting,
     half_up,
     instant,
@@ -17,6 +16,7 @@ from tests.support.reference import (
     is_touch,
     order,
     reply_time_in_words,
+    with_automatic_replies,
 )
 
 
@@ -115,7 +115,7 @@ def parts(events: Iterable[Event], *, each_row: tuple[str, ...] = ()) -> list[Pa
             journeys[event["campaign_id"], str(event["prospect_id"])].append({**event, "place": place})
     listed = []
     for (campaign_id, prospect_id), journey in journeys.items():
-        ordered = as_found_out(sorted(journey, key=place_in_journey))
+        ordered = with_automatic_replies(sorted(journey, key=place_in_journey))
         touch = next((instant(event) for event in ordered if is_touch(event)), None)
         for metric, value, dating, belongs, made_of in journey_parts(ordered, each_row):
             listed.append(Part(campaign_id, prospect_id, metric, value, instant(dating), touch, belongs, made_of))

@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """Return what the body says."""
+        """Return the body, parsed as JSON."""
         return json.loads(self.body)
 
 
@@ -99,7 +99,7 @@ class Service:
 
     @property
     def url(self) -> str:
-        """Wait until it says where it listens, and return that."""
+        """Wait until its log has the URL at which it listens, and return that."""
         wait_for(lambda: self.process.poll() is not None or self._address() is not None)
         url = self._address()
         assert url is not None, self.output
@@ -133,7 +133,7 @@ class Service:
         return self.request("GET", f"/api/v1/dashboard/campaign-analytics/?{query}", headers)
 
     def is_ready(self) -> bool:
-        """Return whether it says that it can serve."""
+        """Return whether the readiness probe answers 200."""
         try:
             return self.request("GET", "/readyz").status == 200
         except OSError:

@@ -27,7 +27,7 @@ Posted = dict[str, Any]
 
 @dataclass
 class Workspace:
-    """A workspace, and all that was sent to it and told of it."""
+    """A workspace, all that was sent to it, and its answers."""
 
     number: int
     hook: str  # the path of its tool's hook
@@ -35,7 +35,7 @@ class Workspace:
     acknowledged: set[Key] = field(default_factory=set)
     position: int = 0  # the greatest that was acknowledged
     shown: dict[int, list[Any]] = field(default_factory=dict)  # the campaigns, by the position that they were shown at
-    read: list[Key] = field(default_factory=list)  # the log, as the feed has told it
+    read: list[Key] = field(default_factory=list)  # the log, as read from the feed
     epoch: str | None = None
 
 
@@ -110,7 +110,7 @@ class Load:
             self.ended.wait(0.01)
 
     def follow(self) -> None:
-        """Read the logs by the feed, which may miss nothing and tell nothing twice."""
+        """Read the logs by the feed, which may miss no event and repeat none."""
         while not self.ended.is_set():
             for workspace in self.workspaces[-3:]:
                 self.read_on(workspace)

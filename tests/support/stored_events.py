@@ -33,7 +33,7 @@ def spoil(pool: Pool, position: int, what: str) -> None:
 
 
 def log(pool: Pool, workspace_id: int = 340) -> list[str]:
-    """Return the ids of the facts in a workspace's log, in order."""
+    """Return the ids of the events in a workspace's log, in order."""
     with pool.connection() as database:
         rows = ledger.read(database, workspace_id, after=0, upto=2**62, limit=100_000)
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))

@@ -18,5 +18,5 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20, *, pause_second
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that comes about elsewhere, while the event loop goes on."""
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 (nothing tells of it)
+        while not condition():  # noqa: ASYNC110 (there is no event to wait for)
             await asyncio.sleep(0.01)

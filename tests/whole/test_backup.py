@@ -103,7 +103,7 @@ def test_a_restored_back_up_has_every_number(server_url: str, database_url: str,
 
 
 def test_read_models_that_were_thrown_away_for_their_room_come_back(database_url: str) -> None:
-    """By the runbook's statement for a disk that is full; until then answers are empty, and say so."""
+    """By the runbook's statement for a disk that is full; until then answers are empty, and their position is 0."""
     [statement] = re.findall(r"`(TRUNCATE projection.*?)`", RUNBOOK)
     with users_of(database_url) as users:
         key = api_key(users, 340, 341)
@@ -140,7 +140,7 @@ def prepare_recovery(home: Path, base: Path, wal: Path, owner: int) -> None:
 
 
 def test_a_recovery_to_a_point_in_time_has_every_number_up_to_it(tmp_path: Path) -> None:
-    """From a base backup and the WAL behind it; readers are told by a new epoch, read models come along."""
+    """From a base backup and the WAL behind it; readers see a new epoch, read models come along."""
     with temporary_home() as home:
         with temporary_server(durable=False) as url:
             database.migrate(url)

@@ -1,4 +1,4 @@
-"""Shows hooks of a running service: their tokens are told nowhere, and a revocation counts for who waits already."""
+"""Shows hooks of a running service: their tokens are never logged, and a revocation counts for waiting requests too."""
 
 import json
 from collections.abc import Iterator
@@ -118,7 +118,7 @@ def test_a_delivery_that_has_waited_for_the_head_is_refused_after_a_revocation(s
 
 
 def one_waits(pool: Pool) -> bool:
-    """Return whether somebody waits for a lock in this database."""
+    """Return whether a session waits for a lock in this database."""
     with pool.connection() as asking:
         waiting = asking.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"

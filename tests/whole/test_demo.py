@@ -38,7 +38,7 @@ def home() -> Iterator[Path]:
 
 
 def curl_line(service: Service) -> str:
-    """Wait until the demonstration says how to ask it, and return that line."""
+    """Wait until the demonstration prints its example request, and return that line."""
     wait_for(lambda: "Ctrl-C stops it" in service.output or service.process.poll() is not None, READY_SECONDS)
     (line,) = re.findall(r"^ +(curl .*)$", service.output, re.MULTILINE)
     assert isinstance(line, str)

@@ -117,7 +117,7 @@ def test_a_body_cut_short_is_refused_and_nothing_of_it_is_stored(
 
 
 def test_the_metrics_count_the_requests_of_all_worker_processes(service: Service) -> None:
-    """Each worker is made to answer some, and each tells the same sum."""
+    """Each worker is made to answer some requests, and each returns the same sum."""
     before = answered(service)
     for _ in service.each_worker():
         for _ in range(5):
@@ -190,7 +190,7 @@ def test_the_service_reconnects_at_once_however_long_the_database_was_away(datab
 
 
 def close_database(server: psycopg.Connection, url: str) -> None:
-    """Let nobody into a database any more, and end the sessions of those who are in it."""
+    """Close a database for new sessions, and end those that are open."""
     name = conninfo_to_dict(url)["dbname"]
     server.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(str(name))))
     server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
@@ -210,7 +210,7 @@ def stored(service: Service, key: dict[str, str]) -> int:
 
 
 def answered(service: Service) -> int:
-    """Return how many times the service says that it has told that it lives."""
+    """Return how many liveness probes the metrics of the service have counted."""
     text = request(service.url, "GET", "/metrics").body.decode()
     counted = r'^campaign_analytics_http_requests_total\{method="GET",route="/healthz",status="200"\} (\d+)'
     match = re.search(counted, text, re.MULTILINE)

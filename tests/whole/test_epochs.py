@@ -128,7 +128,7 @@ def rebuild(pool: Pool) -> None:
 def test_a_database_that_was_restored_as_a_whole_answers_with_its_own_past(
     client: testing.TestClient, pool: Pool, users: Access, path: str
 ) -> None:
-    """Kept bodies, kept pieces and tags of the lost past are of no use at the same position again."""
+    """Cached bodies, cached pieces and tags of the lost past are not used at the same position again."""
     key = api_key(users, 340)
     record(pool, 1, 6)
     project_all(pool)
@@ -284,7 +284,7 @@ def test_a_replay_of_a_log_that_is_lost_meanwhile_changes_nothing(
 def test_a_lost_log_that_cant_be_folded_as_a_whole_is_shown_as_far_as_it_can(
     client: testing.TestClient, pool: Pool, users: Access
 ) -> None:
-    """It is stuck where the fact is, as any workspace is, and does not stay away."""
+    """It is stuck where the event is, as any workspace is, and does not stay away."""
     key = api_key(users, 340)
     record(pool, 1, 11)
     project_all(pool)
@@ -299,7 +299,7 @@ def test_a_lost_log_that_cant_be_folded_as_a_whole_is_shown_as_far_as_it_can(
 
 
 def test_what_was_set_aside_of_the_lost_past_is_folded_in_the_new_one(pool: Pool) -> None:
-    """The position is another fact's now."""
+    """The position is another event's now."""
     record(pool, 1, 11)
     with pool.connection() as connection:
         for position in (2, 9):
@@ -411,7 +411,7 @@ def test_a_projector_remembers_what_a_restored_database_lacks(pool: Pool) -> Non
 
 
 def test_a_copy_of_a_database_has_epochs_of_its_own(server_url: str, database_url: str) -> None:
-    """Whoever read the one and reads on in the other is told so; and no body or tag is shared."""
+    """A reader that goes on from one in the other gets 409; and no body or tag is shared."""
     database.migrate(database_url)
     name = conninfo_to_dict(database_url)["dbname"]
     copy = f"{name}_copy"
@@ -438,7 +438,7 @@ def test_a_copy_of_a_database_has_epochs_of_its_own(server_url: str, database_ur
 
 
 def test_a_fail_over_is_another_database(pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
-    """Another timeline gives all logs new epochs once; what a server does not tell is not compared."""
+    """Another timeline gives all logs new epochs once; an unknown timeline is not compared."""
     record(pool, 1, 2)
     epochs.notice(pool)
     epoch = epoch_of(pool)

@@ -1,4 +1,4 @@
-"""Shows that a database that says nothing holds nobody for long, and that an outage is told twice: begun and ended."""
+"""Shows that requests end in time while the database does not answer, and that begin and end of it are logged."""
 
 import json
 import threading

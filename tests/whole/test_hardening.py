@@ -171,7 +171,7 @@ def test_the_largest_requests_that_are_taken(service: Service) -> None:
     assert service.request("GET", f"{DASHBOARD}?{'x' * 7_900}", headers).status == 401
 
 
-HELD = [
+OPEN_REQUESTS = [
     b"",
     b"GET / HT",
     b"GET /healthz HTTP/1.1\r\nHost: h\r\n",
@@ -185,7 +185,7 @@ HELD = [
 STILL_COMING = b"POST /api/v1/events/ HTTP/1.1\r\nHost: h\r\ncontent-length: 1000\r\n\r\nx"
 
 
-@pytest.mark.parametrize("sent", HELD, ids=[str(number) for number in range(len(HELD))])
+@pytest.mark.parametrize("sent", OPEN_REQUESTS, ids=[str(number) for number in range(len(OPEN_REQUESTS))])
 def test_open_connections_use_no_thread(service: Service, sent: bytes) -> None:
     """Far more of them than there are threads; a stranger must not be able to stop the service with a few sockets."""
     started = time.monotonic()
@@ -218,7 +218,7 @@ def test_connections_are_spread_over_the_processes(url: str) -> None:
     """Else the one that is awake would take all, and its one interpreter be busy while another has nothing to do."""
 
     def workers() -> list[Path]:
-        """Return where the kernel tells of each worker process."""
+        """Return the directory in /proc of each worker process."""
         tree = descendants(running.process.pid)
         return [Path(f"/proc/{e.pid}") for e in tree if "gunicorn" in e.command and descendants(e.pid) == []]
 

@@ -53,7 +53,7 @@ def answer(result: Any) -> Any:
 
 
 def test_an_assistant_lists_counts_breaks_down_and_explains(served: tuple[Service, str]) -> None:
-    """What the API answers, by tools that say of themselves that they only read."""
+    """The answers of the API, by tools that are marked as read-only."""
     service, key = served
     period = {"start_date": "2026-11-01", "end_date": "2026-11-30", "workspace_id": "340"}
     tools, results = call_tools(

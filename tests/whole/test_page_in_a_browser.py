@@ -1,4 +1,4 @@
-"""Shows that the page shows what the API says, at once and to nobody else, in a real browser."""
+"""Shows that the page has the answers of the API, at once and only with a valid key, in a real browser."""
 
 import json
 import time
@@ -120,7 +120,7 @@ def assert_equals_the_api(reader: Reader, service: Service, key: str, **query: A
 
 
 def test_the_demonstration_appears_to_whoever_opens_the_link(browser: Browser, service: Service, key: str) -> None:
-    """The key goes from the fragment to the tab, and nowhere else; nobody but this service is asked."""
+    """The key goes from the fragment to the tab, and nowhere else; the page asks no other server."""
     with reading(browser, service.url) as reader:
         reader.come(key)
         assert_equals_the_api(reader, service, key, workspace_id=1, **last(30))

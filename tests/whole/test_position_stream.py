@@ -1,4 +1,4 @@
-"""Shows that a stream tells how far workspaces are as they move, and ends with the access that it began with."""
+"""Shows that a stream sends the positions of workspaces as they move, and ends with the access that it began with."""
 
 import http.client
 import json
@@ -58,7 +58,7 @@ class Stream:
                 return name, data
 
     def until(self, position: int) -> dict[str, Any]:
-        """Wait until it has told of this position."""
+        """Wait until the stream has sent this position."""
         while True:
             name, data = self.message()
             assert name == "position", (name, data)
@@ -98,7 +98,7 @@ def test_a_stream_sends_the_position_of_a_workspace_and_its_changes(service: Ser
 
 
 def test_many_moves_are_at_most_four_messages_a_second(service: Service, url: str) -> None:
-    """Whatever is posted meanwhile, and the last message tells all of it."""
+    """Whatever is posted meanwhile, and the last message has the last position."""
     with users_of(url) as users:
         key = api_key(users, 12, user="busy")
     with opened(service, key, "?workspace_id=12") as stream:

@@ -90,7 +90,7 @@ def process(code: str, database_url: str, *arguments: str, **variables: str) -> 
 
 
 def test_kills_at_random_moments_leave_every_reader_a_state_of_the_log(pool: Pool, database_url: str) -> None:
-    """Projector and replay die again and again; each answer is that of the log up to the position that it tells."""
+    """Projector and replay die again and again; each answer is that of the log up to its own position."""
     chance = random.Random(7)
     events = [event for number in range(1, 9) for event in worked_example(number)]
     chance.shuffle(events)

@@ -1,4 +1,4 @@
-"""Shows what a projector that runs alone tells of itself over HTTP, and that nobody who asks can stop it."""
+"""Shows what a projector that runs alone serves over HTTP, and that no client can stop it."""
 
 import socket
 import time
@@ -74,7 +74,7 @@ def test_broken_and_silent_callers_stop_nothing(databases: Databases) -> None:
 
 
 def test_the_metrics_stay_while_the_database_does_not_answer() -> None:
-    """The series are there, and say so; a probe is answered at once, and all goes on afterwards."""
+    """The series are there, with a database that is down; a probe is answered at once, and all goes on afterwards."""
     with temporary_server(durable=False) as server, new_database(server) as url:
         database.migrate(url)
         with projecting(url) as service:

@@ -41,7 +41,7 @@ def url(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def service(url: str) -> Iterator[Service]:
-    """Give a service of a single process, so that whoever comes at the same time is answered together."""
+    """Give a service of a single process, so that simultaneous requests are answered together."""
     with serving(url, WEB_THREADS="4", LOG_FORMAT="json") as running:
         yield running
 
@@ -75,7 +75,7 @@ def at_once(service: Service, requests: list[tuple[str, str, dict[str, str]]]) -
 
 
 def test_each_gets_its_own_answer(service: Service, url: str) -> None:
-    """Whoever they are and whatever they ask: together they are told what each is told alone."""
+    """Whatever the keys and queries: together requests get the answers that each gets alone."""
     with users_of(url) as users:
         keys = {number: api_key(users, number, user=f"u-{number}") for number in range(11, 15)}
         writer = api_key(users, *keys, 19, user="u-all")

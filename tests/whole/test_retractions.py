@@ -1,4 +1,4 @@
-"""Shows that what was told wrongly can be set right: events are taken back, rated anew, found out later."""
+"""Shows that wrong events can be corrected: retracted, rated anew, marked as automatic later."""
 
 import json
 from pathlib import Path
@@ -58,7 +58,7 @@ class Caller:
 
 @pytest.fixture
 def caller(client: testing.TestClient, pool: Pool, users: Access) -> Caller:
-    """Give somebody who writes and reads."""
+    """Give a caller who may write and read."""
     return Caller(client, pool, users)
 
 
@@ -80,7 +80,7 @@ def test_a_retracted_event_never_was(caller: Caller, pool: Pool, first: bool) ->
 
 
 def test_a_retraction_takes_back_nothing_elsewhere(caller: Caller) -> None:
-    """Of another prospect, campaign or source, or as the campaign's own, it says nothing."""
+    """It changes nothing of another prospect, campaign or source, nor of the campaign itself."""
     caller.post(email_sent(1, source="w"))
     caller.post(
         retraction(1, "e-1"),
@@ -121,7 +121,7 @@ def test_a_campaign_is_named_by_what_is_left(caller: Caller, pool: Pool) -> None
 
 @pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
 def test_a_retraction_is_not_taken_back(caller: Caller, kind: str) -> None:
-    """It is refused where that is known when it comes; else it says nothing."""
+    """It is refused where that is known when it comes; else it changes nothing."""
     sent, back, vain = email_sent(1), retraction(1, "e-1"), retraction(2, "r-1")
     early = retraction(3, "r-4")
     assert caller.post(early, sent, back, kind=kind)["accepted"] == 3

@@ -1,4 +1,4 @@
-"""Shows that the processes of `serve` live, die, come back and end together, and how a start that can't be is told."""
+"""Shows that the processes of `serve` live, die, come back and end together, and which line a failed start prints."""
 
 import json
 import os
@@ -114,7 +114,7 @@ def test_a_killed_worker_is_started_again(service: Service) -> None:
 
 
 def test_five_deaths_within_a_minute_end_the_service(url: str) -> None:
-    """What cannot run is not started for ever; whoever runs the service gets to know by the exit code."""
+    """A child that cannot run is not started for ever; the exit code of the service is an error."""
     with serving(url) as service:
         tree = descendants(service.process.pid)
         for _ in range(5):
@@ -125,7 +125,7 @@ def test_five_deaths_within_a_minute_end_the_service(url: str) -> None:
 
 
 def test_the_children_end_by_themselves_when_their_parent_is_killed(url: str) -> None:
-    """Nothing goes on that nobody looks after."""
+    """No child goes on without its supervisor."""
     with serving(url) as service:
         tree = descendants(service.process.pid)
         assert len(tree) == 3, "gunicorn, its worker, and the projector"
@@ -135,7 +135,7 @@ def test_the_children_end_by_themselves_when_their_parent_is_killed(url: str) ->
 
 
 def test_plain_gunicorn_runs_the_api_too(database_url: str) -> None:
-    """For whoever runs processes their own way; the projector is then a process of its own, and SIGTERM ends it."""
+    """Without `serve` the projector is a process of its own, and SIGTERM ends it."""
     command = [sys.executable, "-m", "service.cli", "project"]
     with users_of(database_url) as users:
         key = api_key(users, 340)

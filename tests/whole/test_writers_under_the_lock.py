@@ -1,4 +1,4 @@
-"""Shows that who may write is decided once nobody else appends, however long that was waited for, on every way."""
+"""Shows that the right to write is checked under the lock of the log, after any wait, on every way."""
 
 import json
 from collections.abc import Callable
@@ -30,7 +30,7 @@ POSTS = [  # the type of a body and the body: small, with something known, large
 
 
 def one_waits(pool: Pool) -> bool:
-    """Return whether somebody waits for a lock in this database."""
+    """Return whether a session waits for a lock in this database."""
     with pool.connection() as database:
         waiting = database.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
