@@ -289,7 +289,7 @@ def test_where_no_number_can_be_had_the_server_runs_as_nobody(
     run = embedded._run
 
     def without_numbers(command: Any, place: Path, account: embedded.Account, *rest: Any) -> bool:
-        if account.uid in embedded._NUMBERS:
+        if account.uid in embedded._FREE_UIDS:
             raise PermissionError
         return run(command, place, account, *rest)
 
