@@ -1,16 +1,16 @@
 """The dashboard without authentication and access check: the same query of the workspace that anybody names."""
 
 import falcon
-from psycopg.sql import SQL, Literal
+from psycopg.sql import SQL
 
 from api.answers.answering import Reading
 from api.answers.dashboard import CampaignAnalytics
 from api.answers.question import parse
 from api.http.parameters import ONE_WORKSPACE, Query
-from projections.metrics import FOLD_VERSION
+from domain.citus import forms
 from projections.pipeline import Statement
 from projections.queries import dashboard, standing
-from projections.queries.standing import COLUMNS, OWN, standing_of
+from projections.queries.standing import COLUMNS, OWN, STANDS, joined, standing_of
 from service.web import application as web
 from service.web.application import Application
 
@@ -19,8 +19,14 @@ WITH caller AS (
     SELECT 'anybody' AS user_id, NULL::text AS secret_sha256, NULL::text[] AS scopes, NULL::bigint AS expires_at
 ), seen AS (SELECT %(workspace_id)s::bigint AS workspace_id)
 """)
-_ASKED = standing._ASKED.format(seen=_EVERYBODY, version=Literal(FOLD_VERSION))  # noqa: SLF001
-_SENT = Statement("bare", dashboard._ANSWER.format(asked=_ASKED, columns=COLUMNS).as_bytes())  # noqa: SLF001
+_READ = forms(
+    lambda here: dashboard._ANSWER.format(  # noqa: SLF001
+        asked=standing._ASKED.format(seen=_EVERYBODY, stands=STANDS, joined=joined(here)),  # noqa: SLF001
+        columns=COLUMNS,
+        campaign=here("campaign"),
+    )
+)
+_SENT = Statement("bare", _READ.plain)
 _QUERY = Query(ONE_WORKSPACE)
 
 

@@ -28,6 +28,9 @@ class Application:
         """Answer one request."""
         await self._app(scope, receive, send)
 
+    def sample(self) -> None:
+        """Measure nothing."""
+
     def drain(self) -> None:
         """Have no streams to end."""
 

@@ -41,7 +41,7 @@ BYTES_AT_ONCE = 16 * 1024 * 1024  # and so many bytes at most
 _SWITCH_SECONDS = 0.0005  # Python's 0.005 lets the writing thread wait too long for the reading one
 _READ_AT_ONCE = 5_000
 _PIECE = 1024 * 1024
-_POLL_SECONDS = 0.2  # between two looks at whether a silent pipe is still to be read
+_POLL_MS = 200  # between two looks at whether a silent pipe is still to be read
 _WITH_END = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 _WITHOUT_END = "{n_fmt} [{elapsed}{postfix}]"
 
@@ -165,8 +165,10 @@ def _batches(file: IO[bytes], stopped: Event) -> Iterator[_Batch]:
 
 def _pieces(file: IO[bytes], stopped: Event) -> Iterator[bytes]:
     """Yield the content of a file; of a pipe as it comes, so that a silent one can be left."""
+    looking = select.poll()  # `select` takes no descriptor from 1,024 on
+    looking.register(file, select.POLLIN)
     while not stopped.is_set():
-        if select.select([file], [], [], _POLL_SECONDS)[0]:
+        if looking.poll(_POLL_MS):
             piece = os.read(file.fileno(), _PIECE)
             if not piece:
                 return
