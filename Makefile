@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# A process of tests a core, each with a PostgreSQL of its own; who is done takes tests from the others.
+# A process of tests a core and one more, each with a PostgreSQL of its own; who is done takes tests from the others.
 PARALLEL := -q -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help run test test-fast soak check bench audit lock format

@@ -27,6 +27,12 @@ GUARD = Guard()
 load_profiles()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run one process of tests more than there are cores, since many tests wait for processes that they started."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     """Let only those tests and their fixtures start or kill a process that are marked so."""
