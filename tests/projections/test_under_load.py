@@ -29,7 +29,7 @@ pytestmark = pytest.mark.load
 SIZES = st.sampled_from([1, 2, 3, 7, 1_000])  # of the pieces in which a replay reads and writes
 
 
-@on_the_database(100)
+@on_the_database()
 @given(history=histories, chunk=SIZES, part=SIZES)
 def test_the_rows_of_a_replay_do_not_depend_on_how_the_log_is_cut(
     pool: Pool, history: list[dict[str, Any]], chunk: int, part: int
