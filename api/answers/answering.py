@@ -63,9 +63,8 @@ class Endpoint(NamedTuple):
     answers: tuple[type[msgspec.Struct], ...]  # the types of the body
     table: Callable[[Question], Table] | None = None
     check: Callable[[Question], object] = lambda _: None
-    cached: Callable[[Matched], object] | None = (
-        None  # the body, made without the campaigns; None where they are needed
-    )
+    # The body, made without the campaigns; None where they are needed.
+    cached: Callable[[Matched], object] | None = None
 
     def parse(self, request: falcon.Request) -> Question:
         """Return the question that a request asks; raise BadRequestError, which names what is wrong."""

@@ -281,12 +281,11 @@ class Projector:
                 logger.error(
                     "workspace %s is stuck at position %s, %s: %s", workspace_id, stuck.position, topic, stuck.reason
                 )
-            folded = 0 if last is None else last - position
-            first, position = position + 1, position + folded
+            reached = position if last is None else last
             parameters = {
                 "workspace_id": workspace_id,
-                "position": position,
-                "rate": round(folded / max(time.monotonic() - since, 0.001)) or None,
+                "position": reached,
+                "rate": round((reached - position) / max(time.monotonic() - since, 0.001)) or None,
                 "stuck_position": stuck and stuck.position,
                 "stuck_topic": topic,
                 "stuck_reason": stuck and stuck.reason,
@@ -297,14 +296,13 @@ class Projector:
             if moved is None:
                 raise WentBackError
         mark, projected_at = moved
-        self._memory.keep(workspace_id, Mark(position, mark), projected_at)
-        return last is not None and self._traced(Folded(workspace_id, first, position, began))
+        self._memory.keep(workspace_id, Mark(reached, mark), projected_at)
+        self._trace(None if last is None else Folded(workspace_id, position + 1, last, began))
+        return last is not None
 
-    def _traced(self, batch: Folded) -> bool:
-        """Have a batch traced where that is asked for; return that it has moved."""
-        if self._tracer is not None:
+    def _trace(self, batch: Folded | None) -> None:
+        if self._tracer is not None and batch is not None:
             self._tracer.folded(batch)
-        return True
 
 
 def _read(database: Database, workspace_id: int, reached: Mark, after: int, limit: int) -> tuple[Mark, list[PlainRow]]:
