@@ -23,13 +23,6 @@ _WITHOUT_KEYS = SQL("""
 ALTER TABLE stored_events
     DROP CONSTRAINT stored_events_pkey, DROP CONSTRAINT stored_events_workspace_id_position_key
 """)
-_FILL = SQL("""
-INSERT INTO stored_events (workspace_id, originator_id, originator_version, topic, state, position, recorded_at)
-SELECT %(workspace_id)s, gen_random_uuid(), 1, 'domain.events:EmailSent', convert_to(format(
-    '{{"id":"f-%%s","campaign_id":%%s,"occurred_at":1790000000000,"prospect_id":"prospect-%%s","step":1,"sender_id":"sender-1"}}',
-    n, n %% 20 + 1, n / 10), 'UTF8'), n, now()
-FROM generate_series(%(first)s::bigint, %(last)s) AS n
-""").format()
 _KEYS = (
     SQL("""
     CREATE UNIQUE INDEX stored_events_pkey ON stored_events (workspace_id, originator_id, originator_version)
@@ -110,8 +103,7 @@ def _compare(logs: _Logs, size: int, number: int, goal: float | None, *, after_c
 def _fill(database: Database, events: int) -> None:
     database.execute(_WITHOUT_KEYS)
     for first in range(1, events + 1, STEP):
-        last = min(first + STEP - 1, events)
-        database.execute(_FILL, {"workspace_id": BIG, "first": first, "last": last})
+        world.insert_emails(database, BIG, first, min(first + STEP - 1, events))
     for statement in _KEYS:
         database.execute(statement, {"workspace_id": BIG, "number": events})
 

@@ -21,14 +21,6 @@ BIG = 5_000_000
 FRESH = 20_000
 ROUNDS = 5
 
-# Rows as posts would have left them, but made where they are kept.
-_FILL = SQL("""
-INSERT INTO stored_events (workspace_id, originator_id, originator_version, topic, state, position, recorded_at)
-SELECT %(workspace_id)s, gen_random_uuid(), 1, 'domain.events:EmailSent', convert_to(format(
-    '{{"id":"f-%%s","campaign_id":%%s,"occurred_at":1790000000000,"prospect_id":"prospect-%%s","step":1,"sender_id":"sender-1"}}',
-    n, n %% 20 + 1, n / 10), 'UTF8'), n, now()
-FROM generate_series(%(first)s::bigint, %(last)s) AS n
-""").format()
 # The command, and in the end how much memory it took (Linux).
 _LOAD = """
 import sys
@@ -102,7 +94,6 @@ def _rate(database: Database, workspace_id: int, seed: int, repeats: int = 0) ->
 
 def _fill(database: Database, workspace_id: int, number: int) -> None:
     for first in range(1, number, 1_000_000):
-        values = {"workspace_id": workspace_id, "first": first, "last": first + 999_999}
-        database.execute(_FILL, values)
+        world.insert_emails(database, workspace_id, first, first + 999_999)
     database.execute(_HEAD, (workspace_id, number))
     database.execute("VACUUM (ANALYZE) stored_events")  # now, and not while something is measured

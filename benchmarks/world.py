@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from urllib.parse import parse_qs, urlsplit
 
 from eventsourcing.postgres import PostgresDatastore
+from psycopg.sql import SQL
 
 from domain import ledger
 from domain.events import Event
 from domain.parsing import parse
-from domain.recorder import Pool
+from domain.recorder import Database, Pool
 from service import database
 from tests.support.servers import temporary_server
 
@@ -25,6 +26,14 @@ KINDS = (
     "LinkedInMessageSent",
     "ReplyReceived",
 )
+# Rows as posts would have left them, but made where they are kept.
+_EMAILS = SQL("""
+INSERT INTO stored_events (workspace_id, originator_id, originator_version, topic, state, position, recorded_at)
+SELECT %(workspace_id)s, gen_random_uuid(), 1, 'domain.events:EmailSent', convert_to(format(
+    '{{"id":"f-%%s","campaign_id":%%s,"occurred_at":1790000000000,"prospect_id":"prospect-%%s","step":1,"sender_id":"sender-1"}}',
+    n, n %% 20 + 1, n / 10), 'UTF8'), n, now()
+FROM generate_series(%(first)s::bigint, %(last)s) AS n
+""").format()
 
 
 def events(number: int, seed: int = 1, prefix: str = "e") -> list[Event]:
@@ -64,6 +73,11 @@ def fill(pool: Pool, workspace_id: int, events: list[Event]) -> None:
     with pool.connection() as connection:
         for first in range(0, len(events), 5_000):
             ledger.record(connection, workspace_id, events[first : first + 5_000])
+
+
+def insert_emails(database: Database, workspace_id: int, first: int, last: int) -> None:
+    """Put e-mails into the log of a workspace, at the positions from `first` to `last`; its head stays as it is."""
+    database.execute(_EMAILS, {"workspace_id": workspace_id, "first": first, "last": last})
 
 
 def library_settings(url: str) -> dict[str, str]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.support.http_servers import Quiet, http_server
 
 
 class Span(NamedTuple):
@@ -40,8 +40,8 @@ def collector() -> Iterator[Collector]:
     """Run a collector."""
     made = Collector()
 
-    class Taking(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Taking(Quiet):
+        def do_POST(self) -> None:  # noqa: N802 (the standard library's name)
             """Take spans."""
             body = self.rfile.read(int(self.headers["Content-Length"]))
             assert (self.path, self.headers["Content-Type"]) == ("/v1/traces", "application/x-protobuf")
@@ -53,20 +53,9 @@ def collector() -> Iterator[Collector]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Taking)
-    server.daemon_threads = True
-    made.url = f"http://127.0.0.1:{server.server_port}"
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with http_server(Taking) as url:
+        made.url = url
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _spans(body: bytes) -> Iterator[Span]:

@@ -3,14 +3,15 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from tests.support.http_servers import Quiet, http_server
 
 Private = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
 
@@ -51,8 +52,8 @@ def platform() -> Iterator[Platform]:
     """Run a platform on this machine."""
     made = Platform()
 
-    class Answering(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Answering(Quiet):
+        def do_GET(self) -> None:  # noqa: N802 (the standard library's name)
             """Answer, once the test lets it."""
             made.fetches += 1
             made.answers.wait()
@@ -63,18 +64,9 @@ def platform() -> Iterator[Platform]:
             self.end_headers()
             self.wfile.write(made.body)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-    server.daemon_threads = True
-    made.url = f"http://127.0.0.1:{server.server_port}/jwks.json"
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield made
-    finally:
-        made.answers.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with http_server(Answering) as url:
+        made.url = f"{url}/jwks.json"
+        try:
+            yield made
+        finally:
+            made.answers.set()

@@ -41,13 +41,19 @@ def temporary_server(*, durable: bool, watch: bool = False) -> Iterator[str]:
         yield attachment.url
 
 
+def first_process(url: str) -> int:
+    """Return the id of a server's first process, which has begun all others."""
+    with psycopg.connect(url) as connection:
+        [pid] = connection.execute("SELECT pg_read_file('postmaster.pid')").fetchone()[0].splitlines()[:1]  # type: ignore[index]
+    return int(pid)
+
+
 @contextmanager
 def frozen(url: str) -> Iterator[None]:
     """Stop all processes of a server meanwhile, as a hung disk or hypervisor does."""
-    with psycopg.connect(url) as connection:
-        [postmaster] = connection.execute("SELECT pg_read_file('postmaster.pid')").fetchone()[0].splitlines()[:1]  # type: ignore[index]
-    os.kill(int(postmaster), signal.SIGSTOP)  # first, so that it begins no other
-    pids = [*(each.pid for each in descendants(int(postmaster))), int(postmaster)]
+    first = first_process(url)
+    os.kill(first, signal.SIGSTOP)  # so that it begins no other
+    pids = [*(each.pid for each in descendants(first)), first]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:

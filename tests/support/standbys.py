@@ -17,7 +17,7 @@ from psycopg.sql import SQL, Literal
 
 from service import database, embedded
 from tests.support.running import descendants, environment, gone, processes
-from tests.support.servers import temporary_home, temporary_server
+from tests.support.servers import first_process, temporary_home, temporary_server
 from tests.support.waiting import wait_for
 
 NAME = "standby"  # of the standby, among those that follow
@@ -60,18 +60,6 @@ class Pair:
         reached = SQL("SELECT pg_last_wal_replay_lsn() >= {}::pg_lsn").format(Literal(end))
         wait_for(lambda: _one(self.standby, reached) is True)
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Stop all processes of the standby meanwhile, as a hung disk or hypervisor does."""
-        pids = _processes(self.standby)
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
-
     def promote(self) -> None:
         """Let the standby be a primary, and wait until it is one."""
         assert _one(self.standby, SQL("SELECT pg_promote()")) is True
@@ -79,7 +67,8 @@ class Pair:
 
 def kill(url: str) -> None:
     """End all processes of a server at once, without any farewell."""
-    pids = _processes(url)
+    first = first_process(url)
+    pids = [first, *(each.pid for each in descendants(first))]  # the first one first, so that it begins no other
     living = [each for pid, each in processes().items() if pid in pids]
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
@@ -99,12 +88,6 @@ def pair(directory: Path) -> Iterator[Pair]:
         made = Pair(primary, standby)
         made.caught_up()
         yield made
-
-
-def _processes(url: str) -> list[int]:
-    """Return the processes of a server, the first one first, so that it begins no other meanwhile."""
-    pid = int(_one(url, SQL("SELECT pg_read_file('postmaster.pid')")).splitlines()[0])
-    return [pid, *(each.pid for each in descendants(pid))]
 
 
 def _put(base: Path, place: Path, primary: str, owner: int) -> None:

@@ -19,6 +19,7 @@ import pytest
 from service import database
 from tests.support.examples import api_key, email_sent
 from tests.support.running import ROOT, Service, environment, serving, users_of
+from tests.support.servers import frozen
 from tests.support.standbys import kill, pair
 from tests.support.waiting import wait_for
 
@@ -242,7 +243,7 @@ def test_a_standby_that_lags_freezes_or_dies_changes_no_answer(tmp_path: Path) -
         assert "p-3" not in ask(key, f"{LARGE_READS[-1]}&limit=5").body.decode()
         assert metric(service, "used") == len(LARGE_READS) + 1
         servers.follow_synchronously()
-        with servers.frozen(), ThreadPoolExecutor(2) as executor:
+        with frozen(servers.standby), ThreadPoolExecutor(2) as executor:
             posted = executor.submit(service.post, 340, key, email_sent(6))
             read = executor.submit(ask, key, f"{LARGE_READS[0]}&interval=week")
             assert service.dashboard(key, "workspace_id=340").status == 200
