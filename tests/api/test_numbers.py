@@ -20,7 +20,7 @@ from domain.recorder import Pool
 from projections import metrics
 from projections.building import verification
 from tests.support import reference, reference_periods
-from tests.support.examples import parsed, session
+from tests.support.examples import email_sent, parsed, session
 from tests.support.histories import with_retractions, workspaces
 from tests.support.properties import on_the_database
 from tests.support.read_models import project_all
@@ -225,6 +225,20 @@ def test_hours_of_the_week_hold_what_happened_in_them(
         for day, hour in sorted(rows)
     ]
     assert shown == {"by": ["weekday", "hour"], "rows": expected}
+
+
+def test_hours_of_the_week_end_where_a_day_of_the_zone_does(
+    client: testing.TestClient, pool: Pool, users: Access
+) -> None:
+    """A Monday of Kolkata lasts from 18:30 of Sunday to 18:30 of Monday, in UTC; what touches its ends lies outside."""
+    instants = ("2026-11-01T18:29:59Z", "2026-11-01T18:30:00Z", "2026-11-02T18:29:59Z", "2026-11-02T18:30:00Z")
+    made = world(client, pool, users, [email_sent(number, occurred_at=at) for number, at in enumerate(instants)])
+    query = {"by": "weekday,hour", "timezone": "Asia/Kolkata", "start_date": "2026-11-02", "end_date": "2026-11-02"}
+    rows = made.get("breakdown/", **query)["rows"]
+    assert [(row["weekday"], row["hour"], row["analytics"]["amount_of_emails_sent"]) for row in rows] == [
+        (1, 0, 1),
+        (1, 23, 1),
+    ]
 
 
 @given(history=histories(), asked=periods, by=st.sampled_from(["", "step", "sender", "channel", "campaign"]))
