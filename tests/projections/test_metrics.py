@@ -17,8 +17,8 @@ from projections.journeys.columns import EventColumns, PackedEvents
 from projections.journeys.contributions import contributions
 from projections.metrics import FOLD_VERSION, KINDS, MEASURES, TOUCHES, analytics, reply_time_in_words
 from tests.support import reference
+from tests.support.catalogue import PINNED
 from tests.support.examples import parsed
-from tests.support.reference_periods import PINNED
 from tests.support.stored_events import log_of
 
 CORPUS = Path(__file__).parents[2] / "examples" / "activity.json"
