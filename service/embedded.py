@@ -37,7 +37,7 @@ _SETTINGS = (
     *(
         "restart_after_crash=off",
         "io_method=sync",
-        "max_wal_size=2GB",
+        "max_wal_size=4GB",
         "timezone=UTC",
         "log_timezone=UTC",
         "log_checkpoints=off",
