@@ -1,10 +1,8 @@
 """The application: every route, and what happens around each request."""
 
-import re
 import time
 from functools import partial
 from inspect import iscoroutinefunction
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 import falcon
@@ -30,30 +28,35 @@ from api.health import Healthz, Metrics, Probe, Readyz
 from api.hooks import HookDeliveries
 from api.http.bodies import RECEIVE
 from api.http.compression import Packed
-from api.http.headers import REQUEST_ID, SECURITY, TRACEPARENT, TRACESTATE, traceparent_of
+from api.http.headers import REQUEST_ID, SECURITY, TRACEPARENT, TRACESTATE, request_id_of, traceparent_of
 from api.ingest.events import Events
 from api.openapi.page import Documentation, OpenAPI
 from api.page import Page
+from api.repeating import Repeating
 from api.telemetry import Measurements
 from api.threads import Threads
 
 if TYPE_CHECKING:
     from api.tracing import Tracing
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 NO_ROUTE = "none"
 
 _EXPOSED = ("ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Lag", "X-Position", REQUEST_ID)
 
 
 class App(falcon.asgi.App[Any, Any]):
-    """Falcon's application, which reads nothing of a body by itself."""
+    """Falcon's application, which reads nothing of a body by itself, and sends answers again that still hold."""
+
+    repeating: Repeating | None = None  # None: each request is answered by itself
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # type: ignore[override]  # noqa: ANN401 (ASGI's)
         """Answer a request; Falcon would wait for the first piece of its body before anything else."""
         if scope["type"] == "http":
             scope[RECEIVE] = receive
             receive = _nothing_yet
+            if self.repeating is not None and self.repeating.covers(scope):
+                await self.repeating.answer(scope, send, partial(super().__call__, scope, receive))
+                return
         await super().__call__(scope, receive, send)
 
 
@@ -67,12 +70,16 @@ class _Routed:
 
 def create_app(parts: Parts) -> App:
     """Return the ASGI application made of these parts; paths are taken with and without a slash at the end."""
-    middleware: list[Any] = [_Around(parts.measurements, parts.tracing), Packed(parts.threads)]
+    around = _Around(parts.measurements, parts.tracing)
+    middleware: list[Any] = [around, Packed(parts.threads)]
     if parts.reading_origins:
         middleware.append(_ReadingFromElsewhere(parts.reading_origins))
     app = App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     add_error_handlers(app)
+    if parts.tracing is None and parts.authentication.rate_limit is None:  # else each has a span, and each counts
+        paths, count = (DASHBOARD, DASHBOARD.rstrip("/")), partial(around.count, "GET")
+        app.repeating = Repeating(paths, parts.validation, parts.authentication, count)
     shared = Reading(parts)
     add = partial(_add, app, parts.threads)
     own = {analytics.CAMPAIGNS: CampaignAnalytics(shared), explain.EXPLAIN: Explain(shared)}
@@ -129,13 +136,10 @@ class _Around:
 
     def __init__(self, measurements: Measurements, tracing: "Tracing | None") -> None:
         self._measurements = measurements
-        self._random = Random()  # noqa: S311 (an id is no secret, and random bytes of the system take ten times as long)
         self._tracing = tracing
 
     async def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
-        request_id = request.get_header(REQUEST_ID)
-        if not (request_id and _REQUEST_ID.fullmatch(request_id)):
-            request_id = f"{self._random.getrandbits(128):032x}"
+        request_id = request_id_of(request.get_header(REQUEST_ID))
         request.context.request_id = request_id
         request.context.started = time.perf_counter()
         request.context.traceparent = traceparent_of(request.get_header(TRACEPARENT))
@@ -147,13 +151,19 @@ class _Around:
         response.set_header(REQUEST_ID, request_id)
 
     async def process_response(self, request: falcon.Request, response: falcon.Response, _: object, __: object) -> None:
-        seconds = time.perf_counter() - request.context.started
+        context = request.context
         method = request.method if request.method in falcon.HTTP_METHODS else "other"
         route = request.uri_template or NO_ROUTE
-        self._measurements.answered(method, route, response.status_code, seconds)
-        access_log.log(request, response, route, method, seconds)
-        if self._tracing is not None and request.context.span is not None:
+        seconds = time.perf_counter() - context.started
+        self.count(method, context, context.request_id, route, response.status_code, seconds)
+        if self._tracing is not None and context.span is not None:
             self._tracing.end(request, response, method, route)
+
+    def count(  # noqa: PLR0913 (what is counted and logged of a request)
+        self, method: str, context: object, request_id: str, route: str, status: int, seconds: float
+    ) -> None:
+        self._measurements.answered(method, route, status, seconds)
+        access_log.log(context, request_id, method, route, status, seconds)
 
 
 class _ReadingFromElsewhere(falcon.CORSMiddleware[Any, Any]):

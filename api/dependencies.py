@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from api.answers.projected import Projected
 from api.answers.streams import Streams
+from api.answers.validation import Validation
 from api.answers.waiting import Waiting
 from api.auth.authentication import Authentication
 from api.auth.gate import Gate
@@ -53,6 +54,11 @@ class Parts:
     def reads(self) -> Pipeline:
         """Return the connection of the event loop for small reads."""
         return self._pipeline()
+
+    @cached_property
+    def validation(self) -> Validation:
+        """Return what asks whether answers that were sent before still hold."""
+        return Validation(self.reads)
 
     @cached_property
     def gate(self) -> Gate:

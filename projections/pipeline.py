@@ -108,7 +108,7 @@ class Pipeline:
         self._queued: list[_Sent] = []  # to be sent at the end of this tick
         self._sent: deque[_Batch] = deque()
         self._waiting = 0
-        self.sendings = 0  # how often queued statements were sent; until it grows, those of this tick are unsent
+        self.opened = 0  # how often the connection was opened
         self._loaders: dict[bytes, abc.Transformer] = {}  # by statement: they remember how its columns are read
         self._writing = False
         self._descriptor = -1
@@ -188,6 +188,7 @@ class Pipeline:
             self._prepared = set()
             self._loaders = {}
             self._database = database
+            self.opened += 1
             # A descriptor of our own: libpq closes its one as soon as the server has gone, and the number may then name
             # another file before the loop notices.
             self._descriptor = os.dup(connection.socket)
@@ -204,7 +205,6 @@ class Pipeline:
             self._send(waiting)
 
     def _send(self, statements: list[_Sent]) -> None:
-        self.sendings += 1
         if self._database is None:  # lost in this very tick
             self._fail(statements, OperationalError("the connection to the database is lost"))
             return

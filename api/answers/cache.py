@@ -42,10 +42,13 @@ class Cache(Generic[K, V]):
             return value
 
     def put(self, key: K, value: V) -> None:
-        """Cache a value, unless it is too large or its key has one."""
+        """Cache a value, in the place of one that the key has, unless it is too large."""
         size = self._size(value)
         with self._lock:
-            if key in self._values or size > self._most_of_one:
+            before = self._values.pop(key, None)
+            if before is not None:
+                self._bytes -= self._size(before)
+            if size > self._most_of_one:
                 return
             self._values[key] = value
             self._bytes += size

@@ -9,12 +9,12 @@ from typing import Any
 import falcon
 
 from api.answers import analytics
-from api.answers.alike import Alike, Group, key_of
 from api.answers.analytics import CampaignRow
 from api.answers.answering import Reading, check_past, encode, say_how_fresh, tag_of
 from api.answers.cache import RenderedCache
 from api.answers.question import Question
 from api.http.conditional import VARY_BY_FORM, unchanged
+from api.repeating import FAILURE, NOTE, Note
 from projections import metrics
 from projections.queries import dashboard
 from projections.queries.caller import Asked, Credentials, Sealed
@@ -34,27 +34,20 @@ class CampaignAnalytics:
         self._shared = shared
         self._parts = shared.parts
         self._rendered_cache = RenderedCache()
-        self._alike = Alike(lambda: shared.parts.reads.sendings)
 
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer with the campaigns of the asked workspaces; equal requests at the same time share one answer."""
-        key = key_of(request)
-        if self._parts.authentication.rate_limit is None:  # else each of them counts
-            while (other := self._alike.find(key)) is not None:
-                if await other.answers(request, response):
-                    return
-        with Group(self._alike, key, request, response) as group:
-            await self._answer(request, response, group)
-
-    async def _answer(self, request: falcon.Request, response: falcon.Response, group: Group) -> None:
-        gate, endpoint = self._parts.gate, analytics.CAMPAIGNS
+        """Answer with the campaigns of the asked workspaces."""
+        gate, endpoint, scope = self._parts.gate, analytics.CAMPAIGNS, request.scope  # type: ignore[attr-defined]
         visit, question = await gate.visit(request, response, endpoint.parse)
         if not question.is_plain:
             await self._shared.answer_question(visit, endpoint, question)
             return
         visit.about(question.asked)
-        alone = question.min_position is not None
-        sealed, cached = await self._read(visit.credentials, question.asked, None if alone else group)
+        if FAILURE in scope:
+            raise scope[FAILURE]
+        may_be_kept = NOTE in scope and question.min_position is None
+        access = await self._parts.validation.access() if may_be_kept else None
+        sealed, cached = await self._read(visit.credentials, question.asked)
         workspaces = await gate.opened(visit, sealed)
         if not question.asked.every:
             visit.about(Asked(workspaces[0].standing.workspace_id))
@@ -62,9 +55,12 @@ class CampaignAnalytics:
             await self._parts.waiting.until(workspaces[0].standing.workspace_id, question.min_position)
             sealed, cached = await self._read(visit.credentials, question.asked)
             workspaces = gate.open(visit, sealed)  # the link may have gone meanwhile, or the key
-        ids = tuple(workspace.standing.workspace_id for workspace in workspaces)
-        self._rendered_cache.saw((visit.credentials, question.asked), ids)
+        standings = [workspace.standing for workspace in workspaces]
+        self._rendered_cache.saw((visit.credentials, question.asked), tuple(each.workspace_id for each in standings))
         self._tell(request, response, workspaces, cached, question)
+        if access is not None:
+            proof = self._parts.authentication.proof(request, visit.credentials, visit.until)
+            scope[NOTE] = Note(access, standings, proof, request.context, request.uri_template or "")
 
     def _tell(
         self,
@@ -92,9 +88,7 @@ class CampaignAnalytics:
                 self._shared.bodies.put(tagged, body)
         return body
 
-    async def _read(
-        self, credentials: Credentials, asked: Asked, group: Group | None = None
-    ) -> tuple[Sealed[list[Workspace]], dict[State, bytes]]:
+    async def _read(self, credentials: Credentials, asked: Asked) -> tuple[Sealed[list[Workspace]], dict[State, bytes]]:
         """Return the answer, and the rendered campaigns of those workspaces that were not read for it.
 
         A request that is known to be small shares the event loop's connection; any other takes a thread and a
@@ -104,8 +98,6 @@ class CampaignAnalytics:
         cached = self._rendered_cache.cached(known)
         few = not asked.every or 0 < len(known) == len(cached) <= MOST_WORKSPACES
         if few and sum(map(len, cached.values())) <= MOST_BYTES_ON_THE_LOOP:
-            if group is not None:
-                group.open()
             sealed = await dashboard.ask(self._parts.reads, credentials, asked, cached)
             if sealed is not None:
                 return sealed, cached

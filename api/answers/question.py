@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
@@ -203,12 +203,12 @@ class Question:
         """Whether it is about all that has ever happened, wherever it is dated."""
         return self.bounds == Bounds(None, None) and not self.at_first_touch
 
-    @property
+    @cached_property
     def normal(self) -> tuple[str, bool]:
         """Return the question's normal form: questions with the same one have the same answer."""
         return self.values.normal(without=(MIN_POSITION, FORMAT)), self.csv
 
-    @property
+    @cached_property
     def is_plain(self) -> bool:
         """Whether it asks for nothing but workspaces: any other parameter that is not at its default makes it false."""
         return not self.csv and not self.values.normal(without=(WORKSPACE, MIN_POSITION, FORMAT))

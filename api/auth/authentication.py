@@ -4,12 +4,13 @@ import hmac
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import falcon
 
 from api.auth.last_use import LastUse
 from api.auth.rate_limit import RateLimit
-from api.auth.sessions import INVALID, Sessions
+from api.auth.sessions import INVALID, Sessions, token_hash
 from api.errors import UnauthenticatedError
 from domain.api_keys import secret_sha256
 from projections.queries.caller import Caller, Credentials
@@ -24,6 +25,14 @@ _INVALID_KEY, _REQUIRED = "Invalid API key", "Authentication required"
 def session_of(request: falcon.Request) -> str:
     """Return the token of a request that shows one session and no API key."""
     return (request.get_cookie_values(COOKIE) or [""])[0]
+
+
+class Proof(NamedTuple):
+    """What a request was accepted by: an API key's prefix and expiry (ms, UTC), or the hash of a session's token."""
+
+    prefix: str | None
+    until: int | None
+    session: bytes | None
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,23 @@ class Authentication:
         user = self.sessions.user(cookies[0], self.clock())
         request.context.user = user
         return Credentials(session_user=user)
+
+    def proof(self, request: falcon.Request, credentials: Credentials, until: int | None) -> Proof:
+        """Return what an accepted request is accepted by, until then (ms, UTC), without a secret."""
+        session = None if credentials.prefix is not None else token_hash(session_of(request))
+        return Proof(credentials.prefix, until, session)
+
+    def accepts_again(self, proof: Proof) -> bool:
+        """Return whether what was accepted before still holds by the clock and the platform's keys; note a key's use.
+
+        What the database knows of the caller is not asked.
+        """
+        if proof.prefix is None:
+            return self.sessions is not None and self.sessions.holds(proof.session or b"", self.clock())
+        if proof.until is not None and proof.until <= self.clock():
+            return False
+        self.last_use.note(proof.prefix)
+        return True
 
     def identify(self, credentials: Credentials, caller: Caller | None) -> Caller:
         """Return the caller once the key's secret has been compared; raise UnauthenticatedError where it differs."""

@@ -30,6 +30,7 @@ class Visit:
         self.response = response
         self.credentials = credentials
         self.is_counted = False  # as a use of its key, once
+        self.until: int | None = None  # when its key expires (ms, UTC), once the key has been compared
         self.session: str | None = None  # the token of a session, once it has been verified again
         self._asked: Asked | None = None
 
@@ -154,6 +155,7 @@ class Gate:
 
     def _prove(self, visit: Visit, caller: Caller | None, scope: Scope | None) -> None:
         known = self._authentication.identify(visit.credentials, caller)
+        visit.until = known.expires_at
         self.count(visit)
         if scope is not None and scope not in (["read"] if known.scopes is None else known.scopes):
             lacking = None if known.scopes is None else scope

@@ -90,7 +90,7 @@ class Sessions:
         """Return whether `user` may have to wait for keys, which are published elsewhere."""
         if isinstance(self.keys, FixedKey):
             return False
-        verified = self._verified.get(sha256(token.encode()).digest())
+        verified = self._verified.get(token_hash(token))
         return verified is None or now >= verified.until or not self.keys.is_fresh
 
     def user(self, token: str, now: int) -> str:
@@ -99,7 +99,7 @@ class Sessions:
         `now` is in ms, UTC. A token that was verified once is valid until it expires or its key no longer counts:
         nothing else about it can change. Raises UnavailableError where the keys can't be fetched.
         """
-        digest = sha256(token.encode()).digest()
+        digest = token_hash(token)
         verified = self._verified.get(digest)
         if verified is None or now >= verified.until or self.keys.find(verified.key_id) is not verified.key:
             verified = self._verify(token)
@@ -107,6 +107,16 @@ class Sessions:
                 self._verified.clear()
             self._verified[digest] = verified
         return verified.user
+
+    def holds(self, digest: bytes, now: int) -> bool:
+        """Return whether the token with this hash was verified, and is as valid at `now` (ms, UTC); never waits."""
+        verified = self._verified.get(digest)
+        return (
+            verified is not None
+            and now < verified.until
+            and self.keys.is_fresh
+            and self.keys.find(verified.key_id) is verified.key
+        )
 
     def _verify(self, token: str) -> "_Verified":
         try:
@@ -140,6 +150,11 @@ class _Verified(NamedTuple):
     until: int
     key_id: str | None
     key: Key
+
+
+def token_hash(token: str) -> bytes:
+    """Return the hash by which a token is remembered."""
+    return sha256(token.encode()).digest()
 
 
 def secret(text: str) -> Key:

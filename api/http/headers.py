@@ -1,8 +1,10 @@
 """The header fields of every answer, of the application and of the server before it, and those that name a trace."""
 
 import re
+from random import Random
 
 REQUEST_ID = "X-Request-ID"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 TRACEPARENT, TRACESTATE = "traceparent", "tracestate"  # W3C Trace Context; it has none for answers
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
@@ -15,6 +17,13 @@ SECURITY = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
 )
+
+_random = Random()  # noqa: S311 (an id is no secret, and random bytes of the system take ten times as long)
+
+
+def request_id_of(header: str | None) -> str:
+    """Return the id that a client gives its request, or a new one where it gives none or no valid one."""
+    return header if header and _REQUEST_ID.fullmatch(header) else f"{_random.getrandbits(128):032x}"
 
 
 def traceparent_of(header: str | None) -> str | None:

@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 
 from psycopg.sql import SQL, Composed, Literal
 
+from domain.access_log import ACCESS_LOG
 from domain.citus import Here, forms
 from domain.recorder import Database
 from projections.metrics import FOLD_VERSION
+from projections.pipeline import Pipeline, Statement
 from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, rows_of
 
 # What is read of a workspace `s` and the tables that it stands in.
@@ -47,6 +49,22 @@ _LOOK = forms(
     lambda here: SQL(
         "{asked} SELECT {columns} FROM caller AS c LEFT JOIN asked AS a ON true ORDER BY a.workspace_id"
     ).format(asked=asked_by_caller(here), columns=COLUMNS)
+)
+# Of workspaces, whoever asks, and how far the log of access goes; one row where no workspace is named.
+_STANDINGS = Statement(
+    "standings",
+    SQL("""
+    SELECT l.epoch, l.head, {standing}
+    FROM (VALUES (1)) AS one
+    LEFT JOIN log_head AS l ON l.workspace_id = {access_log}
+    LEFT JOIN (
+        SELECT {stands} FROM unnest(%(workspace_ids)s::bigint[]) AS s (workspace_id) {joined}
+    ) AS a ON true
+    """)
+    .format(
+        standing=STANDING, stands=STANDS, access_log=Literal(ACCESS_LOG), joined=_JOINED.format(h=SQL(""), p=SQL(""))
+    )
+    .as_bytes(),
 )
 
 
@@ -100,6 +118,17 @@ def sealed_standings(rows: Sequence[Sequence[Any]], asked: Asked) -> Sealed[list
     """Return the standings of rows; of all workspaces, which may be none, or of at least one."""
     standings = dict.fromkeys(each for row in rows if (each := standing_of(row)) is not None)
     return Sealed(rows[0] if rows else None, list(standings) if standings or asked.every else None)
+
+
+async def ask_standings(
+    pipeline: Pipeline, workspace_ids: list[int]
+) -> tuple[tuple[int | None, int | None], list[Standing]]:
+    """Return the epoch and the head of the log of access, and how far these workspaces are projected, of one snapshot.
+
+    Raises what `Pipeline.rows` raises.
+    """
+    rows = await pipeline.rows(_STANDINGS, {"workspace_ids": f"{{{','.join(map(str, workspace_ids))}}}"})
+    return rows[0][:2], [Standing(*row[2:]) for row in rows if row[2] is not None]
 
 
 def are_no_older(found: Sequence[Standing], known: Sequence[Standing], mark_at: Callable[[int, int], int]) -> bool:

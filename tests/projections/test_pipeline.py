@@ -194,8 +194,8 @@ def test_a_statement_that_somebody_has_deallocated_is_prepared_again(run: Any) -
         pid = await made.rows(PID, {})
         await made.rows(deallocate, {})
         tasks = [asyncio.create_task(made.rows(SLEEP, {"seconds": 0.3, "number": 1}))]
-        for sendings in range(made.sendings + 1, made.sendings + 4):  # all are sent before the first one is answered
-            await until(lambda sendings=sendings: made.sendings == sendings)  # type: ignore[misc]
+        for batches in range(1, 4):  # all are sent before the first one is answered
+            await until(lambda batches=batches: len(made._sent) == batches)  # type: ignore[misc]
             tasks.append(asyncio.create_task(made.rows(DIVIDED, parameters)))
         _, *answers = await asyncio.gather(*tasks)
         assert answers == [[("x", 10, True, 1)]] * 3
@@ -219,11 +219,10 @@ def test_a_statement_whose_preparation_waits_in_vain_breaks_no_other(run: Any, d
                 seen = observer.execute("SELECT state FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchone()
                 return seen == ("idle",)
 
-            sent = made.sendings
             first = asyncio.create_task(made.rows(locked, {}))
-            await until(lambda: made.sendings > sent)
+            await until(lambda: len(made._sent) == 1)
             second = asyncio.create_task(made.rows(locked, {}))
-            await until(lambda: made.sendings > sent + 1)
+            await until(lambda: len(made._sent) == 2)
             wait_for(is_idle)  # in the loop's thread, so that it takes both answers at once
             failed = await asyncio.gather(first, second, return_exceptions=True)
             assert all(isinstance(each, psycopg.errors.LockNotAvailable) for each in failed), failed

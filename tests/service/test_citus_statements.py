@@ -36,6 +36,7 @@ PLAIN = {
     "domain.recorder._MOVE_HEAD": "the beginning of an append by COPY; Citus gets it in steps",
     "projections.building.epochs._GONE": "compares all logs at once; Citus compares one after the other",
     "projections.queries.hooks._COUNT_PLAIN": "counts and looks for the hook at once",
+    "projections.queries.standing._STANDINGS": "asks whether cached answers hold; on Citus each is made anew",
     "projections.queries.watching._LOOK": "asks for all streams at once; Citus is asked for each workspace",
 }
 # Ask all nodes; nobody who waits for one workspace waits for them.

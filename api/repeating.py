@@ -1,0 +1,138 @@
+"""Answers that the process has sent before are sent again while they hold, without Falcon and without rendering.
+
+What is the same, byte for byte, in two requests but their ids has the same answer for as long as `Validation` says so,
+which asks the database each time. Only a request's hash is kept, never its credentials.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Collection
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import psycopg
+
+from api.answers.cache import Cache
+from api.answers.validation import AccessMark, Marks, Validation
+from api.auth.authentication import Authentication, Proof
+from api.http.headers import REQUEST_ID, request_id_of
+from projections.pipeline import TooManySentError
+from projections.queries.standing import Standing
+
+NOTE = "campaign_analytics.note"  # in a request's scope, if its answer may be kept: what it depends on, once known
+FAILURE = "campaign_analytics.failure"  # in a request's scope: why the database could not be asked
+MOST_WORKSPACES = 100  # of an answer that is kept
+MOST_BYTES = 32 * 1024 * 1024  # of all of them
+_ID = REQUEST_ID.lower().encode()
+_KEPT = (200, 304)
+_OVERHEAD_BYTES = 4_096  # of an answer beside its body
+
+Scope = dict[str, Any]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+# Counts and logs a request whose answer has been sent: the context of the request that was answered by itself, the own
+# request id, the route, the status, and the seconds that it took.
+Count = Callable[[Any, str, str, int, float], None]
+
+
+class Note(NamedTuple):
+    """What an answer depends on, and what is counted and logged of it."""
+
+    access: AccessMark  # as of before the answer was read
+    standings: list[Standing]
+    proof: Proof
+    context: Any  # of the request that it was made for
+    route: str
+
+
+class _Answer(NamedTuple):
+    """An answer, as the messages that were sent, with what it depends on."""
+
+    start: dict[str, Any]
+    body: dict[str, Any]
+    note: Note
+
+    @property
+    def workspace_ids(self) -> list[int]:
+        """Return the workspaces that it is about."""
+        return [each.workspace_id for each in self.note.standings]
+
+    def holds(self, marks: Marks) -> bool:
+        """Return whether nothing has changed that it depends on."""
+        return self.note.access == marks.access and all(
+            marks.standings.get(each.workspace_id) == each for each in self.note.standings
+        )
+
+
+class Repeating:
+    """The answers of some paths."""
+
+    def __init__(
+        self, paths: Collection[str], validation: Validation, authentication: Authentication, count: Count
+    ) -> None:
+        """Take the paths, what asks whether answers hold, what credentials are checked by, and what counts requests."""
+        self._paths = paths
+        self._validation = validation
+        self._authentication = authentication
+        self._count = count
+        self._answers: Cache[bytes, _Answer] = Cache(_size, MOST_BYTES)
+
+    def covers(self, scope: Scope) -> bool:
+        """Return whether answers to such a request are kept."""
+        return scope["path"] in self._paths and scope["method"] == "GET"
+
+    async def answer(self, scope: Scope, send: Send, by_itself: Callable[[Send], Awaitable[None]]) -> None:
+        """Answer a request by an answer that was sent before, else by itself."""
+        started = time.perf_counter()
+        key, own_id = _identity(scope)
+        known = self._answers.get(key)
+        if known is not None:
+            try:
+                marks = await self._validation.marks(known.workspace_ids)
+            except (psycopg.Error, TooManySentError) as error:
+                scope[FAILURE] = error
+            else:
+                if marks and known.holds(marks) and self._authentication.accepts_again(known.note.proof):
+                    await self._repeat(known, own_id, started, send)
+                    return
+        await by_itself(self._keeping(scope, key, send))
+
+    async def _repeat(self, answer: _Answer, own_id: str | None, started: float, send: Send) -> None:
+        """Send an answer to another request, with that one's id."""
+        request_id, status = request_id_of(own_id), answer.start["status"]
+        id_header = (_ID, request_id.encode())
+        headers = [id_header if each[0] == _ID else each for each in answer.start["headers"]]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send(answer.body)
+        seconds = time.perf_counter() - started
+        self._count(answer.note.context, request_id, answer.note.route, status, seconds)
+
+    def _keeping(self, scope: Scope, key: bytes, send: Send) -> Send:
+        """Return what sends an answer, and keeps it where it is known what it depends on."""
+        scope[NOTE] = None
+        start: dict[str, Any] = {}
+
+        async def sending(message: dict[str, Any]) -> None:
+            note: Note | None = scope[NOTE]
+            if not start:
+                start.update(message)
+            elif note is not None and start["status"] in _KEPT and len(note.standings) <= MOST_WORKSPACES:
+                body = {"type": "http.response.body", "body": message.get("body", b"")}
+                self._answers.put(key, _Answer(start, body, note))
+            await send(message)
+
+        return sending
+
+
+def _size(answer: _Answer) -> int:
+    return len(answer.body["body"]) + _OVERHEAD_BYTES
+
+
+def _identity(scope: Scope) -> tuple[bytes, str | None]:
+    """Return a hash of all of a request but the id that it gives itself, and that id."""
+    own_id, parts = None, [scope["path"].encode(), scope["query_string"]]
+    scope["headers"] = list(map(tuple, scope["headers"]))  # ASGI allows any iterables
+    for name, value in scope["headers"]:
+        if name == _ID:
+            own_id = value.decode("latin-1")
+        else:
+            parts += (name, value)
+    return sha256(b"\n".join(parts)).digest(), own_id

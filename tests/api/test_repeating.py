@@ -1,0 +1,352 @@
+"""Shows that an answer is sent again only where it is as good as one that was made for the request itself."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+from api.app import create_app
+from domain.access import Access
+from domain.recorder import Pool
+from projections.pipeline import Statement
+from service import settings
+from service.web.application import make_parts
+from tests.support.examples import JWT_SECRET, api_key, email_sent, session
+from tests.support.read_models import project_all
+from tests.support.stored_events import record
+from tests.support.waiting import wait_for
+
+DASHBOARD = "/api/v1/dashboard/campaign-analytics"
+
+
+class Got(NamedTuple):
+    """An answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Application:
+    """The application on an event loop, without a server, and the names of the statements that it has sent to read."""
+
+    def __init__(self, pool: Pool, **environment: str) -> None:
+        """Make it around a pool."""
+        self.parts = make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET, **environment}), {})
+        self._answer = create_app(self.parts)
+        self.sent: list[str] = []
+
+    async def get(self, headers: dict[str, str], query: str = "workspace_id=340") -> Got:
+        """Ask for the dashboard."""
+        messages: list[dict[str, Any]] = []
+
+        async def send(message: dict[str, Any]) -> None:
+            messages.append(message)
+
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": DASHBOARD,
+            "query_string": query.encode(),
+            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        }
+        await self._answer(scope, None, send)
+        head, body = messages
+        answer_headers = {name.decode(): value.decode() for name, value in head["headers"]}
+        return Got(head["status"], answer_headers, body.get("body", b""))
+
+
+def run(pool: Pool, test: Callable[[Application], Coroutine[Any, Any, None]], **environment: str) -> None:
+    """Run a test's coroutine with an application whose connection is open, and note what it sends from then on."""
+
+    async def with_application() -> None:
+        application = Application(pool, **environment)
+        reads = application.parts.reads
+        try:
+            await application.get(session("nobody"))
+            send = reads._send
+
+            def noting(statements: Any) -> None:
+                application.sent += [each.statement.name.decode() for each in statements]
+                send(statements)
+
+            reads._send = noting  # type: ignore[method-assign]
+            await test(application)
+        finally:
+            application.parts.close()
+
+    asyncio.run(with_application())
+
+
+def own(answer: Got) -> Got:
+    """Return an answer without the id of its request."""
+    return answer._replace(headers={**answer.headers, "x-request-id": ""})
+
+
+@pytest.fixture
+def key(pool: Pool, users: Access) -> dict[str, str]:
+    """Give the header of a key whose user may see a workspace with a campaign."""
+    record(pool, 340, email_sent(1))
+    project_all(pool)
+    return api_key(users, 340, user="u-1")
+
+
+def test_an_answer_is_sent_again_after_one_small_statement(pool: Pool, key: dict[str, str]) -> None:
+    """Also a 304, and by a session; only the request's own id differs."""
+
+    async def test(application: Application) -> None:
+        for headers, query in (
+            (key, "workspace_id=340"),
+            (key, ""),
+            (key, "workspace_id=ALL"),
+            (session("u-1"), "workspace_id=340"),
+        ):
+            first = await application.get(headers, query)
+            has = {**headers, "If-None-Match": first.headers["etag"]}
+            unchanged = await application.get(has, query)
+            application.sent.clear()
+            for request, answer, status in ((headers, first, 200), (has, unchanged, 304)):
+                again = await application.get({**request, "X-Request-ID": "r-1"}, query)
+                assert (again.status, again.headers["x-request-id"]) == (status, "r-1")
+                assert own(again) == own(answer)
+                assert (await application.get(request, query)).headers["x-request-id"] not in ("r-1", "")
+            assert application.sent == ["standings"] * 4
+
+    run(pool, test)
+
+
+def test_requests_that_come_together_share_the_statement(pool: Pool, users: Access, key: dict[str, str]) -> None:
+    """Whoever makes them, and whatever they ask; each gets its own answer."""
+    record(pool, 341, email_sent(1), email_sent(2))
+    project_all(pool)
+    other = api_key(users, 341, user="u-other")
+
+    async def test(application: Application) -> None:
+        requests = [(key, "workspace_id=340"), (key, "workspace_id=ALL"), (other, "workspace_id=341"), (other, "")]
+        answers = [await application.get(*request) for request in requests]
+        application.sent.clear()
+        again = await asyncio.gather(*(application.get(*request) for request in requests for _ in range(3)))
+        assert [own(each) for each in again] == [own(each) for each in answers for _ in range(3)]
+        assert application.sent == ["standings"]
+
+    run(pool, test)
+
+
+def test_a_request_that_differs_in_anything_is_answered_by_itself(
+    pool: Pool, users: Access, key: dict[str, str]
+) -> None:
+    """In its key, session, query, path or any header but its id."""
+    other = api_key(users, 341, user="u-other")
+
+    async def test(application: Application) -> None:
+        await application.get(key)
+        wrong = {"X-API-Key": f"{key['X-API-Key']}x"}
+        for headers, query, status in (
+            (other, "workspace_id=340", 403),
+            (wrong, "workspace_id=340", 401),
+            ({}, "workspace_id=340", 401),
+            (session("u-nobody"), "workspace_id=340", 403),
+            (key, "workspace_id=341", 403),
+            (key, "workspace_id=340&workspace_id=341", 400),
+            ({**key, "Accept": "text/csv"}, "workspace_id=340", 200),
+            ({**key, "Cookie": "a=b"}, "workspace_id=340", 200),
+        ):
+            for _ in range(2):
+                assert (await application.get(headers, query)).status == status
+        application.sent.clear()
+        assert (await application.get(key, "workspace_id=340&min_position=1")).status == 200
+        assert application.sent == ["dashboard"]
+
+    run(pool, test)
+
+
+@pytest.mark.parametrize("credentials", ["key", "session"])
+def test_every_change_of_access_counts_from_the_next_request(
+    pool: Pool, users: Access, key: dict[str, str], credentials: str
+) -> None:
+    """An answer that was sent before is not sent again after the link, the current workspace or the key has changed."""
+    headers = key if credentials == "key" else session("u-1")
+    prefix = key["X-API-Key"].partition(".")[0]
+    record(pool, 341, email_sent(1), email_sent(2))
+    project_all(pool)
+
+    async def test(application: Application) -> None:
+        async def statuses() -> list[int]:
+            queries = ("workspace_id=340", "workspace_id=341", "", "workspace_id=ALL")
+            return [(await application.get(headers, query)).status for query in queries for _ in range(2)][::2]
+
+        assert await statuses() == [200, 403, 200, 200]
+        one = await application.get(headers, "")
+        everything = await application.get(headers, "workspace_id=ALL")
+        users.link("u-1", 341, "cli:test")
+        assert await statuses() == [200, 200, 200, 200]
+        assert (await application.get(headers, "workspace_id=ALL")).body != everything.body
+        users.select("u-1", 341, "cli:test")
+        assert (await application.get(headers, "")).body != one.body
+        users.unlink("u-1", 341, "cli:test")
+        assert await statuses() == [200, 403, 403, 200]
+        assert own(await application.get(headers, "workspace_id=ALL")) == own(everything)
+        users.unlink("u-1", 340, "cli:test")
+        assert await statuses() == [403, 403, 403, 200]
+        users.link("u-1", 340, "cli:test")
+        assert (await statuses())[0] == 200
+        users.revoke_key("u-1", prefix, "cli:test")
+        assert (await statuses())[0] == (401 if credentials == "key" else 200)
+
+    run(pool, test)
+
+
+def test_what_changes_the_answer_counts_from_the_next_request(pool: Pool, key: dict[str, str]) -> None:
+    """An event, its projection, and a projection that is stuck."""
+
+    async def test(application: Application) -> None:
+        lags = []
+        for number in (2, 3):
+            record(pool, 340, email_sent(number))
+            lags.append((await application.get(key)).headers["x-lag"])
+            project_all(pool)
+            answer = await application.get(key)
+            lags.append(answer.headers["x-lag"])
+            assert f'"amount_of_emails_sent":{number}'.encode() in answer.body
+            assert own(await application.get(key)) == own(answer)
+        assert lags == ["1", "0", "1", "0"]
+
+    run(pool, test)
+
+
+def test_the_log_of_access_has_an_event_of_every_change_of_who_may_see_what(pool: Pool, users: Access) -> None:
+    """So its head stands for all of it: whatever changes these rows moves it."""
+    links = "SELECT user_id, workspace_id, current FROM workspace_link ORDER BY 1, 2"
+    keys = "SELECT prefix, user_id, secret_sha256, scopes, expires_at FROM api_key ORDER BY 1"
+    head = "SELECT head FROM log_head WHERE workspace_id = 0"
+
+    def state() -> tuple[list[list[Any]], list[Any]]:
+        with pool.connection() as connection:
+            rows = [list(connection.execute(each)) for each in (links, keys)]
+            return rows, connection.execute(head).fetchall()
+
+    issued = []
+    changes: list[Callable[[], object]] = [
+        lambda: users.link("u-1", 1, "cli:test"),
+        lambda: users.link("u-1", 2, "cli:test"),
+        lambda: users.select("u-1", 2, "cli:test"),
+        lambda: issued.append(
+            users.issue_key("u-1", scopes=["read"], name="", expires_at=None, by="cli:test").key.partition(".")[0]
+        ),
+        lambda: users.revoke_key("u-1", issued[0], "cli:test"),
+        lambda: users.unlink("u-1", 2, "cli:test"),
+    ]
+    for change in changes:
+        rows, position = state()
+        change()
+        changed, moved = state()
+        assert changed != rows
+        assert moved != position
+
+
+def test_a_request_that_comes_after_the_statement_was_sent_has_its_own(
+    pool: Pool, users: Access, key: dict[str, str]
+) -> None:
+    """So an unlink works from the very next request, also while one that is alike waits for its answer."""
+
+    async def test(application: Application) -> None:
+        assert (await application.get(key)).status == 200
+        with psycopg.connect(str(pool.conninfo)) as blocking:
+            blocking.execute("LOCK TABLE projection IN ACCESS EXCLUSIVE MODE")
+            first = asyncio.ensure_future(application.get(key))
+            waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            await asyncio.to_thread(wait_for, lambda: blocking.execute(waits).rowcount == 1)
+            await asyncio.to_thread(users.unlink, "u-1", 340, "cli:test")
+            second = asyncio.ensure_future(application.get(key))
+            while application.parts.reads.waiting < 2:  # noqa: ASYNC110 (there is no event to wait for)
+                await asyncio.sleep(0)
+            blocking.rollback()
+        await first
+        assert (await second).status == 403
+
+    run(pool, test)
+
+
+def test_a_cancelled_request_cancels_no_request_that_shares_its_statement(pool: Pool, key: dict[str, str]) -> None:
+    """Neither the first nor a later one."""
+
+    async def test(application: Application) -> None:
+        await application.get(key)
+        for given_up in (0, 2):
+            tasks = [asyncio.ensure_future(application.get(key)) for _ in range(4)]
+            while application.parts.reads.waiting == 0:  # noqa: ASYNC110 (there is no event to wait for)
+                await asyncio.sleep(0)
+            tasks[given_up].cancel()
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            assert isinstance(answers.pop(given_up), asyncio.CancelledError)
+            assert [each.status for each in answers if isinstance(each, Got)] == [200] * 3
+
+    run(pool, test)
+
+
+def test_all_requests_that_share_a_statement_get_its_error(pool: Pool, key: dict[str, str]) -> None:
+    """At once, by the name of each, and no second statement waits as long again."""
+
+    async def test(application: Application) -> None:
+        assert (await application.get(key)).status == 200
+        application.sent.clear()
+        with psycopg.connect(str(pool.conninfo)) as blocking:
+            blocking.execute("LOCK TABLE projection IN ACCESS EXCLUSIVE MODE")
+            answers = await asyncio.gather(*(application.get({**key, "X-Request-ID": f"r-{n}"}) for n in range(3)))
+        assert [(each.status, each.headers["x-request-id"]) for each in answers] == [(503, f"r-{n}") for n in range(3)]
+        assert application.sent == ["standings"]
+        assert (await application.get(key)).status == 200
+
+    run(pool, test)
+
+
+def test_no_answer_outlives_the_connection_that_it_was_validated_by(pool: Pool, key: dict[str, str]) -> None:
+    """Behind another connection may be another server, where the same numbers mean another past."""
+
+    async def test(application: Application) -> None:
+        await application.get(key)
+        [(pid,)] = await application.parts.reads.rows(Statement("pid", b"SELECT pg_backend_pid()"), {})
+        with psycopg.connect(str(pool.conninfo), autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+        application.sent.clear()
+        while (await application.get(key)).status == 503:  # until the loop has noticed
+            pass
+        assert application.sent[-2:] == ["standings", "dashboard"]
+        await application.get(key)
+        assert application.sent[-1] == "standings"
+
+    run(pool, test)
+
+
+def test_each_request_is_counted_and_logged(pool: Pool, key: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    """With its own id, and with the caller and the workspace of the answer."""
+
+    async def test(application: Application) -> None:
+        with caplog.at_level(logging.INFO, "access"):
+            for number in range(3):
+                await application.get({**key, "X-Request-ID": f"r-{number}"})
+        counted = application.parts.measurements.counts.totals()
+        assert counted[f"requests\tGET\t{DASHBOARD}\t200"] == [3]
+
+    run(pool, test)
+    lines = [vars(each) for each in caplog.records if each.name == "access"]
+    assert [(each["request_id"], each["status"], each["workspace"]) for each in lines] == [
+        (f"r-{number}", 200, 340) for number in range(3)
+    ]
+    assert {each["key"] for each in lines} == {key["X-API-Key"].partition(".")[0]}
+
+
+def test_each_request_counts_where_requests_are_limited(pool: Pool, key: dict[str, str]) -> None:
+    """One that is too many gets no answer that was sent before."""
+
+    async def test(application: Application) -> None:
+        answers = [await application.get(key) for _ in range(4)]
+        assert [each.status for each in answers] == [200, 200, 429, 429]
+
+    run(pool, test, RATE_LIMIT="2")
