@@ -48,7 +48,11 @@ class Bare(CampaignAnalytics):
 
 
 def application() -> Application:
-    """Return the service's application with the dashboard open to everybody beside the real one."""
+    """Return the service's application with the dashboard open to everybody beside the real one.
+
+    No answer is sent again, so each costs what one costs whose numbers have changed.
+    """
     made = web.application()
+    made.answer.repeating = None
     made.answer.add_route("/api/v1/bare", Bare(Reading(made.parts)))
     return made

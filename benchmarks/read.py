@@ -76,7 +76,8 @@ def main() -> None:
             targets = [(f"{hello}/", web.ANYBODY), (f"{both}{BARE}", web.ANYBODY), (f"{both}{PATH}", header)]
             shares = [(checked - unchecked) / base for base, unchecked, checked in _latencies(targets)]
             print(
-                f"authentication and access check, {who}: {median(shares):.2f} of hello world's time "
+                f"authentication and access check, {who}, of an answer that is not sent again: "
+                f"{median(shares):.2f} of hello world's time "
                 f"({quantiles(shares, n=4)[0]:.2f}-{quantiles(shares, n=4)[2]:.2f}), goal at most 0.25",
                 flush=True,
             )
