@@ -4,26 +4,29 @@ What is the same, byte for byte, in two requests but their ids has the same answ
 which asks the database each time. Only a request's hash is kept, never its credentials.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import psycopg
 
 from api.answers.cache import Cache
-from api.answers.validation import AccessMark, Marks, Validation
+from api.answers.validation import GATHERING_TICKS, AccessMark, Marks, Validation
 from api.auth.authentication import Authentication, Proof
 from api.http.headers import REQUEST_ID, request_id_of
 from projections.pipeline import TooManySentError
 from projections.queries.standing import Standing
 
-NOTE = "campaign_analytics.note"  # in a request's scope, if its answer may be kept: what it depends on, once known
+NOTE = "campaign_analytics.note"  # in a request's scope, where others may get its answer: a `Note`, at first None
 FAILURE = "campaign_analytics.failure"  # in a request's scope: why the database could not be asked
 MOST_WORKSPACES = 100  # of an answer that is kept
 MOST_BYTES = 32 * 1024 * 1024  # of all of them
+MOST_CHANGES = 3  # in a row; then nobody asks whether the answer holds, until it has
 _ID = REQUEST_ID.lower().encode()
-_KEPT = (200, 304)
+_INTERNAL_ERROR = 500  # its body names the request
 _OVERHEAD_BYTES = 4_096  # of an answer beside its body
 
 Scope = dict[str, Any]
@@ -33,32 +36,49 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Count = Callable[[Any, str, str, int, float], None]
 
 
-class Note(NamedTuple):
-    """What an answer depends on, and what is counted and logged of it."""
+class Ground(NamedTuple):
+    """What an answer depends on beside its request."""
 
     access: AccessMark  # as of before the answer was read
     standings: list[Standing]
     proof: Proof
-    context: Any  # of the request that it was made for
+
+
+@dataclass
+class Note:
+    """What the application notes of a request for others that are equal: what is counted and logged, and the ground."""
+
+    context: Any
     route: str
+    ground: Ground | None = None  # None: the answer can't be kept
 
 
-class _Answer(NamedTuple):
-    """An answer, as the messages that were sent, with what it depends on."""
+@dataclass
+class _Answer:
+    """An answer, as the messages that were sent."""
 
     start: dict[str, Any]
     body: dict[str, Any]
     note: Note
 
+
+@dataclass
+class _Kept:
+    """An answer that is kept, its ground, and how often in a row that had changed when it was asked for."""
+
+    answer: _Answer
+    ground: Ground
+    changes: int = 0
+
     @property
     def workspace_ids(self) -> list[int]:
         """Return the workspaces that it is about."""
-        return [each.workspace_id for each in self.note.standings]
+        return [each.workspace_id for each in self.ground.standings]
 
     def holds(self, marks: Marks) -> bool:
         """Return whether nothing has changed that it depends on."""
-        return self.note.access == marks.access and all(
-            marks.standings.get(each.workspace_id) == each for each in self.note.standings
+        return self.ground.access == marks.access and all(
+            marks.standings.get(each.workspace_id) == each for each in self.ground.standings
         )
 
 
@@ -73,27 +93,50 @@ class Repeating:
         self._validation = validation
         self._authentication = authentication
         self._count = count
-        self._answers: Cache[bytes, _Answer] = Cache(_size, MOST_BYTES)
+        self._kept: Cache[bytes, _Kept] = Cache(_size, MOST_BYTES)
+        self._coming: dict[bytes, asyncio.Future[_Answer | None]] = {}  # of which no statement has been sent yet
 
     def covers(self, scope: Scope) -> bool:
         """Return whether answers to such a request are kept."""
         return scope["path"] in self._paths and scope["method"] == "GET"
 
     async def answer(self, scope: Scope, send: Send, by_itself: Callable[[Send], Awaitable[None]]) -> None:
-        """Answer a request by an answer that was sent before, else by itself."""
+        """Answer a request by an answer that was sent before, or by that of an equal one, else by itself."""
         started = time.perf_counter()
         key, own_id = _identity(scope)
-        known = self._answers.get(key)
-        if known is not None:
+        known = self._kept.get(key)
+        if known is not None and known.changes < MOST_CHANGES:
             try:
                 marks = await self._validation.marks(known.workspace_ids)
             except (psycopg.Error, TooManySentError) as error:
                 scope[FAILURE] = error
             else:
-                if marks and known.holds(marks) and self._authentication.accepts_again(known.note.proof):
-                    await self._repeat(known, own_id, started, send)
+                if marks and known.holds(marks) and self._authentication.accepts_again(known.ground.proof):
+                    known.changes = 0
+                    await self._repeat(known.answer, own_id, started, send)
                     return
-        await by_itself(self._keeping(scope, key, send))
+        while (coming := self._coming.get(key)) is not None:
+            if (answer := await asyncio.shield(coming)) is not None:
+                await self._repeat(answer, own_id, started, send)
+                return
+        await self._answer_by_itself(scope, key, send, by_itself)
+
+    async def _answer_by_itself(
+        self, scope: Scope, key: bytes, send: Send, by_itself: Callable[[Send], Awaitable[None]]
+    ) -> None:
+        """Answer a request by itself; equal ones that come within some ticks, before its statement, get its answer."""
+        coming: asyncio.Future[_Answer | None] = asyncio.get_running_loop().create_future()
+        try:
+            self._coming[key] = coming
+            try:
+                for _ in range(GATHERING_TICKS):
+                    await asyncio.sleep(0)
+            finally:
+                del self._coming[key]
+            await by_itself(self._keeping(scope, key, send, coming))
+        finally:
+            if not coming.done():  # there is none that may be sent to others: each of them is answered by itself
+                coming.set_result(None)
 
     async def _repeat(self, answer: _Answer, own_id: str | None, started: float, send: Send) -> None:
         """Send an answer to another request, with that one's id."""
@@ -105,7 +148,7 @@ class Repeating:
         seconds = time.perf_counter() - started
         self._count(answer.note.context, request_id, answer.note.route, status, seconds)
 
-    def _keeping(self, scope: Scope, key: bytes, send: Send) -> Send:
+    def _keeping(self, scope: Scope, key: bytes, send: Send, coming: "asyncio.Future[_Answer | None]") -> Send:
         """Return what sends an answer, and keeps it where it is known what it depends on."""
         scope[NOTE] = None
         start: dict[str, Any] = {}
@@ -114,16 +157,24 @@ class Repeating:
             note: Note | None = scope[NOTE]
             if not start:
                 start.update(message)
-            elif note is not None and start["status"] in _KEPT and len(note.standings) <= MOST_WORKSPACES:
-                body = {"type": "http.response.body", "body": message.get("body", b"")}
-                self._answers.put(key, _Answer(start, body, note))
+            elif note is not None and start["status"] != _INTERNAL_ERROR and not message.get("more_body"):
+                answer = _Answer(start, {"type": "http.response.body", "body": message.get("body", b"")}, note)
+                if note.ground is not None and len(note.ground.standings) <= MOST_WORKSPACES:
+                    self._keep(key, _Kept(answer, note.ground))
+                coming.set_result(answer)  # first, since this client may be a slow one
             await send(message)
 
         return sending
 
+    def _keep(self, key: bytes, kept: _Kept) -> None:
+        before = self._kept.get(key)
+        if before is not None and before.ground != kept.ground:
+            kept.changes = before.changes + 1
+        self._kept.put(key, kept)
 
-def _size(answer: _Answer) -> int:
-    return len(answer.body["body"]) + _OVERHEAD_BYTES
+
+def _size(kept: _Kept) -> int:
+    return len(kept.answer.body["body"]) + _OVERHEAD_BYTES
 
 
 def _identity(scope: Scope) -> tuple[bytes, str | None]:

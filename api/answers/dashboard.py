@@ -14,7 +14,7 @@ from api.answers.answering import Reading, check_past, encode, say_how_fresh, ta
 from api.answers.cache import RenderedCache
 from api.answers.question import Question
 from api.http.conditional import VARY_BY_FORM, unchanged
-from api.repeating import FAILURE, NOTE, Note
+from api.repeating import FAILURE, NOTE, Ground, Note
 from projections import metrics
 from projections.queries import dashboard
 from projections.queries.caller import Asked, Credentials, Sealed
@@ -38,6 +38,7 @@ class CampaignAnalytics:
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with the campaigns of the asked workspaces."""
         gate, endpoint, scope = self._parts.gate, analytics.CAMPAIGNS, request.scope  # type: ignore[attr-defined]
+        note = scope[NOTE] = Note(request.context, request.uri_template or "") if NOTE in scope else None
         visit, question = await gate.visit(request, response, endpoint.parse)
         if not question.is_plain:
             await self._shared.answer_question(visit, endpoint, question)
@@ -45,7 +46,7 @@ class CampaignAnalytics:
         visit.about(question.asked)
         if FAILURE in scope:
             raise scope[FAILURE]
-        may_be_kept = NOTE in scope and question.min_position is None
+        may_be_kept = note is not None and question.min_position is None
         access = await self._parts.validation.access() if may_be_kept else None
         sealed, cached = await self._read(visit.credentials, question.asked)
         workspaces = await gate.opened(visit, sealed)
@@ -58,9 +59,9 @@ class CampaignAnalytics:
         standings = [workspace.standing for workspace in workspaces]
         self._rendered_cache.saw((visit.credentials, question.asked), tuple(each.workspace_id for each in standings))
         self._tell(request, response, workspaces, cached, question)
-        if access is not None:
+        if note is not None and access is not None:
             proof = self._parts.authentication.proof(request, visit.credentials, visit.until)
-            scope[NOTE] = Note(access, standings, proof, request.context, request.uri_template or "")
+            note.ground = Ground(access, standings, proof)
 
     def _tell(
         self,

@@ -138,6 +138,64 @@ def test_requests_that_come_together_share_the_statement(pool: Pool, users: Acce
     run(pool, test)
 
 
+def test_equal_requests_that_come_together_share_an_answer_that_was_not_sent_before(
+    pool: Pool, key: dict[str, str]
+) -> None:
+    """Of any question and status; each with its own id."""
+
+    async def test(application: Application) -> None:
+        for query, status in (
+            ("workspace_id=340", 200),
+            ("workspace_id=340&include=extended&min_position=1", 200),
+            ("workspace_id=341", 403),
+        ):
+            application.sent.clear()
+            answers = await asyncio.gather(
+                *(application.get({**key, "X-Request-ID": f"r-{number}"}, query) for number in range(4))
+            )
+            assert [each.headers["x-request-id"] for each in answers] == [f"r-{number}" for number in range(4)]
+            assert {each.status for each in answers} == {status}
+            assert len({(each.body, each.headers.get("etag")) for each in answers}) == 1
+            assert application.sent.count("dashboard") == (0 if "extended" in query else 1)
+
+    run(pool, test)
+
+
+def test_the_first_of_equal_requests_may_give_up(pool: Pool, key: dict[str, str]) -> None:
+    """Before its statement is sent or afterwards: the others are answered all the same."""
+
+    async def test(application: Application) -> None:
+        for after_statement in (False, True):
+            for query in ("workspace_id=340", "workspace_id=340&format=json"):
+                tasks = [asyncio.ensure_future(application.get(key, query)) for _ in range(3)]
+                await asyncio.sleep(0)
+                while after_statement and application.parts.reads.waiting == 0:  # noqa: ASYNC110 (no event tells)
+                    await asyncio.sleep(0)
+                tasks[0].cancel()
+                cancelled, *answers = await asyncio.gather(*tasks, return_exceptions=True)
+                assert isinstance(cancelled, asyncio.CancelledError)
+                assert [each.status for each in answers if isinstance(each, Got)] == [200] * 2
+
+    run(pool, test)
+
+
+def test_of_an_answer_that_always_changes_nobody_asks_whether_it_holds(pool: Pool, key: dict[str, str]) -> None:
+    """Until it has held once."""
+
+    async def test(application: Application) -> None:
+        for number in range(2, 8):
+            record(pool, 340, email_sent(number))
+            application.sent.clear()
+            await application.get(key)
+        assert application.sent == ["dashboard"]
+        await application.get(key)
+        assert application.sent == ["dashboard"] * 2
+        await application.get(key)
+        assert application.sent == ["dashboard"] * 2 + ["standings"]
+
+    run(pool, test)
+
+
 def test_a_request_that_differs_in_anything_is_answered_by_itself(
     pool: Pool, users: Access, key: dict[str, str]
 ) -> None:
