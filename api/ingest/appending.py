@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 MAX_EVENTS = 10_000  # of one transaction
 MAX_BYTES = 5 * 1024 * 1024
-WAIT_SECONDS = 5.0  # a post waits no longer for others
+WAIT_SECONDS = 5.0  # a post waits no longer for others,
+LOOK_SECONDS = 0.25  # or so much longer: it is noticed at the next look
 MOST_WAITING = 10_000  # posts in one process; the next one is refused at once
 
 
@@ -90,6 +91,8 @@ class Appending:
         self._queues: dict[int, deque[_Post]] = {}  # of each workspace with posts, waiting or being committed
         self._turns: deque[int] = deque()  # workspaces with posts that no connection is at work on
         self._waiting = 0
+        self._pending: dict[_Post, None] = {}  # whose callers wait, the oldest first
+        self._watch: asyncio.TimerHandle | None = None
         self._scheduled = False
         self._commits: set[asyncio.Task[None]] = set()
 
@@ -122,11 +125,25 @@ class Appending:
         if not self._scheduled:  # posts that came in the same tick of the loop go together
             self._scheduled = True
             loop.call_soon(self._begin)
+        self._pending[post] = None
+        if self._watch is None:
+            self._watch = loop.call_later(LOOK_SECONDS, self._check_overdue)
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                return await post.recorded
-        except TimeoutError as error:
-            raise QueueTimeoutError from error
+            return await post.recorded
+        finally:
+            del self._pending[post]
+
+    def _check_overdue(self) -> None:
+        """Let posts that have waited too long wait no longer: one timer for all, where each would need its own."""
+        self._watch = None
+        loop = asyncio.get_running_loop()
+        for post in self._pending:  # the oldest first
+            if loop.time() - post.since <= WAIT_SECONDS:
+                break
+            if not post.recorded.done():
+                post.recorded.set_exception(QueueTimeoutError())
+        if self._pending:
+            self._watch = loop.call_later(LOOK_SECONDS, self._check_overdue)
 
     def _begin(self) -> None:
         self._scheduled = False

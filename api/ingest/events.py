@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from itertools import chain
 
 import falcon
@@ -45,6 +46,7 @@ _TOO_MUCH_WORK = f"Expected a body that takes at most {WORK_SECONDS:.0f} s to re
 
 NAMED_WORKSPACE = replace(ONE_WORKSPACE, text="the workspace, which a post names", required=True)
 POST = Query(NAMED_WORKSPACE)
+_CACHED_CHARACTERS = 64  # of a query
 
 _encode = msgspec.json.Encoder().encode
 
@@ -227,7 +229,13 @@ def _rejected(refused: intake.Refused) -> Rejected:
 
 def _parse(request: falcon.Request) -> Asked:
     """Return the workspace, which a post names: a current one that has changed would be the wrong log for ever."""
-    return POST.read(request.query_string)[NAMED_WORKSPACE]
+    query = request.query_string
+    return _parsed(query) if len(query) <= _CACHED_CHARACTERS else _parsed.__wrapped__(query)
+
+
+@lru_cache(maxsize=10_000)  # workers post to the same workspaces again and again
+def _parsed(query: str) -> Asked:
+    return POST.read(query)[NAMED_WORKSPACE]
 
 
 def _being_changed() -> UnavailableError:
