@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import falcon
 import falcon.asgi
 
-from api import access_log
+from api import request_log
 from api.administration.hooks import ConnectedTools
 from api.administration.prospects import Prospects
 from api.administration.users import Users, Workspaces
@@ -144,7 +144,7 @@ class _Around:
         request.context.started = time.perf_counter()
         request.context.traceparent = traceparent_of(request.get_header(TRACEPARENT))
         request.context.span = None
-        if self._tracing is not None and request.path.rstrip("/") not in access_log.QUIET:
+        if self._tracing is not None and request.path.rstrip("/") not in request_log.QUIET:
             self._tracing.begin(request, request.get_header(TRACESTATE))
         request.context.measurements = self._measurements
         response.set_headers(SECURITY)
@@ -163,7 +163,7 @@ class _Around:
         self, method: str, context: object, request_id: str, route: str, status: int, seconds: float
     ) -> None:
         self._measurements.answered(method, route, status, seconds)
-        access_log.log(context, request_id, method, route, status, seconds)
+        request_log.log(context, request_id, method, route, status, seconds)
 
 
 class _ReadingFromElsewhere(falcon.CORSMiddleware[Any, Any]):

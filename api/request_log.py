@@ -6,7 +6,7 @@ from typing import Any
 _BAD = 400
 QUIET = ("/healthz", "/readyz", "/metrics")  # probes would drown the rest
 
-logger = logging.getLogger("access")
+logger = logging.getLogger("access")  # the name that operators see
 
 
 def log(context: Any, request_id: str, method: str, route: str, status: int, seconds: float) -> None:  # noqa: ANN401, PLR0913
