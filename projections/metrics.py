@@ -164,13 +164,13 @@ METRICS = (
 
 # What is summed, in the order in which it is stored.
 MEASURES = tuple(metric for metric in METRICS if not isinstance(metric.rule, Derived))
-_PLACES = {measure.name: place for place, measure in enumerate(MEASURES)}
+PLACES = {measure.name: place for place, measure in enumerate(MEASURES)}  # by name
 
 
 def _reader(metric: Metric) -> Callable[[Sequence[Any]], object]:
     if not isinstance(metric.rule, Derived):
-        return itemgetter(_PLACES[metric.name])
-    function, places = metric.rule.function, [_PLACES[name] for name in metric.rule.of]
+        return itemgetter(PLACES[metric.name])
+    function, places = metric.rule.function, [PLACES[name] for name in metric.rule.of]
 
     def read(totals: Sequence[Any]) -> object:
         values = [totals[place] for place in places]

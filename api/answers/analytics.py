@@ -14,11 +14,10 @@ from api.http.parameters import Query, one_of
 from api.http.schemas import Analytics, Count, Id, Word
 from domain.zones import time_zone
 from projections.journeys.calendar import Bounds, bounds
-from projections.metrics import MEASURES, analytics
+from projections.metrics import PLACES, analytics
 from projections.queries.campaigns import Campaign, Needs, Selection, as_one
 
 COMPARE = one_of("compare", "the numbers of as many days before beside those of the period", ("previous",))
-_PLACES = {measure.name: place for place, measure in enumerate(MEASURES)}
 
 
 class CampaignRow(Struct):
@@ -98,7 +97,7 @@ def _campaigns(matched: Matched) -> Campaigns:
             "name": campaign.name,
             "status": campaign.status,
         }
-        sort_key = fields[key] if key in fields else listing.sort_key(str(key), lambda name: sums[_PLACES[name]])
+        sort_key = fields[key] if key in fields else listing.sort_key(str(key), lambda name: sums[PLACES[name]])
         return shown, listing.Row(campaign.workspace_id, campaign.campaign_id, campaign.name, sort_key)
 
     rows, following = listing.page(question, [row(campaign) for campaign in matched.campaigns], lambda pair: pair[1])

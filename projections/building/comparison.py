@@ -19,7 +19,7 @@ from projections.building.replay_by_parts import Workers
 from projections.building.verification import LostEndError, Rebuilt, rebuilt
 from projections.journeys import quarter_hours
 from projections.journeys.quarter_hours import Cells
-from projections.metrics import FOLD_VERSION, MEASURES, METRICS, Derived, analytics, in_place
+from projections.metrics import FOLD_VERSION, MEASURES, METRICS, PLACES, Derived, analytics, in_place
 
 _AT_ONCE = 2_000  # days of campaigns
 _SIDES = SQL("""
@@ -66,7 +66,7 @@ def _changes(rows: Rebuilt, workspace_id: int) -> list[str]:
         moved = Counter()
         lines = [f"workspace {workspace_id}: the days of version {rows.version} can't be read, so can't be compared"]
     for campaign_id, *sides in rows.database.execute(_CAMPAIGNS, rows.sides):
-        days = {measure.name: moved[campaign_id, place] for place, measure in enumerate(MEASURES)}
+        days = {name: moved[campaign_id, place] for name, place in PLACES.items()}
         live, now = _shown(sides[:4], measures), _shown(sides[4:], [measure.name for measure in MEASURES])
         where = f"workspace {workspace_id} campaign {campaign_id}"
         lines += [f"{where}: {what}" for what in _differences(live, now, ["name", "status", *known], days)]
@@ -116,11 +116,10 @@ def _moved(rows: Rebuilt, measures: Sequence[str]) -> Counter[tuple[int, int]]:
     Raises msgspec.DecodeError where the live days are stored in another form.
     """
     counted: Counter[tuple[int, int]] = Counter()
-    places = {measure.name: place for place, measure in enumerate(MEASURES)}
-    of_live = np.array([places.get(name, -1) for name in measures])
-    of_rebuilt = np.array([place if measure.name in measures else -1 for place, measure in enumerate(MEASURES)])
+    of_live = np.array([PLACES.get(name, -1) for name in measures])
+    of_rebuilt = np.array([place if name in measures else -1 for name, place in PLACES.items()])
     with rows.database.cursor("days", binary=True) as cursor:
-        cursor.execute(_DAYS, {**rows.sides, "renumbered": measures != list(places)})
+        cursor.execute(_DAYS, {**rows.sides, "renumbered": measures != list(PLACES)})
         while batch := cursor.fetchmany(_AT_ONCE):
             differing = quarter_hours.summed([_cells(batch, 2, of_live, -1), _cells(batch, 3, of_rebuilt, 1)])
             pairs = set(zip(differing.owners.tolist(), differing.places.tolist(), strict=True))

@@ -11,13 +11,12 @@ from domain.instants import format_instant
 from projections.journeys.columns import CODE, IS_TOUCH, EventColumns, counting, first_touches, latest, read
 from projections.journeys.contributions import contributions
 from projections.journeys.groups import Integers, is_first
-from projections.metrics import MEASURES, METRICS, RETRACTION, Derived, Each, Turns, TurnTime
+from projections.metrics import MEASURES, METRICS, PLACES, RETRACTION, Derived, Each, Turns, TurnTime
 
 AVERAGE = "average_reply_time"  # is explained by its turns, in ms
-_PLACES = {measure.name: place for place, measure in enumerate(MEASURES)}
 EXPLAINED = {
-    **{metric.name: _PLACES[metric.name] for metric in METRICS if not isinstance(metric.rule, Derived | TurnTime)},
-    AVERAGE: _PLACES["reply_time_ms"],
+    **{metric.name: PLACES[metric.name] for metric in METRICS if not isinstance(metric.rule, Derived | TurnTime)},
+    AVERAGE: PLACES["reply_time_ms"],
 }
 
 
