@@ -23,6 +23,8 @@ from api.http.conditional import VARY, VARY_BY_FORM, cached_tag, has, unchanged
 from api.http.parameters import Query
 from domain.recorder import Database
 from projections import marks
+from projections.journeys import columns
+from projections.journeys.columns import EventColumns
 from projections.metrics import FOLD_VERSION
 from projections.queries import campaigns
 from projections.queries.caller import Asked
@@ -44,6 +46,10 @@ class Matched(NamedTuple):
     campaigns: list[Campaign]
     database: Database
     upto: int | None = None  # the position of `as_of`; None: now
+
+    def events(self) -> EventColumns:
+        """Return what counts of all campaigns' journeys, as `columns.unpack` does, and raise what it raises."""
+        return columns.unpack([each.columns for campaign in self.campaigns for each in campaign.journeys], self.upto)
 
 
 class Table(NamedTuple):

@@ -10,7 +10,6 @@ from api.answers.question import EVERYTHING, Question
 from api.errors import BadRequestError
 from api.http.parameters import Query, one_of
 from api.http.schemas import Analytics, Count, Word
-from projections.journeys import columns
 from projections.journeys.attribution import By, breakdown
 from projections.journeys.series import by_hour_of_week
 from projections.metrics import analytics
@@ -59,11 +58,8 @@ def _breakdown(matched: Matched) -> Breakdown:
         days = [day for campaign in matched.campaigns for day in days_of(campaign, question)]
         rows = by_hour_of_week(days, question.zone, question.bounds)
     else:
-        of_events = columns.unpack(
-            [each.columns for campaign in matched.campaigns for each in campaign.journeys], matched.upto
-        )
         own = BREAKDOWNS[question.values[BY]]
-        rows = breakdown(of_events, own, *in_ms(question), at_first_touch=question.at_first_touch)
+        rows = breakdown(matched.events(), own, *in_ms(question), at_first_touch=question.at_first_touch)
     if len(rows) > MOST_ROWS:
         fault = f"expected at most {MOST_ROWS} rows: ask for fewer campaigns, or a shorter period"
         raise BadRequestError((BY.name, fault))

@@ -9,10 +9,10 @@ from api.answers.numbers import in_ms
 from api.answers.question import AS_OF, FILTERS, MIN_POSITION, PERIOD, Question
 from api.http.parameters import WORKSPACE, Query, one_of
 from api.http.schemas import Count, Id, Word
-from projections.journeys import columns
+from projections.journeys.columns import EventColumns
 from projections.journeys.reply_times import BOUNDS, distribution, turns
 from projections.metrics import reply_time_in_seconds, reply_time_in_words
-from projections.queries.campaigns import Campaign, Needs, Selection
+from projections.queries.campaigns import Needs, Selection
 
 ReplyBy = Literal["step", "sender", "channel", "campaign"]
 BY = one_of("by", "the value that makes a row", get_args(ReplyBy))
@@ -58,29 +58,24 @@ def _select(question: Question) -> Selection:
 def _body(matched: Matched) -> ReplyTimes | ReplyTimesBy:
     question, by = matched.question, matched.question.values[BY]
     if by is None:
-        return _shown(_turns(matched, matched.campaigns))
+        return _shown(_turns(question, matched.events()))
     if by == "campaign":
         several = question.asked.every
         rows = [
             _shown(
-                _turns(matched, [campaign]),
+                _turns(question, campaign.unpacked()),
                 campaign=campaign.campaign_id,
                 **({"workspace_id": campaign.workspace_id} if several else {}),
             )
             for campaign in matched.campaigns
         ]
         return ReplyTimesBy(by, [row for row in rows if row.count])
-    of_events = columns.unpack(
-        [each.columns for campaign in matched.campaigns for each in campaign.journeys], matched.upto
-    )
-    by_row = turns(of_events, (by,), *in_ms(question), at_first_touch=question.at_first_touch)
+    by_row = turns(matched.events(), (by,), *in_ms(question), at_first_touch=question.at_first_touch)
     return ReplyTimesBy(by, [_shown(durations, **{by: value}) for (value,), durations in by_row.items()])
 
 
-def _turns(matched: Matched, campaigns: list[Campaign]) -> Any:  # noqa: ANN401 (numpy's integers)
-    question = matched.question
-    of_events = columns.unpack([each.columns for campaign in campaigns for each in campaign.journeys], matched.upto)
-    return turns(of_events, (), *in_ms(question), at_first_touch=question.at_first_touch)[()]
+def _turns(question: Question, events: EventColumns) -> Any:  # noqa: ANN401 (numpy's integers)
+    return turns(events, (), *in_ms(question), at_first_touch=question.at_first_touch)[()]
 
 
 def _shown(durations: Any, **row: Any) -> ReplyTimes:  # noqa: ANN401 (numpy's integers; the values of a row)
