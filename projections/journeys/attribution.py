@@ -31,23 +31,16 @@ _ANSWERS = {
 _IN_EACH_ROW = np.array([isinstance(m.rule, Enrolled) or m.rule == Once(TOUCHES) for m in MEASURES])
 
 
-def by_first_touch(columns: EventColumns) -> Cells:
-    """Return what journeys contribute, all of each at its first outbound touch; without one, nowhere.
+def by_quarter_hour(columns: EventColumns, *, at_first_touch: bool) -> Cells:
+    """Return what journeys contribute, each contribution where it is dated; the cells' only owner is 0.
 
-    The cells' only owner is 0.
+    `at_first_touch` puts all of a journey at its first outbound touch, and leaves out a journey without one.
     """
     places, values, dating = contributions(columns.journeys, columns.events)
-    touches = first_touches(columns)[columns.journeys[dating]]
-    touched = np.flatnonzero(touches >= 0)
-    quarters = columns.instants[touches[touched]] // QUARTER_MS
-    return quarter_hours.summed(
-        [quarter_hours.cells(np.zeros(touched.size, np.int64), quarters, places[touched], values[touched])]
-    )
-
-
-def by_own_date(columns: EventColumns) -> Cells:
-    """Return what journeys contribute, each contribution where it is dated. The cells' only owner is 0."""
-    places, values, dating = contributions(columns.journeys, columns.events)
+    if at_first_touch:
+        dating = first_touches(columns)[columns.journeys[dating]]
+        touched = np.flatnonzero(dating >= 0)
+        places, values, dating = places[touched], values[touched], dating[touched]
     quarters = columns.instants[dating] // QUARTER_MS
     return quarter_hours.summed([quarter_hours.cells(np.zeros(dating.size, np.int64), quarters, places, values)])
 

@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Composed, Literal
 from domain.citus import Here, forms
 from domain.recorder import Database
 from projections.journeys import columns, series
-from projections.journeys.attribution import by_first_touch
+from projections.journeys.attribution import by_quarter_hour
 from projections.journeys.columns import EventColumns
 from projections.journeys.quarter_hours import QUARTERS_A_DAY
 from projections.journeys.series import Day
@@ -111,7 +111,7 @@ class Campaign(NamedTuple):
 
     def at_first_touch(self) -> list[Day]:
         """Return what its journeys contribute, all of each at its first touch, by day."""
-        return series.by_day(by_first_touch(self.unpacked()))
+        return series.by_day(by_quarter_hour(self.unpacked(), at_first_touch=True))
 
 
 class Matching(NamedTuple):

@@ -5,7 +5,7 @@ from psycopg.sql import SQL
 from domain.recorder import Database
 from projections.journeys import campaign as campaigns
 from projections.journeys import quarter_hours, series
-from projections.journeys.attribution import by_own_date
+from projections.journeys.attribution import by_quarter_hour
 from projections.queries.campaigns import UNKNOWN, Campaign
 
 _IS_UPTO = SQL("""
@@ -40,7 +40,7 @@ def as_of(campaign: Campaign, position: int) -> Campaign | None:
     if not len(events.events) and not history.counting():
         return None
     stands = campaigns.about(history)
-    cells = by_own_date(events)
+    cells = by_quarter_hour(events, at_first_touch=False)
     return campaign._replace(
         name=stands.name[2] if stands.name else f"Campaign {campaign.campaign_id}",
         status=stands.status[2] if stands.status else UNKNOWN,
