@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psycopg
 from psycopg.errors import UniqueViolation
 
+from api.ingest.formats import MAX_BODY_BYTES, MAX_EVENTS
 from domain import ledger
 from domain.ledger import Prepared, Recorded
 from domain.recorder import Condition, ConditionError, Database, parameters
@@ -23,8 +24,8 @@ from projections.queries.caller import Credentials
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-MAX_EVENTS = 10_000  # of one transaction
-MAX_BYTES = 5 * 1024 * 1024
+# Posts that share a transaction are together no larger than the largest single one.
+MAX_GROUP_EVENTS, MAX_GROUP_BYTES = MAX_EVENTS, MAX_BODY_BYTES
 WAIT_SECONDS = 5.0  # a post waits no longer for others,
 LOOK_SECONDS = 0.25  # or so much longer: it is noticed at the next look
 MOST_WAITING = 10_000  # posts in one process; the next one is refused at once
@@ -171,7 +172,7 @@ class Appending:
         queue, group, events, size = self._queues[workspace_id], list[_Post](), 0, 0
         while queue:
             events, size = events + len(queue[0].prepared.events), size + queue[0].bytes
-            if group and (events > MAX_EVENTS or size > MAX_BYTES):
+            if group and (events > MAX_GROUP_EVENTS or size > MAX_GROUP_BYTES):
                 break
             post = queue.popleft()
             self._waiting -= 1

@@ -111,7 +111,7 @@ def test_known_events_get_an_outcome_of_their_own(run: Run, pool: Pool) -> None:
     assert log(pool) == ["e-1", "e-2"]
 
 
-@pytest.mark.parametrize("limit", [("MAX_EVENTS", 3), ("MAX_BYTES", 300)])
+@pytest.mark.parametrize("limit", [("MAX_GROUP_EVENTS", 3), ("MAX_GROUP_BYTES", 300)])
 def test_a_group_is_bounded(run: Run, pool: Pool, monkeypatch: pytest.MonkeyPatch, limit: tuple[str, int]) -> None:
     """In events and in bytes; the rest is the next group."""
     monkeypatch.setattr(appending, *limit)
