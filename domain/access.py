@@ -234,27 +234,18 @@ class Access(AccessApplication):
         _check_workspace(workspace_id)
         if not 1 <= len(name) <= MAX_WORKSPACE_NAME or _CONTROL.search(name):
             raise BadFieldError("name", f"expected 1–{MAX_WORKSPACE_NAME} characters without control characters")
-        self._retry(lambda: self._rename(workspace_id, name, by))
 
-    def _rename(self, workspace_id: int, name: str, by: str) -> None:
-        at = self._clock()
-        workspace = self._workspace(workspace_id, at, by)
-        if workspace.is_deleted:
-            raise DeletedWorkspaceError(f"workspace {workspace_id} was deleted")
-        workspace.rename(name, at, by)
-        self.save(workspace)
+        def rename(workspace: Workspace, at: int) -> None:
+            if workspace.is_deleted:
+                raise DeletedWorkspaceError(f"workspace {workspace_id} was deleted")
+            workspace.rename(name, at, by)
+
+        self._change_workspace(workspace_id, by, rename)
 
     def delete_workspace(self, workspace_id: int, by: str) -> None:
         """Delete a workspace, or leave it deleted; it can't be linked any more from then on."""
         _check_workspace(workspace_id)
-
-        def delete() -> None:
-            at = self._clock()
-            workspace = self._workspace(workspace_id, at, by)
-            workspace.delete(at, by)
-            self.save(workspace)
-
-        self._retry(delete)
+        self._change_workspace(workspace_id, by, lambda workspace, at: workspace.delete(at, by))
 
     def note_forgotten(self, database: Database, workspace_id: int, token: str, events: int, by: str) -> None:
         """Append that a prospect was forgotten, in the transaction that changes their events.
@@ -299,6 +290,17 @@ class Access(AccessApplication):
             return result
 
         return self._retry(save)
+
+    def _change_workspace(self, workspace_id: int, by: str, change: Callable[[Workspace, int], None]) -> None:
+        """Load, change and save the workspace; retry after a concurrent change."""
+
+        def save() -> None:
+            at = self._clock()
+            workspace = self._workspace(workspace_id, at, by)
+            change(workspace, at)
+            self.save(workspace)
+
+        self._retry(save)
 
     def _retry(self, save: Callable[[], T]) -> T:
         for _ in range(_ATTEMPTS):
