@@ -5,10 +5,11 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 from api.answers import listing
-from api.answers.answering import Endpoint, Matched, Table, selection_for
+from api.answers.answering import Endpoint, Matched, selection_for
 from api.answers.listing import CURSOR, LIMIT, SEARCH, SORT
 from api.answers.numbers import CAMPAIGN_KEYS, NOTHING, cells_of, columns_of, dated, named, totals
 from api.answers.question import END, EVERYTHING, START, ZONE, Question, ShownStatus
+from api.answers.tables import Table
 from api.errors import BadRequestError
 from api.http.parameters import Query, one_of
 from api.http.schemas import Analytics, Count, Id, Word

@@ -4,18 +4,16 @@ The first, small statement is enough for a 304, and for an answer that is cached
 reads everything in one snapshot: the caller's access, the positions, and the rows.
 """
 
-import csv
-import io
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import falcon
 import msgspec
 
 from api.answers.cache import Cache
 from api.answers.question import AS_OF, BOM, CAMPAIGN, CSV, STATUS, Moment, Question, parse
+from api.answers.tables import Table
 from api.auth.gate import Visit
 from api.dependencies import Parts
 from api.errors import BadRequestError, UnavailableError
@@ -32,9 +30,6 @@ from projections.queries.campaigns import MOST_EVENTS, Campaign, Needs, Selectio
 from projections.queries.past import as_of, position_at
 from projections.queries.standing import Standing, are_no_older, look
 
-# A spreadsheet may take text for a formula that begins so, also behind white space (OWASP, "CSV Injection").
-_RISKY = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
-
 encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
 
@@ -50,13 +45,6 @@ class Matched(NamedTuple):
     def events(self) -> EventColumns:
         """Return what counts of all campaigns' journeys, as `columns.unpack` does, and raise what it raises."""
         return columns.unpack([each.columns for campaign in self.campaigns for each in campaign.journeys], self.upto)
-
-
-class Table(NamedTuple):
-    """An answer as CSV: the names of its columns, and its rows by these names."""
-
-    columns: Sequence[str]
-    rows: Callable[[Any], Iterable[Mapping[str, object]]]
 
 
 class Endpoint(NamedTuple):
@@ -283,13 +271,7 @@ def _rendered(endpoint: Endpoint, matched: Matched, selection: Selection) -> byt
     if not matched.question.csv:
         return encode(body)
     assert endpoint.table is not None
-    table = endpoint.table(matched.question)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)  # RFC 4180
-    writer.writerow(table.columns)
-    for row in table.rows(body):
-        writer.writerow([_cell(row[column]) for column in table.columns])
-    return text.getvalue().encode("utf-8-sig" if matched.question.values[BOM] else "utf-8")
+    return endpoint.table(matched.question).written(body, bom=matched.question.values[BOM])
 
 
 def _cut(matched: Matched) -> list[Campaign]:
@@ -297,7 +279,3 @@ def _cut(matched: Matched) -> list[Campaign]:
     statuses = matched.question.values[STATUS]
     past = (as_of(campaign, matched.upto or 0) for campaign in matched.campaigns)
     return [campaign for campaign in past if campaign and (statuses is None or campaign.status in statuses)]
-
-
-def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and _RISKY.match(value) else value

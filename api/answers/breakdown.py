@@ -4,9 +4,10 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from api.answers.answering import Endpoint, Matched, Table, selection_for
+from api.answers.answering import Endpoint, Matched, selection_for
 from api.answers.numbers import cells_of, columns_of, dated, days_of, in_ms
 from api.answers.question import EVERYTHING, Question
+from api.answers.tables import Table
 from api.errors import BadRequestError
 from api.http.parameters import Query, one_of
 from api.http.schemas import Analytics, Count, Word

@@ -6,10 +6,11 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict
 
 from api.answers import listing
-from api.answers.answering import Endpoint, Matched, Table, selection_for
+from api.answers.answering import Endpoint, Matched, selection_for
 from api.answers.listing import CURSOR, LIMIT, SEARCH
 from api.answers.listing import SORT_CAMPAIGNS as SORT
 from api.answers.question import FILTERS, FORM, MIN_POSITION, Question, ShownStatus
+from api.answers.tables import Table
 from api.http.parameters import WORKSPACE, Query
 from api.http.schemas import Count, Id, Instant, Word
 from domain.campaign_keys import FIRST_DERIVED_ID

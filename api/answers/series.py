@@ -6,9 +6,10 @@ from typing import get_args
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from api.answers.answering import Endpoint, Matched, Table, selection_for
+from api.answers.answering import Endpoint, Matched, selection_for
 from api.answers.numbers import CAMPAIGN_KEYS, cells_of, columns_of, dated, days_of, named
 from api.answers.question import END, EVERYTHING, START, Question, ShownStatus
+from api.answers.tables import Table
 from api.errors import BadRequestError
 from api.http.parameters import Parameter, Query, one_of
 from api.http.schemas import Analytics, Id, Instant, Word
