@@ -4,7 +4,7 @@ The first, small statement is enough for a 304, and for an answer that is cached
 reads everything in one snapshot: the caller's access, the positions, and the rows.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -23,12 +23,15 @@ from domain.recorder import Database
 from projections import marks
 from projections.journeys import columns
 from projections.journeys.columns import EventColumns
+from projections.journeys.explanation import Contributions
 from projections.metrics import FOLD_VERSION
 from projections.queries import campaigns
 from projections.queries.caller import Asked
 from projections.queries.campaigns import MOST_EVENTS, Campaign, Needs, Selection
 from projections.queries.past import as_of, position_at
 from projections.queries.standing import Standing, are_no_older, look
+
+_EXPLANATION_BYTES = 128 * 1024 * 1024  # of all that a process caches; half of it is one of 450,000 prospects
 
 encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
@@ -40,6 +43,7 @@ class Matched(NamedTuple):
     standings: list[Standing]
     campaigns: list[Campaign]
     database: Database
+    explanations: Cache[Hashable, Contributions]  # those that this process keeps for further pages
     upto: int | None = None  # the position of `as_of`; None: now
 
     def events(self) -> EventColumns:
@@ -68,12 +72,13 @@ class Endpoint(NamedTuple):
 
 
 class Reading:
-    """What all resources that read share: the parts, and the cache of bodies."""
+    """What all resources that read share: the parts, and the caches of bodies and of explanations."""
 
     def __init__(self, parts: Parts) -> None:
         """Take the parts."""
         self.parts = parts
         self.bodies: Cache[str, bytes] = Cache(len)
+        self._explanations: Cache[Hashable, Contributions] = Cache(lambda each: each.bytes, _EXPLANATION_BYTES, share=2)
 
     async def answer(self, request: falcon.Request, response: falcon.Response, endpoint: Endpoint) -> None:
         """Answer a request; the work is done in a thread."""
@@ -179,7 +184,8 @@ class Reading:
                     visit, question, selection
                 )
                 with self.parts.connection() as database:
-                    body = _rendered(endpoint, Matched(question, standings, matching, database, upto), selection)
+                    matched = Matched(question, standings, matching, database, self._explanations, upto)
+                    body = _rendered(endpoint, matched, selection)
             tagged = self._tag(request, standings, question, upto)  # the rows may be newer than the first standings
             self.bodies.put(tagged, body)
         say_how_fresh(response, standings, question, upto)
@@ -197,7 +203,7 @@ class Reading:
         if endpoint.cached is None:
             return None
         with self.parts.connection() as database:
-            body = endpoint.cached(Matched(question, standings, [], database, upto))
+            body = endpoint.cached(Matched(question, standings, [], database, self._explanations, upto))
         return None if body is None else encode(body)
 
     def _tag(self, request: falcon.Request, standings: Sequence[Standing], question: Question, upto: int | None) -> str:

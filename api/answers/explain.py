@@ -15,7 +15,6 @@ import msgspec
 from msgspec import Meta
 
 from api.answers.answering import Endpoint, Matched, Reading, selection_for
-from api.answers.cache import Cache
 from api.answers.numbers import in_ms
 from api.answers.question import AS_OF, CAMPAIGN, MIN_POSITION, PERIOD, Question
 from api.errors import BadRequestError, NotFoundError, UnavailableError
@@ -89,8 +88,6 @@ class Explain:
     def __init__(self, shared: Reading) -> None:
         """Take what it shares with the others that read."""
         self._shared = shared
-        self._explanations: Cache[_Key, Contributions] = Cache(lambda each: each.bytes, _MOST_BYTES, share=2)
-        self._endpoint = EXPLAIN._replace(body=self._computed, cached=self._cached)
 
     async def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: str) -> None:
         """Answer with the contributions to a metric."""
@@ -101,31 +98,12 @@ class Explain:
             return replace(question, values=question.values.with_value(CAMPAIGN, (campaign,)))
 
         visit, question = await self._shared.parts.gate.visit(request, response, parse_request)
-        await self._shared.answer_question(visit, self._endpoint, question)
-
-    def _cached(self, matched: Matched) -> Explanation | None:
-        """Return the asked page of a cached explanation; None where it is not cached."""
-        key = _key(matched)
-        contributions = self._explanations.get(key)
-        [standing] = matched.standings
-        if contributions is None or standing.fold_version != FOLD_VERSION or key.position > standing.position:
-            return None
-        return _page(matched, key, contributions)
-
-    def _computed(self, matched: Matched) -> Explanation:
-        """Return the asked page, and cache the whole explanation."""
-        key, contributions = _explained(matched)
-        [standing] = matched.standings
-        # A prospect may have been forgotten since the journeys were read: then the mark is not that of the journeys.
-        if marks.at(matched.database, standing.workspace_id, standing.position) == standing.mark:
-            self._explanations.put(key, contributions)
-        return _page(matched, key, contributions)
+        await self._shared.answer_question(visit, EXPLAIN, question)
 
 
 METRIC: Parameter[str] = replace(one_of("metric", "the number", list(EXPLAINED)), required=True)
 LIMIT: Parameter[int] = number("limit", "so many at a time", 1, 1_000, 100)
 CURSOR = cursor_of(_Cursor)
-_MOST_BYTES = 128 * 1024 * 1024  # of all explanations that a process caches; half of it is one of 450,000 prospects
 PAGING = (WORKSPACE, MIN_POSITION, CAMPAIGN, LIMIT, CURSOR)  # these may differ between pages of one question
 
 
@@ -154,6 +132,26 @@ def _key(matched: Matched) -> _Key:
 def _digest(key: _Key) -> str:
     """Return what names the question in a cursor."""
     return sha256(repr(key[:3]).encode()).hexdigest()[:16]
+
+
+def _cached(matched: Matched) -> Explanation | None:
+    """Return the asked page of a cached explanation; None where it is not cached."""
+    key = _key(matched)
+    contributions = matched.explanations.get(key)
+    [standing] = matched.standings
+    if contributions is None or standing.fold_version != FOLD_VERSION or key.position > standing.position:
+        return None
+    return _page(matched, key, contributions)
+
+
+def _computed(matched: Matched) -> Explanation:
+    """Return the asked page, and cache the whole explanation."""
+    key, contributions = _explained(matched)
+    [standing] = matched.standings
+    # A prospect may have been forgotten since the journeys were read: then the mark is not that of the journeys.
+    if marks.at(matched.database, standing.workspace_id, standing.position) == standing.mark:
+        matched.explanations.put(key, contributions)
+    return _page(matched, key, contributions)
 
 
 def _explained(matched: Matched) -> tuple[_Key, Contributions]:
@@ -195,6 +193,7 @@ EXPLAIN = Endpoint(
     "Why a number is what it is",
     Query(ONE_WORKSPACE, MIN_POSITION, *PERIOD, AS_OF, METRIC, LIMIT, CURSOR),
     _select,
-    lambda matched: _page(matched, *_explained(matched)),
+    _computed,
     (Explanation,),
+    cached=_cached,
 )
