@@ -2,7 +2,7 @@
 
 libpq's pipeline mode carries them (PostgreSQL documentation, "Pipeline Mode"). Statements that come in one tick of the
 loop share a sync point, and so one system call on either side; each has a snapshot of its own. Where one of them fails,
-those behind it, which PostgreSQL skips, are sent again, each with a sync point of its own: an error is one caller's.
+those after it, which PostgreSQL skips, are sent again, each with a sync point of its own: an error is one caller's.
 So are statements whose preparation had failed in an earlier batch.
 """
 
@@ -55,16 +55,17 @@ class TooManySentError(Exception):
 class Statement:
     """A statement that each connection prepares once, under its name; `%(name)b` is sent in binary.
 
-    One that is `behind` another is sent with it, in one transaction and with the same parameters; where the other one
-    fails, its error is the answer. `routed` is the form for a database that Citus distributes, where it has another.
+    One that is `preceded_by` another is sent right after it, in one transaction and with the same parameters; where the
+    other one fails, its error is the answer. `routed` is the form for a database that Citus distributes, where it has
+    another.
     """
 
     def __init__(
-        self, name: str, statement: bytes, behind: "Statement | None" = None, routed: bytes | None = None
+        self, name: str, statement: bytes, preceded_by: "Statement | None" = None, routed: bytes | None = None
     ) -> None:
         """Take the name, which no other statement has, and the statement."""
         self.name = name.encode()
-        self.behind = behind
+        self.preceded_by = preceded_by
         self.routed = self if routed is None else Statement(f"{name}_routed", routed)
         marked = {match[1].decode(): match[2] == b"b" for match in _PARAMETER.finditer(statement)}
         self._parameters = list(marked)
@@ -78,13 +79,13 @@ class Statement:
 
 
 class _Sent(NamedTuple):
-    """A statement and where its result goes; without the latter it is to be prepared, or goes `before` another."""
+    """A statement and where its result goes; without the latter it is to be prepared, or `precedes` another."""
 
     statement: Statement
     values: list[bytes | None]
     answer: asyncio.Future[PGresult] | None
-    before: asyncio.Future[PGresult] | None = None
-    first: "_Sent | None" = None  # what goes before this one
+    precedes: asyncio.Future[PGresult] | None = None  # where the result of the statement right after it goes
+    preceded_by: "_Sent | None" = None
 
 
 class _Batch(NamedTuple):
@@ -138,20 +139,16 @@ class Pipeline:
             answer: asyncio.Future[PGresult] = loop.create_future()
             if not self._queued:
                 loop.call_soon(self._send_queued)
-            first_statement = statement.behind
-            first = (
-                None
-                if first_statement is None
-                else _Sent(first_statement, first_statement.values(parameters), None, answer)
-            )
-            self._queued.append(_Sent(statement, values, answer, first=first))
+            preceding = statement.preceded_by
+            first = None if preceding is None else _Sent(preceding, preceding.values(parameters), None, precedes=answer)
+            self._queued.append(_Sent(statement, values, answer, preceded_by=first))
             result = await answer
         finally:
             self._waiting -= 1
         if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
             error = error_from_result(result, encoding="utf-8")
             if isinstance(error, _OVERDUE) and self._sent:
-                self._lose(error)  # the statements behind have waited as long, and would have to wait again
+                self._lose(error)  # the statements after it have waited as long, and would have to wait again
             raise error
         transformer = self._loaders.get(statement.name)
         if transformer is None:
@@ -211,7 +208,7 @@ class Pipeline:
         connection, batch = self._database.pgconn, list[_Sent]()
         self._sent.append(_Batch(batch, [], self._loop.time()))
         try:
-            for each in chain.from_iterable((sent.first, sent) if sent.first else (sent,) for sent in statements):
+            for each in chain.from_iterable(filter(None, (sent.preceded_by, sent)) for sent in statements):
                 statement = each.statement
                 if statement.name not in self._prepared:
                     connection.send_prepare(statement.name, statement.text)
@@ -276,15 +273,15 @@ class Pipeline:
         again, failed = list[_Sent](), dict[object, PGresult]()
         for sent, each in zip(batch.sent, batch.results, strict=True):
             corrected = each.status == ExecStatus.FATAL_ERROR and self._correct_prepared(sent.statement.name, each)
-            own = failed.get(sent.answer) or failed.get(sent.statement.name, each)
+            outcome = failed.get(sent.answer) or failed.get(sent.statement.name, each)
             if sent.answer is None:
                 if not corrected:
-                    self._take_before(sent, own, failed)
+                    self._note_failure(sent, outcome, failed)
             elif not sent.answer.done():
-                if corrected or own.status == ExecStatus.PIPELINE_ABORTED:
+                if corrected or outcome.status == ExecStatus.PIPELINE_ABORTED:
                     again.append(sent)
                 else:
-                    sent.answer.set_result(own)
+                    sent.answer.set_result(outcome)
         for sent in again:
             self._send([sent])
 
@@ -297,12 +294,12 @@ class Pipeline:
             self._prepared.add(name)
         return state in (_NOT_PREPARED, _ALREADY_PREPARED)
 
-    def _take_before(self, sent: _Sent, result: PGresult, failed: dict[object, PGresult]) -> None:
+    def _note_failure(self, sent: _Sent, result: PGresult, failed: dict[object, PGresult]) -> None:
         """Note failures: of a preparation by the statement's name, of a preceding one by the next one's answer."""
-        if sent.before is None and result.status != ExecStatus.COMMAND_OK:
+        if sent.precedes is None and result.status != ExecStatus.COMMAND_OK:
             self._prepared.discard(sent.statement.name)
         if result.status == ExecStatus.FATAL_ERROR:
-            failed[sent.before or sent.statement.name] = result
+            failed[sent.precedes or sent.statement.name] = result
 
     def _check_overdue(self) -> None:
         """Close a connection whose oldest statement is overdue: the server is frozen, or the way to it is cut."""

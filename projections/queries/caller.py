@@ -46,7 +46,7 @@ _MAY_WRITE = SQL("""(
     ) = %(writers)s""")
 _APPEND = APPEND.format(condition=_MAY_WRITE)
 _HOLDS = SQL("SELECT {}").format(_MAY_WRITE)
-APPEND_IF_ALLOWED = Statement("append", _APPEND.as_bytes(), behind=Statement("lock_head", LOCK.as_bytes()))
+APPEND_IF_ALLOWED = Statement("append", _APPEND.as_bytes(), preceded_by=Statement("lock_head", LOCK.as_bytes()))
 
 
 class Credentials(NamedTuple):

@@ -234,12 +234,12 @@ def test_a_statement_whose_preparation_waits_in_vain_breaks_no_other(run: Any, d
 
 
 SET = Statement("set", b"SELECT set_config('campaign.test', %(text)s::text, true), 1 / %(number)s::bigint")
-BEHIND = Statement(
-    "behind", b"SELECT current_setting('campaign.test', true), 10 / (%(number)s::bigint - 2)", behind=SET
+PRECEDED = Statement(
+    "preceded", b"SELECT current_setting('campaign.test', true), 10 / (%(number)s::bigint - 2)", preceded_by=SET
 )
 
 
-def test_a_statement_behind_another_shares_its_transaction_and_its_error(run: Any) -> None:
+def test_a_statement_preceded_by_another_shares_its_transaction_and_its_error(run: Any) -> None:
     """And the statements around them are none of their business."""
 
     async def test(made: Pipeline) -> None:
@@ -250,12 +250,12 @@ def test_a_statement_behind_another_shares_its_transaction_and_its_error(run: An
             {"text": "d", "number": 12},
         ]
         for _ in range(3):
-            tries = [made.rows(BEHIND, each) for each in parameters]
+            tries = [made.rows(PRECEDED, each) for each in parameters]
             results = await asyncio.gather(*tries, made.rows(LONG, {"text": "x"}), return_exceptions=True)
             assert (results[0], results[3], results[4]) == ([("a", -10)], [("d", 1)], [("x",)])
             assert all(isinstance(each, psycopg.errors.DivisionByZero) for each in results[1:3])
         for _ in range(3):
-            bad = Statement("bad", b"SELECT 1", behind=Statement("broken", b"SELECT FROM nowhere"))
+            bad = Statement("bad", b"SELECT 1", preceded_by=Statement("broken", b"SELECT FROM nowhere"))
             with pytest.raises(psycopg.errors.UndefinedTable):
                 await made.rows(bad, {})
 
