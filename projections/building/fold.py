@@ -135,7 +135,7 @@ class Accumulator:
         """Begin with nothing."""
         self._indices: dict[int, int] = {}
         self._cells: list[Cells] = []
-        self._events: dict[int, int] = defaultdict(int)
+        self._stored: dict[int, int] = defaultdict(int)
         self._counted: dict[int, int] = defaultdict(int)
 
     def add(self, new: EventsByJourney, stored: Sequence[bytes], details: ReadDetails) -> None:
@@ -161,42 +161,41 @@ class Accumulator:
             if not need_details.all():
                 self._add(new.chosen(~need_details), list(compress(stored, ~need_details)), details)
             return
-        owners = self._owners(new)
         for (campaign_id, _), number in zip(new.keys, new.counts.tolist(), strict=True):
+            self._stored[campaign_id] += number
             self._counted[campaign_id] += number
         journeys, events, is_new = columns.in_order(journeys, events, is_new)
         changes = contributions.changes(journeys, events, is_new)
         quarters = events[changes.dating].instants // QUARTER_MS
-        of_changes = owners[journeys[changes.dating]]
-        self._cells.append(
-            quarter_hours.summed([quarter_hours.cells(of_changes, quarters, changes.places, changes.values)])
-        )
+        campaigns = self._campaigns_of(new)[journeys[changes.dating]]
+        cells = quarter_hours.cells(campaigns, quarters, changes.places, changes.values)
+        self._cells.append(quarter_hours.summed([cells]))
 
     def _add_with_details(self, new: EventsByJourney, stored: Sequence[bytes], details: ReadDetails) -> None:
         """Do as `_add` for journeys in which a retraction or `ReplyWasAutomatic` decides how other events count."""
         events = _read(new, list(zip(stored, details(new.keys), strict=True)))
-        known = np.cumsum(lengths_of(stored) // PackedEvents.BYTES) - new.counts  # up to here, of each journey
-        is_new = np.arange(len(events.events)) >= known[events.journeys]
-        owners = self._owners(new)
+        first_new = np.cumsum(lengths_of(stored) // PackedEvents.BYTES) - new.counts  # of each journey
+        is_new = np.arange(len(events.events)) >= first_new[events.journeys]
+        for (campaign_id, _), number in zip(new.keys, new.counts.tolist(), strict=True):
+            self._stored[campaign_id] += number
+        campaigns = self._campaigns_of(new)
         for sign, counted in ((1, columns.counting(events)), (-1, columns.counting(events.chosen(~is_new)))):
             numbers = np.bincount(counted.journeys, minlength=len(new.keys)).tolist()
             for (campaign_id, _), number in zip(new.keys, numbers, strict=True):
                 self._counted[campaign_id] += sign * number
             places, values, dating = contributions.contributions(counted.journeys, counted.events)
             quarters = counted.instants[dating] // QUARTER_MS
-            cells = quarter_hours.cells(owners[counted.journeys[dating]], quarters, places, sign * values)
+            cells = quarter_hours.cells(campaigns[counted.journeys[dating]], quarters, places, sign * values)
             self._cells.append(quarter_hours.summed([cells]))
 
-    def _owners(self, new: EventsByJourney) -> Integers:
-        """Return the index of each journey's campaign; their new events are counted as stored."""
-        for (campaign_id, _), number in zip(new.keys, new.counts.tolist(), strict=True):
-            self._events[campaign_id] += number
+    def _campaigns_of(self, new: EventsByJourney) -> Integers:
+        """Return the index of each journey's campaign; one that is new gets the next index."""
         return np.array([self._indices.setdefault(each, len(self._indices)) for each, _ in new.keys], np.int64)
 
     def increments(self) -> Increments:
         """Return what was added."""
         cells = quarter_hours.summed(self._cells) if len(self._cells) != 1 else self._cells[0]
-        return Increments(list(self._indices), cells, dict(self._events), dict(self._counted))
+        return Increments(list(self._indices), cells, dict(self._stored), dict(self._counted))
 
 
 class CampaignRow(NamedTuple):
@@ -255,8 +254,8 @@ def copy_journeys(database: Database, rows: ReadRows, journeys: EventsByJourney)
             stored = piece.stored()
             for (campaign_id, prospect_id), events, details in zip(piece.keys, stored, piece.details, strict=True):
                 copy.write_row((*rows, campaign_id, prospect_id, events, details))
-            whole = dict(zip(piece.keys, piece.details, strict=True))
-            accumulator.add(piece, stored, lambda keys, whole=whole: [whole[key] for key in keys])  # type: ignore[misc]
+            details_of = dict(zip(piece.keys, piece.details, strict=True))
+            accumulator.add(piece, stored, lambda keys, details_of=details_of: [details_of[key] for key in keys])  # type: ignore[misc]
     return accumulator.increments()
 
 
@@ -265,19 +264,19 @@ def _grow_journeys(
 ) -> Increments:
     """Append events to their journeys, and return what they add. Raises FoldError where a journey is damaged."""
     accumulator = Accumulator()
-    written: tuple[EventsByJourney, list[bytes]] | None = None
+    pending: tuple[EventsByJourney, list[bytes]] | None = None  # a piece that is written and yet to be added up
 
     def details(keys: Sequence[JourneyKey]) -> list[bytes]:
-        cursor = database.execute(_READ_DETAILS, {**rows._asdict(), **_names(keys)}, binary=True)
+        cursor = database.execute(_READ_DETAILS, {**rows._asdict(), **_key_parameters(keys)}, binary=True)
         return [row[0] for row in cursor]
 
     with database.pipeline():
         for piece in journeys.pieces(AT_ONCE):
             cursor = database.cursor(binary=True)
-            cursor.execute(_GROW_JOURNEYS.of(database), {**rows._asdict(), **_columns(piece)})
+            cursor.execute(_GROW_JOURNEYS.of(database), {**rows._asdict(), **_journey_parameters(piece)})
             _send(database)
-            if written:  # added up here while PostgreSQL writes the next piece
-                accumulator.add(*written, details)
+            if pending:  # added up here while PostgreSQL writes the next piece
+                accumulator.add(*pending, details)
             else:
                 meanwhile()
             by_key = {(campaign_id, prospect_id): events for campaign_id, prospect_id, events in cursor.fetchall()}
@@ -287,9 +286,9 @@ def _grow_journeys(
                 [(events,)] = database.execute(_READ_JOURNEY, (*rows, *each.keys[0]), binary=True).fetchall()
                 accumulator.add(each, _intact(each, [events]), details)
             short = piece.chosen(~long)
-            written = short, _intact(short, [each for each in stored if each is not None])
-        if written:  # before the pipeline's end, which would leave the session idle, and that only for so long
-            accumulator.add(*written, details)
+            pending = short, _intact(short, [each for each in stored if each is not None])
+        if pending:  # before the pipeline's end, which would leave the session idle, and that only for so long
+            accumulator.add(*pending, details)
         return accumulator.increments()
 
 
@@ -302,11 +301,11 @@ def _send(database: Database) -> None:
             raise OperationalError("the database does not take what it is asked")
 
 
-def _columns(piece: EventsByJourney) -> dict[str, object]:
-    return {**_names(piece.keys), "facts": piece.stored(), "details": piece.details}
+def _journey_parameters(piece: EventsByJourney) -> dict[str, object]:
+    return {**_key_parameters(piece.keys), "facts": piece.stored(), "details": piece.details}
 
 
-def _names(keys: Sequence[JourneyKey]) -> dict[str, object]:
+def _key_parameters(keys: Sequence[JourneyKey]) -> dict[str, object]:
     return {
         "campaign_ids": [campaign_id for campaign_id, _ in keys],
         "prospect_ids": [prospect_id for _, prospect_id in keys],
@@ -341,22 +340,23 @@ def _has_details(stored: tuple[bytes, bytes]) -> bool:
 
 
 def _damaged(journeys: EventsByJourney) -> FoldError:
-    firsts = map(columns.first_position, journeys.details, journeys.counts.tolist())
-    return FoldError(min(firsts), "its journey's row is damaged")
+    positions = map(columns.first_position, journeys.details, journeys.counts.tolist())
+    return FoldError(min(positions), "its journey's row is damaged")
 
 
 def _load_campaigns(
-    database: Database, rows: ReadRows, campaign_ids: Sequence[int], first: int
+    database: Database, rows: ReadRows, campaign_ids: Sequence[int], blamed: int
 ) -> dict[int, CampaignRow]:
+    """Return the rows of campaigns; raise FoldError, which blames the event at this position, where one is damaged."""
     parameters = {**rows._asdict(), "campaign_ids": campaign_ids}
     with database.cursor(binary=True) as cursor:
         cursor.execute(_LOAD_CAMPAIGNS, parameters)
         try:
             stored = {row[0]: CampaignRow(campaign.unpack(row[1]), *row[2:]) for row in cursor}
         except msgspec.DecodeError as error:
-            raise FoldError(first, f"its campaign's row is damaged: {error}") from error
+            raise FoldError(blamed, f"its campaign's row is damaged: {error}") from error
     if any(len(each.totals) != len(MEASURES) for each in stored.values()):
-        raise FoldError(first, "its campaign's row is damaged: other sums are expected")
+        raise FoldError(blamed, "its campaign's row is damaged: other sums are expected")
     return stored
 
 
@@ -370,12 +370,12 @@ def write_campaigns(
     """Add what prospects' events add, and the campaigns' own, to the campaigns' rows, of which `stored` exist."""
     written = []
     for campaign_id in sorted(added.keys() | histories.keys()):
-        before = stored.get(campaign_id, CampaignRow())
-        history = campaign.merged(before.history, histories.get(campaign_id, campaign.NOTHING))
+        current = stored.get(campaign_id, CampaignRow())
+        history = campaign.merged(current.history, histories.get(campaign_id, campaign.NOTHING))
         about = campaign.about(history)
-        row = before.plus(added.get(campaign_id, CampaignRow()))
+        row = current.plus(added.get(campaign_id, CampaignRow()))
         name, status = about.name and about.name[2], about.status and about.status[2]
-        counted = row.counted + len(history.counting()) - len(before.history.counting())
+        counted = row.counted + len(history.counting()) - len(current.history.counting())
         sums = f"{{{','.join(map(str, row.totals))}}}"
         written.append((campaign_id, campaign.pack(history), name, status, sums, row.events, counted))
     names = ("campaign_ids", "abouts", "names", "statuses", "totals", "facts", "counted")
