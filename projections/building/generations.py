@@ -7,11 +7,11 @@ rows, and a replay that slept for too long fails before it makes half of them th
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from psycopg.sql import SQL, Literal
 
 from domain.recorder import Database, Pool
-from projections.building.fold import ReadRows
 from projections.marks import Mark, mark_at
 from projections.metrics import FOLD_VERSION, MEASURES
 
@@ -90,6 +90,13 @@ _SWITCH_AT_ONCE = SQL("WITH {deleted} {switch}").format(
     ),
     switch=_SWITCH,
 )
+
+
+class ReadRows(NamedTuple):
+    """Names the read rows of one generation of one workspace."""
+
+    workspace_id: int
+    generation: int
 
 
 class OtherMeasuresError(Exception):

@@ -21,7 +21,8 @@ from domain.recorder import Database, Pool
 from projections import access, marks
 from projections.building import behind, epochs, generations, set_aside, wakeup
 from projections.building.batch import Batch, EventsByJourney, FoldError, sort
-from projections.building.fold import ReadRows, fold
+from projections.building.fold import fold
+from projections.building.generations import ReadRows
 from projections.marks import Mark, WentBackError, mark_at
 from projections.metrics import FOLD_VERSION
 from projections.trouble import Trouble

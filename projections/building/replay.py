@@ -15,8 +15,8 @@ from domain.recorder import Database, Pool, head_of
 from projections import marks
 from projections.building import generations, replay_by_parts, set_aside
 from projections.building.batch import FoldError, sort
-from projections.building.fold import ReadRows, fold
-from projections.building.generations import SupersededError
+from projections.building.fold import fold
+from projections.building.generations import ReadRows, SupersededError
 from projections.building.replay_by_parts import Build, Workers
 from projections.marks import START, Mark, WentBackError
 

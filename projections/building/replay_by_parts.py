@@ -22,9 +22,11 @@ import numpy as np
 
 from domain import ledger
 from domain.recorder import Database
-from projections.building import day_rows, generations
+from projections.building import campaign_rows, day_rows, generations
 from projections.building.batch import EventsInLogOrder, JourneyKey, gather
-from projections.building.fold import CampaignRow, ReadRows, copy_journeys, write_campaigns
+from projections.building.campaign_rows import CampaignRow
+from projections.building.fold import copy_journeys
+from projections.building.generations import ReadRows
 from projections.journeys import campaign, quarter_hours
 from projections.journeys.campaign import History
 from projections.journeys.columns import PackedEvents
@@ -190,7 +192,7 @@ def rebuild(workers: Workers, build: Build, upto: int) -> None:
             advance(0)
     with database.transaction():
         generations.hold(database, rows)
-        write_campaigns(database, rows, added, histories, {})
+        campaign_rows.write(database, rows, added, histories, {})
 
 
 def sort_chunk(chunk: Chunk) -> SortedChunk:

@@ -37,7 +37,7 @@ assert set(KINDS) >= _EXPECTED, f"append {_EXPECTED - set(KINDS)} at the end of 
 assert len(KINDS) == len(_EXPECTED), f"KINDS in projections/metrics.py names more than the types of event: {KINDS}"
 assert len(KINDS) <= MOST_KINDS, (
     f"{len(KINDS)} kinds do not fit in {_KIND_BITS} bits: raise _KIND_BITS and FOLD_VERSION, and lower"
-    " _JOURNEYS_AT_ONCE in building/fold.py to MOST_SORTED"
+    " _JOURNEYS_AT_ONCE in building/increments.py to MOST_SORTED"
 )
 
 # The order of events at the same instant: touches first, then by name. An automatic reply comes right behind a reply.
