@@ -19,7 +19,7 @@ from domain import ledger
 from domain.ledger import PlainRow
 from domain.recorder import Database, Pool
 from projections import access, marks
-from projections.building import behind, epochs, generations, set_aside, wakeup
+from projections.building import epochs, generations, lagging, set_aside, wakeup
 from projections.building.batch import Batch, EventsByJourney, FoldError, sort
 from projections.building.fold import fold
 from projections.building.generations import ReadRows
@@ -27,8 +27,8 @@ from projections.marks import Mark, WentBackError, mark_at
 from projections.metrics import FOLD_VERSION
 from projections.trouble import Trouble
 
-BATCH = 5_000  # events of one workspace while others are behind too
-SOLO_BATCH_FACTOR = 4  # batch size when no other workspace is behind
+BATCH = 5_000  # events of one workspace while others lag too
+SOLO_BATCH_FACTOR = 4  # batch size when no other workspace lags
 POLL_SECONDS = 0.5  # between two polls without a hint
 RETRY_SECONDS = 1.0  # after the database has failed
 MOST_REASON = 500  # characters that are kept of an exception
@@ -41,24 +41,27 @@ _LOCK = SQL("""
 SELECT generation, position, stuck_position, forgotten, mark_position, mark FROM projection
 WHERE workspace_id = %s AND fold_version = {version} AND lost_at IS NULL FOR UPDATE SKIP LOCKED
 """).format(version=Literal(FOLD_VERSION))
-# Only where the log still has what was read, and what it was read behind.
-_MOVE = SQL("""
+# Only where the log still has the events that were read, and the one before them.
+_SAVE_PROGRESS = SQL("""
 UPDATE projection SET position = %(position)s, projected_at = statement_timestamp(),
     mark_position = %(position)s, mark = {mark}, rate = coalesce(%(rate)s::bigint, rate),
     stuck_position = %(stuck_position)s, stuck_topic = %(stuck_topic)s, stuck_reason = %(stuck_reason)s
-WHERE workspace_id = %(workspace_id)s AND mark = {before} AND %(end_mark)s = {end}
+WHERE workspace_id = %(workspace_id)s AND mark = {reached} AND %(end_mark)s = {end}
 RETURNING mark, projected_at
 """).format(
     mark=mark_at(SQL("%(workspace_id)s"), SQL("%(position)s")),
-    before=mark_at(SQL("%(workspace_id)s"), SQL("mark_position")),
+    reached=mark_at(SQL("%(workspace_id)s"), SQL("mark_position")),
     end=mark_at(SQL("%(workspace_id)s"), SQL("%(end_position)s")),
 )
+
+
+_BatchKey = tuple[int, int, int, frozenset[int]]  # workspace, position before it, how many are forgotten, set aside
 
 
 class _Prefetched(NamedTuple):
     """A batch that was read and sorted while PostgreSQL was busy with the one before."""
 
-    key: tuple[int, int, int, frozenset[int]]  # workspace, position before it, how many are forgotten, set aside
+    key: _BatchKey
     end: Mark
     log: list[PlainRow]
     batch: Batch[EventsByJourney]
@@ -91,25 +94,25 @@ class Projector:
         pool: Pool,
         *,
         batch: int = BATCH,
-        moved: Callable[[int], None] = lambda _: None,
-        looked: Callable[[], None] = lambda: None,
+        on_advance: Callable[[int], None] = lambda _: None,
+        on_poll: Callable[[], None] = lambda: None,
         tracer: Tracer | None = None,
     ) -> None:
         """Take the pool, of which it borrows two connections, and how many events it folds at once.
 
-        All are called in the thread that runs the projector: `moved` with the workspace's id after each commit of a
-        batch, `looked` after each poll, the tracer where there is one.
+        All are called in the thread that runs the projector: `on_advance` with the workspace's id after each commit of
+        a batch, `on_poll` after each poll, the tracer where there is one.
         """
         self._tracer = tracer
-        self._moved = moved
-        self._looked = looked
+        self._on_advance = on_advance
+        self._on_poll = on_poll
         self._pool = pool
         self._batch = batch
         self._prefetched: _Prefetched | None = None
         self._waiting = Trouble(logger, "projection waits for the database", "projection goes on")
         self._refused: dict[int, Trouble] = {}  # by workspace
         self._memory = epochs.Memory()
-        self._listing = behind.Listing()
+        self._listing = lagging.Listing()
 
     def run(self, stop: Event) -> None:
         """Follow all logs until `stop` is set, by another thread or a signal; what the database refuses is retried."""
@@ -121,10 +124,10 @@ class Projector:
                     self._memory.compare(database)
                 with wakeup.listening(self._pool) as wait:
                     while not stop.is_set():
-                        moved = self.step()
+                        advanced = self.step()
                         self._waiting.over()
-                        self._looked()
-                        if not moved:
+                        self._on_poll()
+                        if not advanced:
                             self._take_hints(wait(POLL_SECONDS))
                         elif self._tracer is not None:
                             self._take_hints(wait(0))
@@ -142,24 +145,24 @@ class Projector:
                 self._tracer.hinted(payload)
 
     def step(self) -> bool:
-        """Fold one batch of each workspace that is behind; return whether any moved on."""
+        """Fold one batch of each workspace that lags; return whether any advanced."""
         with self._pool.connection() as database, _uncollected():
             listed = self._listing.read(database)
             if listed is None:
                 return self._step_one_by_one(database)
             solo = len(listed) == 1
             size = self._batch * (SOLO_BATCH_FACTOR if solo else 1)
-            moved = [
+            advanced = [
                 self._try(
                     database, each.workspace_id, each.reached, solo=solo, new=each.new, size=1 if each.stuck else size
                 )
                 for each in listed
             ]
-        return any(moved)
+        return any(advanced)
 
     def _step_one_by_one(self, database: Database) -> bool:
-        """Fold one batch of each known workspace that is behind, and whose node answers."""
-        moved = False
+        """Fold one batch of each known workspace that lags, and whose node answers."""
+        advanced = False
         for workspace_id in sorted(self._memory.workspaces() | access.known_workspaces(database)):
             try:
                 row = self._listing.find(database, workspace_id)
@@ -170,19 +173,19 @@ class Projector:
                 continue
             if row is not None:
                 size = 1 if row.stuck else self._batch
-                moved |= self._try(database, workspace_id, row.reached, solo=False, new=row.new, size=size)
+                advanced |= self._try(database, workspace_id, row.reached, solo=False, new=row.new, size=size)
             elif workspace_id in self._refused:
                 self._refused.pop(workspace_id).over()
-        return moved
+        return advanced
 
-    def _try(  # noqa: PLR0913 (a workspace that is behind)
+    def _try(  # noqa: PLR0913 (a workspace that lags)
         self, database: Database, workspace_id: int, mark: Mark, *, solo: bool, new: bool, size: int
     ) -> bool:
         """Project a workspace; whatever goes wrong there is logged, retried, and stops no other workspace."""
         try:
             if not self._memory.knows(workspace_id, mark):
                 self._memory.compare(database, workspace_id)
-            moved = self._project_or_stick(database, workspace_id, solo=solo, new=new, size=size)
+            advanced = self._project_or_stick(database, workspace_id, solo=solo, new=new, size=size)
         except Exception as error:
             if database.broken:
                 raise OperationalError("the connection to the database is lost") from error
@@ -190,11 +193,11 @@ class Projector:
             return False
         if workspace_id in self._refused:
             self._refused.pop(workspace_id).over()
-        if moved:
-            self._moved(workspace_id)
-        return moved
+        if advanced:
+            self._on_advance(workspace_id)
+        return advanced
 
-    def _take_prefetched(self, key: tuple[int, int, int, frozenset[int]]) -> _Prefetched | None:
+    def _take_prefetched(self, key: _BatchKey) -> _Prefetched | None:
         """Return the prefetched batch where it has this key, and forget it."""
         prefetched, self._prefetched = self._prefetched, None
         return prefetched if prefetched is not None and prefetched.key == key else None
@@ -216,13 +219,13 @@ class Projector:
                 size //= 2
 
     def _stick(self, database: Database, workspace_id: int, error: Exception) -> bool:
-        """Note that a workspace's next event can't be folded, and why; return that nothing has moved."""
+        """Note that a workspace's next event can't be folded, and why; return False, as it has not advanced."""
         with database.transaction():
             locked = database.execute(_LOCK, (workspace_id,)).fetchone()
             if locked is None:
                 return False
-            _, position, was_stuck_at, _, *marked = locked
-            before = Mark(*marked)
+            _, position, was_stuck_at, _, *mark = locked
+            reached = Mark(*mark)
             (row,) = ledger.read(database, workspace_id, after=position, upto=END_OF_LOG, limit=1)
             if row.position != was_stuck_at:
                 logger.error("workspace %s is stuck at position %s", workspace_id, row.position, exc_info=error)
@@ -234,10 +237,10 @@ class Projector:
                 "stuck_topic": row.topic,
                 "stuck_reason": reason.replace("\0", "\\0"),  # PostgreSQL's text can't hold it
                 "rate": None,
-                "end_position": before.position,
-                "end_mark": before.mark,
+                "end_position": reached.position,
+                "end_mark": reached.mark,
             }
-            database.execute(_MOVE, parameters)
+            database.execute(_SAVE_PROGRESS, parameters)
         return False
 
     def _trouble_of(self, workspace_id: int) -> Trouble:
@@ -255,15 +258,15 @@ class Projector:
             locked = database.execute(_LOCK, (workspace_id,)).fetchone()
             if locked is None:
                 return False
-            generation, position, was_stuck_at, forgotten, *marked = locked
-            before = Mark(*marked)
+            generation, position, was_stuck_at, forgotten, *mark = locked
+            reached = Mark(*mark)
             rows = ReadRows(workspace_id, generation)
             aside = set_aside.positions(database, workspace_id)
             if was_stuck_at is not None:
                 size = 1
-            taken = self._take_prefetched((workspace_id, position, forgotten, aside))
+            ahead = self._take_prefetched((workspace_id, position, forgotten, aside))
             try:
-                end, log = (taken.end, taken.log) if taken else _read(database, workspace_id, before, position, size)
+                end, log = (ahead.end, ahead.log) if ahead else _read(database, workspace_id, reached, position, size)
             except WentBackError:
                 return epochs.lose(database, workspace_id)
             following_end, following = end, log[:0]
@@ -276,28 +279,28 @@ class Projector:
                         key = workspace_id, end.position, forgotten, aside
                         self._prefetched = _Prefetched(key, following_end, following, sort(following, aside))
 
-            last, stuck = _fold_what_can_be(database, rows, log, aside, taken and taken.batch, sort_following)
+            last, stuck = _fold_what_can_be(database, rows, log, aside, ahead and ahead.batch, sort_following)
             topic = stuck and _topic(log, stuck.position)
             if stuck and stuck.position != was_stuck_at:
                 logger.error(
                     "workspace %s is stuck at position %s, %s: %s", workspace_id, stuck.position, topic, stuck.reason
                 )
-            reached = position if last is None else last
+            new_position = position if last is None else last
             parameters = {
                 "workspace_id": workspace_id,
-                "position": reached,
-                "rate": round((reached - position) / max(time.monotonic() - since, 0.001)) or None,
+                "position": new_position,
+                "rate": round((new_position - position) / max(time.monotonic() - since, 0.001)) or None,
                 "stuck_position": stuck and stuck.position,
                 "stuck_topic": topic,
                 "stuck_reason": stuck and stuck.reason,
                 "end_position": end.position,
                 "end_mark": end.mark,
             }
-            moved = database.execute(_MOVE, parameters).fetchone()
-            if moved is None:
+            saved = database.execute(_SAVE_PROGRESS, parameters).fetchone()
+            if saved is None:
                 raise WentBackError
-        mark, projected_at = moved
-        self._memory.keep(workspace_id, Mark(reached, mark), projected_at)
+        new_mark, projected_at = saved
+        self._memory.keep(workspace_id, Mark(new_position, new_mark), projected_at)
         self._trace(None if last is None else Folded(workspace_id, position + 1, last, began))
         return last is not None
 
@@ -337,7 +340,7 @@ def _fold_what_can_be(  # noqa: PLR0913 (what is folded, and where)
     batch: Batch[EventsByJourney] | None,
     meanwhile: Callable[[], None],
 ) -> tuple[int | None, FoldError | None]:
-    """Fold up to the first event that can't be; return the last position folded, and what is wrong behind it.
+    """Fold up to the first event that can't be; return the last position folded, and what is wrong after it.
 
     `batch` is the log sorted, where it is already.
     """

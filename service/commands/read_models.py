@@ -92,13 +92,13 @@ def _project(_: argparse.Namespace, chosen: Settings) -> int:
             database.open_pool(url, size=5, statement_timeout=database.BATCH_TIMEOUT, outage=outage) as pool,
             ThreadPoolExecutor(1, "keep-current") as beside,
         ):
-            moved, tracing = Hints(pool, PROJECTED), spans.of(chosen)
+            hints, tracing = Hints(pool, PROJECTED), spans.of(chosen)
             keeping = beside.submit(rebuilding.keep_current, pool, stop)
             keeping.add_done_callback(lambda _: stop.set())  # neither goes on without the other
             try:
-                Projector(pool, moved=moved.give, looked=measurements.looked, tracer=tracing).run(stop)
+                Projector(pool, on_advance=hints.give, on_poll=measurements.looked, tracer=tracing).run(stop)
             finally:
-                moved.close()
+                hints.close()
                 if tracing is not None:
                     tracing.close()
                 stop.set()

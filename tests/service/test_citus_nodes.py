@@ -12,7 +12,7 @@ from falcon import testing
 from api import health
 from domain.access import Access
 from domain.recorder import Database, Pool
-from projections.building import behind
+from projections.building import lagging
 from projections.building.projector import Projector
 from projections.pipeline import Pipeline
 from projections.queries.caller import Asked, Credentials
@@ -102,7 +102,7 @@ def test_workspaces_of_the_other_nodes_are_projected(  # noqa: PLR0913 (fixtures
 ) -> None:
     """One by one, also by a projector that begins meanwhile; once the node is back, the lost one catches up."""
     del key
-    monkeypatch.setattr(behind, "LIST_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(lagging, "LIST_AGAIN_SECONDS", 0.0)
     stand_in.lose(owner_url)
     known = Projector(pool)
     for workspace_id in (340, 341, 342):
@@ -113,7 +113,7 @@ def test_workspaces_of_the_other_nodes_are_projected(  # noqa: PLR0913 (fixtures
         record(pool, workspace_id, email_sent(2))
     stand_in.lose(owner_url, 341)
     stop = Event()
-    running = Projector(pool, looked=stop.set) if anew else known
+    running = Projector(pool, on_poll=stop.set) if anew else known
     if anew:
         running.run(stop)
     else:

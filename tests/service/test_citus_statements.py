@@ -41,7 +41,7 @@ PLAIN = {
 }
 # Ask all nodes; nobody who waits for one workspace waits for them.
 OF_ALL_NODES = {
-    "projections.building.behind._BEHIND": "finds what is to be projected; one by one where a node is away",
+    "projections.building.lagging._LAGGING": "finds what is to be projected; one by one where a node is away",
     "projections.building.status._WORKSPACES": "is `status`, for operators",
     "projections.building.status._TOTAL": "is for probes and metrics, which go on without it",
     "projections.building.set_aside._LISTED": "is `status`, for operators",
@@ -206,7 +206,7 @@ def _request(pool: Pool, key: dict[str, str]) -> None:
     for events in posts:
         answer = client.simulate_post(EVENTS, headers=key, params={"workspace_id": 340}, json={"events": events})
         assert answer.status_code in (200, 207), answer.text
-    Projector(pool, looked=(stop := Event()).set).run(stop)
+    Projector(pool, on_poll=(stop := Event()).set).run(stop)
     project_all(pool)
     hook = add_hook(pool, "smartlead")
     for body in (SENT_BY_TOOL, {"event_type": "X"}):
