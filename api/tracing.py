@@ -32,7 +32,7 @@ from opentelemetry.trace import (
 
 from api.http.headers import traceparent_of
 from api.ingest.appending import Commit
-from projections.building.projector import Folded
+from projections.building.next_batch import Folded
 from projections.trouble import Trouble
 
 MOST_AWAITED = 1_000  # posts whose batch a projector waits for; those that another projector folds never come

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from domain.recorder import Pool
-from projections.building import fold, projector, replay, set_aside, status, verification
+from projections.building import fold, next_batch, replay, set_aside, status, verification
 from projections.building.batch import FoldError
 from projections.building.projector import Projector
 from projections.journeys.columns import PackedEvents
@@ -286,7 +286,7 @@ def test_an_exception_of_whatever_class_stops_its_event_alone(
     record(pool, 1, *(email_sent(number) for number in range(10)))
     record(pool, 2, email_sent(1))
     with monkeypatch.context() as patched:
-        patched.setattr(projector, "fold", folding)
+        patched.setattr(next_batch, "fold", folding)
         project_all(pool)
         project_all(pool)
         assert (progress(pool, 1), progress(pool, 2)) == ((10, 6, 7), (1, 1, None))
