@@ -8,9 +8,9 @@ from api.answers.dashboard import CampaignAnalytics
 from api.answers.question import parse
 from api.http.parameters import ONE_WORKSPACE, Query
 from domain.citus import forms
-from projections.pipeline import Statement
 from projections.queries import dashboard, standing
 from projections.queries.standing import COLUMNS, OWN, STANDS, joined, standing_of
+from projections.statements import Statement
 from service.web import application as web
 from service.web.application import Application
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from psycopg.sql import SQL
 
 from domain.recorder import Database
-from projections.pipeline import Statement
+from projections.statements import Statement
 
 # Ours; another program may have tables beside them.
 TABLES = (

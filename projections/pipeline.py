@@ -8,14 +8,12 @@ So are statements whose preparation had failed in an earlier batch.
 
 import asyncio
 import os
-import re
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import chain
-from struct import Struct
 from typing import NamedTuple
 
-from psycopg import DataError, OperationalError, abc
+from psycopg import OperationalError, abc
 from psycopg.adapt import Transformer
 from psycopg.errors import (
     DuplicatePreparedStatement,
@@ -30,15 +28,11 @@ from psycopg.rows import TupleRow
 
 from domain.citus import is_distributed
 from domain.recorder import Database
+from projections.statements import BINARY, Statement
 
 ANSWER_SECONDS = 6.0  # the server ends a statement after 5; without an answer for longer a connection is given up
 MOST_SENT = 1_000  # statements without an answer on one connection; the next request is refused at once
 LOOK_SECONDS = 1.0  # between two looks at whether the oldest statement is overdue
-
-_PARAMETER = re.compile(rb"%\((\w+)\)([sb])")
-_ARRAY = Struct(">iiiii")  # dimensions, whether there are nulls, the elements' type, how many, the first one's index
-_TEXT, _BINARY = 0, 1
-_BYTEA_OID, _INT8_OID, _TEXT_OID = 17, 20, 25
 
 _NOT_PREPARED, _ALREADY_PREPARED = (
     str(each.sqlstate).encode() for each in (InvalidSqlStatementName, DuplicatePreparedStatement)
@@ -50,32 +44,6 @@ Borrow = Callable[[], Awaitable[Database]]
 
 class TooManySentError(Exception):
     """More statements than `MOST_SENT` wait for their answers."""
-
-
-class Statement:
-    """A statement that each connection prepares once, under its name; `%(name)b` is sent in binary.
-
-    One that is `preceded_by` another is sent right after it, in one transaction and with the same parameters; where the
-    other one fails, its error is the answer. `routed` is the form for a database that Citus distributes, where it has
-    another.
-    """
-
-    def __init__(
-        self, name: str, statement: bytes, preceded_by: "Statement | None" = None, routed: bytes | None = None
-    ) -> None:
-        """Take the name, which no other statement has, and the statement."""
-        self.name = name.encode()
-        self.preceded_by = preceded_by
-        self.routed = self if routed is None else Statement(f"{name}_routed", routed)
-        marked = {match[1].decode(): match[2] == b"b" for match in _PARAMETER.finditer(statement)}
-        self._parameters = list(marked)
-        self.formats = [_BINARY if binary else _TEXT for binary in marked.values()]
-        places = {each.encode(): b"$%d" % place for place, each in enumerate(marked, 1)}
-        self.text = _PARAMETER.sub(lambda match: places[match[1]], statement)
-
-    def values(self, parameters: Mapping[str, object]) -> list[bytes | None]:
-        """Return the parameters as PostgreSQL reads them; raise DataError for text that it can't hold."""
-        return [_value(parameters[name]) for name in self._parameters]
 
 
 class _Sent(NamedTuple):
@@ -216,7 +184,7 @@ class Pipeline:
                     batch.append(_Sent(statement, [], None))
                 batch.append(each)
                 connection.send_query_prepared(
-                    statement.name, each.values, param_formats=statement.formats, result_format=_BINARY
+                    statement.name, each.values, param_formats=statement.formats, result_format=BINARY
                 )
             connection.pipeline_sync()  # sends at once what the socket takes
         except OperationalError as error:
@@ -330,32 +298,3 @@ class Pipeline:
         for each in statements:
             if each.answer is not None and not each.answer.done():
                 each.answer.set_exception(error)
-
-
-def _value(value: object) -> bytes | None:
-    if isinstance(value, str):
-        if "\0" in value:  # PostgreSQL would leave out what follows it
-            raise DataError("PostgreSQL text can't hold NUL")
-        return value.encode()
-    if value is None:
-        return None
-    if isinstance(value, list):
-        return _array(value)
-    return b"t" if value is True else b"f" if value is False else str(value).encode()
-
-
-def _array(items: Sequence[bytes | str | int]) -> bytes:
-    """Return a list in the binary form of an array of bytea, text or bigint (PostgreSQL's `array_recv`)."""
-    kind = type(items[0]) if items else bytes
-    oid = _BYTEA_OID if kind is bytes else _TEXT_OID if kind is str else _INT8_OID
-    parts = [_ARRAY.pack(1, 0, oid, len(items), 1)]
-    for item in items:
-        data = (
-            item.encode()
-            if isinstance(item, str)
-            else item.to_bytes(8, "big", signed=True)
-            if isinstance(item, int)
-            else item
-        )
-        parts += (len(data).to_bytes(4, "big"), data)
-    return b"".join(parts)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from psycopg.errors import UndefinedTable
 
 from domain.recorder import Database
-from projections.pipeline import Pipeline, Statement
+from projections.pipeline import Pipeline
+from projections.statements import Statement
 
 # By way of JSON, since a table that an earlier version has made lacks the second column.
 _APPLIED = b"SELECT version, (to_jsonb(m) ->> 'works_with')::integer FROM migration AS m"

@@ -15,7 +15,13 @@ HOUSE = Path(__file__).parent.parent
 FORBIDDEN = {
     "connectors": ("eventsourcing", "falcon", "psycopg", "psycopg_pool", "domain.ledger", "domain.recorder"),
     "projections": ("connectors",),
-    "projections/journeys": ("projections.building", "projections.queries", "projections.pipeline", "psycopg"),
+    "projections/journeys": (
+        "projections.building",
+        "projections.queries",
+        "projections.pipeline",
+        "projections.statements",
+        "psycopg",
+    ),
     "projections/building": ("projections.queries",),
     "projections/queries": ("projections.building",),
     "api/http": ("api.answers", "api.auth", "api.ingest", "api.openapi", "psycopg"),

@@ -18,8 +18,9 @@ from api.ingest.formats import MAX_BODY_BYTES, MAX_EVENTS
 from domain import ledger
 from domain.ledger import Prepared, Recorded
 from domain.recorder import Condition, ConditionError, Database, parameters
-from projections.pipeline import Pipeline, Statement
+from projections.pipeline import Pipeline
 from projections.queries.caller import Credentials
+from projections.statements import Statement
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

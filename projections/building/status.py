@@ -5,7 +5,7 @@ from typing import NamedTuple
 from psycopg.sql import SQL
 
 from domain.recorder import Database
-from projections.pipeline import Statement
+from projections.statements import Statement
 
 # Of each workspace that is behind, the event that has waited longest, looked up by its whole key.
 _WAITING = SQL("""

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.sql import SQL
 
 from domain.recorder import Pool
-from projections.pipeline import Statement
+from projections.statements import Statement
 
 # The channels. The payload of the second are the workspaces' ids, none for any of them; of the first, notes for traces.
 APPENDED, PROJECTED = "appended", "projected"

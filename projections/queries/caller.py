@@ -9,7 +9,7 @@ from psycopg.sql import SQL
 from domain.access_log import ACCESS_LOG
 from domain.citus import Forms, is_distributed
 from domain.recorder import APPEND, LOCK, Condition, Database
-from projections.pipeline import Statement
+from projections.statements import Statement
 
 ALL = "ALL"
 T = TypeVar("T")

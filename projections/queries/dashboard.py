@@ -8,9 +8,10 @@ from psycopg.sql import SQL
 from domain.citus import forms
 from domain.recorder import Database
 from projections.metrics import FOLD_VERSION, in_place
-from projections.pipeline import Pipeline, Statement
+from projections.pipeline import Pipeline
 from projections.queries.caller import Asked, Credentials, Sealed, parameters, rows_of
 from projections.queries.standing import COLUMNS, OWN, Standing, State, asked_by_caller, standing_of
+from projections.statements import Statement
 
 # One statement, so one snapshot: the caller, the workspaces they may see, their positions, and the rows.
 _ANSWER = SQL("""

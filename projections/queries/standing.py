@@ -9,8 +9,9 @@ from domain.access_log import ACCESS_LOG
 from domain.citus import Here, forms
 from domain.recorder import Database
 from projections.metrics import FOLD_VERSION
-from projections.pipeline import Pipeline, Statement
+from projections.pipeline import Pipeline
 from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, rows_of
+from projections.statements import Statement
 
 # What is read of a workspace `s` and the tables that it stands in.
 STANDS = SQL("""

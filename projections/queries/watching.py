@@ -8,9 +8,10 @@ from typing import NamedTuple
 import psycopg
 from psycopg.sql import SQL
 
-from projections.pipeline import Pipeline, Statement
+from projections.pipeline import Pipeline
 from projections.queries.caller import CALLER, Asked, Credentials, Sealed
 from projections.queries.standing import STANDING, STANDS, Standing, joined, sealed_standings
+from projections.statements import Statement
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,9 @@ from api.ingest.appending import Appending, Commit, QueueTimeoutError, Record
 from domain import ledger
 from domain.ledger import Outcome, Prepared, Recorded
 from domain.recorder import ALWAYS, APPEND, ConditionError, Database, Pool
-from projections.pipeline import Pipeline, Statement
+from projections.pipeline import Pipeline
 from projections.queries.caller import Credentials
+from projections.statements import Statement
 from tests.support.databases import connected
 from tests.support.examples import email_sent, parsed
 from tests.support.stored_events import log

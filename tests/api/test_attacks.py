@@ -19,7 +19,8 @@ from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
 from projections import access
-from projections.pipeline import Pipeline, Statement
+from projections.pipeline import Pipeline
+from projections.statements import Statement
 from service import database, settings
 from service.web.application import make_parts
 from tests.support.databases import Databases

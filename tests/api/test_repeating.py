@@ -11,7 +11,7 @@ import pytest
 from api.app import create_app
 from domain.access import Access
 from domain.recorder import Pool
-from projections.pipeline import Statement
+from projections.statements import Statement
 from service import settings
 from service.web.application import make_parts
 from tests.support.examples import JWT_SECRET, api_key, email_sent, session

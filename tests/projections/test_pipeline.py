@@ -10,7 +10,8 @@ import pytest
 
 from domain.recorder import Database, Pool
 from projections import pipeline
-from projections.pipeline import Pipeline, Statement, TooManySentError
+from projections.pipeline import Pipeline, TooManySentError
+from projections.statements import Statement
 from tests.support.databases import connected
 from tests.support.waiting import until, wait_for
 

@@ -13,7 +13,7 @@ import domain
 import projections
 import service
 from domain.citus import Forms
-from projections.pipeline import Statement
+from projections.statements import Statement
 
 _BEGINS = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 _PARAMETER = re.compile(r"%\(\w+\)[sb]|%[sb]|\$\d+")
