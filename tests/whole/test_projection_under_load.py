@@ -56,9 +56,12 @@ def test_the_rows_of_a_replay_do_not_depend_on_the_number_of_workers(
         assert shown(pool, workspace_id) == reference.campaigns(events)
 
 
-PROJECT = (
-    "from projections.building import projector; projector.BATCH = 20; from service.cli import main; main(['project'])"
-)
+PROJECT = """
+from projections.building.projector import Projector
+from service.cli import main
+Projector.__init__.__kwdefaults__["batch"] = 2  # what has come while none ran takes several
+main(["project"])
+"""
 REPLAY = """
 import sys
 from projections.building import replay, replay_by_parts
