@@ -1,23 +1,21 @@
 """Answers that the process has sent before are sent again while they hold, without Falcon and without rendering.
 
-What is the same, byte for byte, in two requests but their ids has the same answer for as long as `Validation` says so,
+Requests that are the same in all that an answer depends on have the same answer for as long as `Validation` says so,
 which asks the database each time. Only a request's hash is kept, never its credentials.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
+from copy import copy
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-import psycopg
-
 from api.answers.cache import Cache
 from api.answers.validation import GATHERING_TICKS, AccessMark, Marks, Validation
 from api.auth.authentication import Authentication, Proof
-from api.http.headers import REQUEST_ID, request_id_of
-from projections.pipeline import TooManySentError
+from api.http.headers import REQUEST_ID, TRACEPARENT, request_id_of, traceparent_of
 from projections.queries.standing import Standing
 
 NOTE = "campaign_analytics.note"  # in a request's scope, where others may get its answer: a `Note`, at first None
@@ -25,9 +23,17 @@ FAILURE = "campaign_analytics.failure"  # in a request's scope: why the database
 MOST_WORKSPACES = 100  # of an answer that is kept
 MOST_BYTES = 32 * 1024 * 1024  # of all of them
 MOST_CHANGES = 3  # in a row; then nobody asks whether the answer holds, until it has
-_ID = REQUEST_ID.lower().encode()
+# The headers that an answer depends on, and no other: proxies add some that differ in each request.
+DEPENDS_ON = {b"x-api-key", b"cookie", b"if-none-match", b"accept", b"accept-encoding"} | {
+    *(b"origin", b"access-control-request-method", b"access-control-request-headers")  # where others may read
+}
+_ID, _TRACE = REQUEST_ID.lower().encode(), TRACEPARENT.encode()
 _INTERNAL_ERROR = 500  # its body names the request
-_OVERHEAD_BYTES = 4_096  # of an answer beside its body
+_KEPT = (200, 304)  # an error may be over with the next request
+_OVERHEAD_BYTES = 4_096  # of an answer beside its body, and
+_STANDING_BYTES = 320  # of each workspace that it is about
+
+_WAITS = b"min_position"
 
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -51,6 +57,15 @@ class Note:
     context: Any
     route: str
     ground: Ground | None = None  # None: the answer can't be kept
+
+
+class _Identity(NamedTuple):
+    """A request: the hash of all that its answer depends on, the ids that it gives itself, and when it came (s)."""
+
+    key: bytes
+    request_id: str | None
+    trace: str | None
+    came: float
 
 
 @dataclass
@@ -97,29 +112,30 @@ class Repeating:
         self._coming: dict[bytes, asyncio.Future[_Answer | None]] = {}  # of which no statement has been sent yet
 
     def covers(self, scope: Scope) -> bool:
-        """Return whether answers to such a request are kept."""
-        return scope["path"] in self._paths and scope["method"] == "GET"
+        """Return whether a request may be answered so; one that waits for a position waits by itself."""
+        return scope["path"] in self._paths and scope["method"] == "GET" and _WAITS not in scope["query_string"]
 
     async def answer(self, scope: Scope, send: Send, by_itself: Callable[[Send], Awaitable[None]]) -> None:
         """Answer a request by an answer that was sent before, or by that of an equal one, else by itself."""
-        started = time.perf_counter()
-        key, own_id = _identity(scope)
-        known = self._kept.get(key)
+        own = _identity(scope)
+        known = self._kept.get(own.key)
         if known is not None and known.changes < MOST_CHANGES:
             try:
                 marks = await self._validation.marks(known.workspace_ids)
-            except (psycopg.Error, TooManySentError) as error:
-                scope[FAILURE] = error
+            except Exception as error:  # noqa: BLE001 (the application's table of errors answers it, whatever it is)
+                scope[FAILURE] = error.with_traceback(None)  # whose frames have the credentials
             else:
                 if marks and known.holds(marks) and self._authentication.accepts_again(known.ground.proof):
                     known.changes = 0
-                    await self._repeat(known.answer, own_id, started, send)
+                    await self._repeat(known.answer, own, send)
                     return
-        while (coming := self._coming.get(key)) is not None:
-            if (answer := await asyncio.shield(coming)) is not None:
-                await self._repeat(answer, own_id, started, send)
-                return
-        await self._answer_by_itself(scope, key, send, by_itself)
+        coming = self._coming.get(own.key)
+        if coming is None:
+            await self._answer_by_itself(scope, own.key, send, by_itself)
+        elif (answer := await asyncio.shield(coming)) is not None:
+            await self._repeat(answer, own, send)
+        else:
+            await by_itself(send)
 
     async def _answer_by_itself(
         self, scope: Scope, key: bytes, send: Send, by_itself: Callable[[Send], Awaitable[None]]
@@ -138,15 +154,17 @@ class Repeating:
             if not coming.done():  # there is none that may be sent to others: each of them is answered by itself
                 coming.set_result(None)
 
-    async def _repeat(self, answer: _Answer, own_id: str | None, started: float, send: Send) -> None:
+    async def _repeat(self, answer: _Answer, own: _Identity, send: Send) -> None:
         """Send an answer to another request, with that one's id."""
-        request_id, status = request_id_of(own_id), answer.start["status"]
+        request_id, status, context = request_id_of(own.request_id), answer.start["status"], answer.note.context
         id_header = (_ID, request_id.encode())
         headers = [id_header if each[0] == _ID else each for each in answer.start["headers"]]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send(answer.body)
-        seconds = time.perf_counter() - started
-        self._count(answer.note.context, request_id, answer.note.route, status, seconds)
+        if own.trace is not None or context.traceparent is not None:
+            context = copy(context)
+            context.traceparent = traceparent_of(own.trace)
+        self._count(context, request_id, answer.note.route, status, time.perf_counter() - own.came)
 
     def _keeping(self, scope: Scope, key: bytes, send: Send, coming: "asyncio.Future[_Answer | None]") -> Send:
         """Return what sends an answer, and keeps it where it is known what it depends on."""
@@ -157,10 +175,16 @@ class Repeating:
             note: Note | None = scope[NOTE]
             if not start:
                 start.update(message)
-            elif note is not None and start["status"] != _INTERNAL_ERROR and not message.get("more_body"):
+            elif (
+                note is not None
+                and start["status"] != _INTERNAL_ERROR
+                and not coming.done()
+                and not message.get("more_body")
+            ):
                 answer = _Answer(start, {"type": "http.response.body", "body": message.get("body", b"")}, note)
-                if note.ground is not None and len(note.ground.standings) <= MOST_WORKSPACES:
-                    self._keep(key, _Kept(answer, note.ground))
+                ground = note.ground if start["status"] in _KEPT else None
+                if ground is not None and len(ground.standings) <= MOST_WORKSPACES:
+                    self._keep(key, _Kept(answer, ground))
                 coming.set_result(answer)  # first, since this client may be a slow one
             await send(message)
 
@@ -174,16 +198,24 @@ class Repeating:
 
 
 def _size(kept: _Kept) -> int:
-    return len(kept.answer.body["body"]) + _OVERHEAD_BYTES
+    return len(kept.answer.body["body"]) + _OVERHEAD_BYTES + _STANDING_BYTES * len(kept.ground.standings)
 
 
-def _identity(scope: Scope) -> tuple[bytes, str | None]:
-    """Return a hash of all of a request but the id that it gives itself, and that id."""
-    own_id, parts = None, [scope["path"].encode(), scope["query_string"]]
+def _identity(scope: Scope) -> _Identity:
+    """Return what a request's answer depends on, and what names it."""
+    parts = [scope["path"].encode(), scope["query_string"]]
+    request_id, trace = list[bytes](), list[bytes]()
     scope["headers"] = list(map(tuple, scope["headers"]))  # ASGI allows any iterables
     for name, value in scope["headers"]:
-        if name == _ID:
-            own_id = value.decode("latin-1")
-        else:
+        if name in DEPENDS_ON:
             parts += (name, value)
-    return sha256(b"\n".join(parts)).digest(), own_id
+        elif name == _ID:
+            request_id.append(value)
+        elif name == _TRACE:
+            trace.append(value)
+    # A header that comes twice is joined as Falcon does it.
+    return _Identity(sha256(b"\n".join(parts)).digest(), _joined(request_id), _joined(trace), time.perf_counter())
+
+
+def _joined(values: list[bytes]) -> str | None:
+    return b",".join(values).decode("latin-1") if values else None

@@ -4,7 +4,7 @@ Most requests ask for it without any filter. It is one statement, which also say
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import falcon
 
@@ -26,6 +26,14 @@ MOST_WORKSPACES = 100  # of one answer on the event loop, and
 MOST_BYTES_ON_THE_LOOP = 400_000  # so many bytes of campaigns when it was rendered last: about a thousand of them
 
 
+class _Read(NamedTuple):
+    """What was read of the asked workspaces, the rendered campaigns of those that were not read, and by whom."""
+
+    sealed: Sealed[list[Workspace]]
+    cached: dict[State, bytes]
+    on_loop: bool  # by the loop's connection, which is the one that an answer is validated by
+
+
 class CampaignAnalytics:
     """`GET /api/v1/dashboard/campaign-analytics/`."""
 
@@ -45,21 +53,20 @@ class CampaignAnalytics:
             return
         visit.about(question.asked)
         if FAILURE in scope:
-            raise scope[FAILURE]
-        may_be_kept = note is not None and question.min_position is None
-        access = await self._parts.validation.access() if may_be_kept else None
-        sealed, cached = await self._read(visit.credentials, question.asked)
-        workspaces = await gate.opened(visit, sealed)
+            raise scope.pop(FAILURE)
+        access = None if note is None else await self._parts.validation.access()
+        read = await self._read(visit.credentials, question.asked)
+        workspaces = await gate.opened(visit, read.sealed)
         if not question.asked.every:
             visit.about(Asked(workspaces[0].standing.workspace_id))
         if question.min_position is not None and workspaces[0].standing.position < question.min_position:
             await self._parts.waiting.until(workspaces[0].standing.workspace_id, question.min_position)
-            sealed, cached = await self._read(visit.credentials, question.asked)
-            workspaces = gate.open(visit, sealed)  # the link may have gone meanwhile, or the key
+            read = await self._read(visit.credentials, question.asked)
+            workspaces = gate.open(visit, read.sealed)  # the link may have gone meanwhile, or the key
         standings = [workspace.standing for workspace in workspaces]
         self._rendered_cache.saw((visit.credentials, question.asked), tuple(each.workspace_id for each in standings))
-        self._tell(request, response, workspaces, cached, question)
-        if note is not None and access is not None:
+        self._tell(request, response, workspaces, read.cached, question)
+        if note is not None and access is not None and read.on_loop:
             proof = self._parts.authentication.proof(request, visit.credentials, visit.until)
             note.ground = Ground(access, standings, proof)
 
@@ -89,8 +96,8 @@ class CampaignAnalytics:
                 self._shared.bodies.put(tagged, body)
         return body
 
-    async def _read(self, credentials: Credentials, asked: Asked) -> tuple[Sealed[list[Workspace]], dict[State, bytes]]:
-        """Return the answer, and the rendered campaigns of those workspaces that were not read for it.
+    async def _read(self, credentials: Credentials, asked: Asked) -> _Read:
+        """Return the answer.
 
         A request that is known to be small shares the event loop's connection; any other takes a thread and a
         connection of its own, so that no other request waits for it.
@@ -101,12 +108,10 @@ class CampaignAnalytics:
         if few and sum(map(len, cached.values())) <= MOST_BYTES_ON_THE_LOOP:
             sealed = await dashboard.ask(self._parts.reads, credentials, asked, cached)
             if sealed is not None:
-                return sealed, cached
+                return _Read(sealed, cached, on_loop=True)
         return await self._parts.threads.run(self._read_much, credentials, asked, cached)
 
-    def _read_much(
-        self, credentials: Credentials, asked: Asked, cached: dict[State, bytes]
-    ) -> tuple[Sealed[list[Workspace]], dict[State, bytes]]:
+    def _read_much(self, credentials: Credentials, asked: Asked, cached: dict[State, bytes]) -> _Read:
         """Return the same in a thread, where all campaigns are rendered too."""
         with self._parts.connection() as database:
             sealed = dashboard.read(database, credentials, asked, cached)
@@ -117,7 +122,7 @@ class CampaignAnalytics:
                 rendered[each.standing.state] = self._rendered_cache.rendered(each, cached, render)
             return [each._replace(campaigns=None) for each in workspaces]
 
-        return sealed.map(without_rows), rendered
+        return _Read(sealed.map(without_rows), rendered, on_loop=False)
 
 
 def render(workspace: Workspace) -> bytes:

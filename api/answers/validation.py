@@ -18,15 +18,16 @@ GATHERING_TICKS = (
 
 
 class AccessMark(NamedTuple):
-    """How far the log of access goes, as one connection has seen it.
+    """How far the log of access goes, as one connection has seen it, and which transaction has written that.
 
     A connection that is lost may be followed by one to a server with another past, where the same numbers mean another
-    thing; so the mark has the connection's number.
+    thing; so the mark has the connection's number. Where rows were put back, the same head has another transaction.
     """
 
     connection: int
     epoch: int | None
     head: int | None
+    transaction: int | None
 
 
 class Marks(NamedTuple):
@@ -86,6 +87,10 @@ class Validation:
     async def _ask(self, workspace_ids: list[int], waiting: list[asyncio.Future[Marks]]) -> None:
         try:
             marks = await self._marks(workspace_ids)
+        except asyncio.CancelledError:
+            for each in waiting:
+                each.cancel()
+            raise
         except Exception as error:  # noqa: BLE001 (it is raised in each request that waits)
             for each in waiting:
                 if not each.done():
@@ -97,7 +102,7 @@ class Validation:
 
     async def _marks(self, workspace_ids: list[int]) -> Marks:
         connection = self._reads.opened
-        (epoch, head), standings = await ask_standings(self._reads, workspace_ids)
+        log, standings = await ask_standings(self._reads, workspace_ids)
         is_the_same = connection == self._reads.opened  # else nobody knows which one has answered
-        self._access = AccessMark(connection, epoch, head) if is_the_same else None
+        self._access = AccessMark(connection, *log) if is_the_same else None
         return Marks(self._access, {each.workspace_id: each for each in standings})

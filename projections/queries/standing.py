@@ -55,7 +55,7 @@ _LOOK = forms(
 _STANDINGS = Statement(
     "standings",
     SQL("""
-    SELECT l.epoch, l.head, {standing}
+    SELECT l.epoch, l.head, l.xmin::text::bigint, {standing}
     FROM (VALUES (1)) AS one
     LEFT JOIN log_head AS l ON l.workspace_id = {access_log}
     LEFT JOIN (
@@ -121,15 +121,15 @@ def sealed_standings(rows: Sequence[Sequence[Any]], asked: Asked) -> Sealed[list
     return Sealed(rows[0] if rows else None, list(standings) if standings or asked.every else None)
 
 
-async def ask_standings(
-    pipeline: Pipeline, workspace_ids: list[int]
-) -> tuple[tuple[int | None, int | None], list[Standing]]:
-    """Return the epoch and the head of the log of access, and how far these workspaces are projected, of one snapshot.
+async def ask_standings(pipeline: Pipeline, workspace_ids: list[int]) -> tuple[Sequence[Any], list[Standing]]:
+    """Return how far the log of access goes, and how far these workspaces are projected, of one snapshot.
+
+    The first is its epoch and head, and which transaction has written them; each is None without such a log.
 
     Raises what `Pipeline.rows` raises.
     """
     rows = await pipeline.rows(_STANDINGS, {"workspace_ids": f"{{{','.join(map(str, workspace_ids))}}}"})
-    return rows[0][:2], [Standing(*row[2:]) for row in rows if row[2] is not None]
+    return rows[0][:3], [Standing(*row[3:]) for row in rows if row[3] is not None]
 
 
 def are_no_older(found: Sequence[Standing], known: Sequence[Standing], mark_at: Callable[[int, int], int]) -> bool:

@@ -2,91 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
-from api.app import create_app
 from domain.access import Access
 from domain.recorder import Pool
 from projections.statements import Statement
-from service import settings
-from service.web.application import make_parts
-from tests.support.examples import JWT_SECRET, api_key, email_sent, session
+from tests.support.examples import api_key, email_sent, session
+from tests.support.on_a_loop import DASHBOARD, Application, Got, own, run
 from tests.support.read_models import project_all
 from tests.support.stored_events import record
 from tests.support.waiting import wait_for
 
-DASHBOARD = "/api/v1/dashboard/campaign-analytics"
-
-
-class Got(NamedTuple):
-    """An answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-class Application:
-    """The application on an event loop, without a server, and the names of the statements that it has sent to read."""
-
-    def __init__(self, pool: Pool, **environment: str) -> None:
-        """Make it around a pool."""
-        self.parts = make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET, **environment}), {})
-        self._answer = create_app(self.parts)
-        self.sent: list[str] = []
-
-    async def get(self, headers: dict[str, str], query: str = "workspace_id=340") -> Got:
-        """Ask for the dashboard."""
-        messages: list[dict[str, Any]] = []
-
-        async def send(message: dict[str, Any]) -> None:
-            messages.append(message)
-
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1",
-            "method": "GET",
-            "scheme": "http",
-            "path": DASHBOARD,
-            "query_string": query.encode(),
-            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
-        }
-        await self._answer(scope, None, send)
-        head, body = messages
-        answer_headers = {name.decode(): value.decode() for name, value in head["headers"]}
-        return Got(head["status"], answer_headers, body.get("body", b""))
-
-
-def run(pool: Pool, test: Callable[[Application], Coroutine[Any, Any, None]], **environment: str) -> None:
-    """Run a test's coroutine with an application whose connection is open, and note what it sends from then on."""
-
-    async def with_application() -> None:
-        application = Application(pool, **environment)
-        reads = application.parts.reads
-        try:
-            await application.get(session("nobody"))
-            send = reads._send
-
-            def noting(statements: Any) -> None:
-                application.sent += [each.statement.name.decode() for each in statements]
-                send(statements)
-
-            reads._send = noting  # type: ignore[method-assign]
-            await test(application)
-        finally:
-            application.parts.close()
-
-    asyncio.run(with_application())
-
-
-def own(answer: Got) -> Got:
-    """Return an answer without the id of its request."""
-    return answer._replace(headers={**answer.headers, "x-request-id": ""})
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.fixture
@@ -107,6 +38,7 @@ def test_an_answer_is_sent_again_after_one_small_statement(pool: Pool, key: dict
             (key, "workspace_id=ALL"),
             (session("u-1"), "workspace_id=340"),
         ):
+            await application.get(headers, query)  # one for ALL is read by a thread at first, and not kept
             first = await application.get(headers, query)
             has = {**headers, "If-None-Match": first.headers["etag"]}
             unchanged = await application.get(has, query)
@@ -129,7 +61,8 @@ def test_requests_that_come_together_share_the_statement(pool: Pool, users: Acce
 
     async def test(application: Application) -> None:
         requests = [(key, "workspace_id=340"), (key, "workspace_id=ALL"), (other, "workspace_id=341"), (other, "")]
-        answers = [await application.get(*request) for request in requests]
+        for _ in range(2):  # one for ALL is read by a thread at first, and not kept
+            answers = [await application.get(*request) for request in requests]
         application.sent.clear()
         again = await asyncio.gather(*(application.get(*request) for request in requests for _ in range(3)))
         assert [own(each) for each in again] == [own(each) for each in answers for _ in range(3)]
@@ -146,7 +79,7 @@ def test_equal_requests_that_come_together_share_an_answer_that_was_not_sent_bef
     async def test(application: Application) -> None:
         for query, status in (
             ("workspace_id=340", 200),
-            ("workspace_id=340&include=extended&min_position=1", 200),
+            ("workspace_id=340&include=extended", 200),
             ("workspace_id=341", 403),
         ):
             application.sent.clear()
