@@ -13,7 +13,6 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from api.auth import sessions
-from api.auth.published_keys import PublishedKeys
 from api.auth.sessions import BadKeyError, FixedKey, Keys, Sessions
 
 MIN_THREADS = 1
@@ -159,6 +158,8 @@ def _sessions(environment: Mapping[str, str]) -> Sessions | None:
 
 def _keys(name: str, value: str, algorithm: str | None) -> Keys:
     if name == "JWT_JWKS_URL":
+        from api.auth.published_keys import PublishedKeys  # noqa: PLC0415 (what fetches and checks takes long to import)
+
         return PublishedKeys(value, algorithm=algorithm)
     if name == "JWT_SECRET":
         return FixedKey(sessions.secret(value), algorithm)
@@ -168,7 +169,9 @@ def _keys(name: str, value: str, algorithm: str | None) -> Keys:
         except (OSError, UnicodeDecodeError) as error:
             msg = f"JWT_PUBLIC_KEY: {value[1:]} can't be read"
             raise BadSettingError(msg) from error
-    return FixedKey(sessions.public_key(value), algorithm)
+    from api.auth import tokens  # noqa: PLC0415 (as above)
+
+    return FixedKey(tokens.public_key(value), algorithm)
 
 
 def _metrics_bind(environment: Mapping[str, str]) -> tuple[str, int] | None:

@@ -10,7 +10,8 @@ import falcon
 
 from api.auth.last_use import LastUse
 from api.auth.rate_limit import RateLimit
-from api.auth.sessions import INVALID, Sessions, token_hash
+from api.auth.sessions import Sessions, token_hash
+from api.auth.tokens import INVALID
 from api.errors import UnauthenticatedError
 from domain.api_keys import secret_sha256
 from projections.queries.caller import Caller, Credentials

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from api.auth.sessions import BadKeyError, Key, usable
+from api.auth.sessions import BadKeyError, Key
+from api.auth.tokens import usable
 from api.errors import UnavailableError
 
 FRESH_SECONDS = 300.0  # keys that are older are fetched anew

@@ -1,20 +1,15 @@
 """Session tokens: JWTs signed by the platform, verified with keys that alone decide the algorithm."""
 
 from hashlib import sha256
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-from api.errors import UnauthenticatedError
-from domain.access import is_user
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2: a key of the same size as the hash output
-MIN_RSA_BITS = 2048  # RFC 7518, section 3.3
+_KEY_BEGINS = ("0", "ssh-", "ecdsa-")  # in DER, or as SSH has it; PEM has dashes somewhere
 MAX_VERIFIED = 10_000  # tokens that a process remembers to have verified
 
 
@@ -30,7 +25,7 @@ class BadKeyError(Exception):
 class Key(NamedTuple):
     """A key that signatures are checked with, and the one algorithm that it is for."""
 
-    value: str | RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+    value: "str | RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey"
     algorithm: str
 
 
@@ -64,17 +59,6 @@ class FixedKey:
         return self._key
 
 
-INVALID = "Invalid session"
-_REASONS: dict[type[Exception], str] = {
-    jwt.InvalidSignatureError: "signature",
-    jwt.ImmatureSignatureError: "not_yet_valid",
-    jwt.InvalidIssuerError: "issuer",
-    jwt.InvalidAudienceError: "audience",
-    jwt.InvalidAlgorithmError: "algorithm",
-    jwt.MissingRequiredClaimError: "missing_claim",
-}
-
-
 class Sessions:
     """Verifies session tokens, and returns their users."""
 
@@ -84,7 +68,7 @@ class Sessions:
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
-        self._verified: dict[bytes, _Verified] = {}  # by the token's hash
+        self._verified: dict[bytes, Verified] = {}  # by the token's hash
 
     def may_wait(self, token: str, now: int) -> bool:
         """Return whether `user` may have to wait for keys, which are published elsewhere."""
@@ -118,32 +102,13 @@ class Sessions:
             and self.keys.find(verified.key_id) is verified.key
         )
 
-    def _verify(self, token: str) -> "_Verified":
-        try:
-            key_id = jwt.get_unverified_header(token).get("kid")
-            key = self.keys.find(key_id)
-            if key is None:
-                raise UnauthenticatedError(INVALID, "unknown_signing_key")
-            claims = jwt.decode(
-                token,
-                key.value,
-                algorithms=[key.algorithm],
-                issuer=self._issuer,
-                audience=self._audience,
-                leeway=self._leeway,
-                options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
-            )
-        except jwt.ExpiredSignatureError as error:
-            raise UnauthenticatedError("Session expired", "expired") from error
-        except (jwt.PyJWTError, OverflowError) as error:  # an infinite exp
-            raise UnauthenticatedError(INVALID, _REASONS.get(type(error), "invalid_token")) from error
-        user = claims["sub"]
-        if not isinstance(user, str) or not is_user(user):
-            raise UnauthenticatedError(INVALID, "invalid_subject")
-        return _Verified(user, (int(claims["exp"]) + self._leeway) * 1_000, key_id, key)
+    def _verify(self, token: str) -> "Verified":
+        from api.auth import tokens  # noqa: PLC0415 (commands take keys from their environment and verify nothing)
+
+        return tokens.verified(token, self.keys, issuer=self._issuer, audience=self._audience, leeway=self._leeway)
 
 
-class _Verified(NamedTuple):
+class Verified(NamedTuple):
     """A verified token: its user, its expiry (ms, UTC), and the key that verified it."""
 
     user: str
@@ -158,33 +123,11 @@ def token_hash(token: str) -> bytes:
 
 
 def secret(text: str) -> Key:
-    """Return the key that a shared secret is; raise BadKeyError where it is too short."""
+    """Return the key that a shared secret is; raise BadKeyError where it is too short, or a key in another format."""
     if len(text.encode()) < MIN_SECRET_BYTES:
         raise BadKeyError(f"expected at least {MIN_SECRET_BYTES} bytes")
-    try:
-        jwt.get_algorithm_by_name("HS256").prepare_key(text)
-    except jwt.InvalidKeyError as error:
-        raise BadKeyError("expected a secret, not a key in PEM or another key's format") from error
+    if text.startswith(_KEY_BEGINS) or "----" in text:  # else it is no key in any other format
+        from api.auth import tokens  # noqa: PLC0415 (as above)
+
+        tokens.require_secret(text)
     return Key(text, "HS256")
-
-
-def public_key(pem: str) -> Key:
-    """Return the key of a PEM; raise BadKeyError where it is no public key, weak or of another kind."""
-    try:
-        key = usable(load_pem_public_key(pem.encode()))
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise BadKeyError("expected a public key in PEM") from error
-    if key is None:
-        raise BadKeyError(f"expected an RSA key of at least {MIN_RSA_BITS} bits, an EC key on P-256 or an Ed25519 key")
-    return key
-
-
-def usable(value: object) -> Key | None:
-    """Return a public key with the algorithm that it calls for; None where it is weak or of another kind."""
-    if isinstance(value, RSAPublicKey) and value.key_size >= MIN_RSA_BITS:
-        return Key(value, "RS256")
-    if isinstance(value, EllipticCurvePublicKey) and isinstance(value.curve, SECP256R1):
-        return Key(value, "ES256")
-    if isinstance(value, Ed25519PublicKey):
-        return Key(value, "EdDSA")
-    return None
