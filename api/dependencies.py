@@ -13,10 +13,10 @@ from api.answers.waiting import Waiting
 from api.auth.authentication import Authentication
 from api.auth.gate import Gate
 from api.ingest.appending import Appending, Commit, Record
-from api.ingest.deliveries import KNOWN
 from api.standbys import Standbys
 from api.telemetry import Measurements
 from api.threads import Threads
+from api.tools import KNOWN
 from domain.access import Access
 from domain.hooks import Hooks
 from domain.keyed_campaigns import KnownKeys

@@ -21,6 +21,7 @@ from api.ingest.appending import Commit, Traced
 from api.ingest.deliveries import ACCEPTED, DUPLICATE, OUTCOMES, REJECTED, Effect, connection_of, part_of_events
 from api.ingest.deliveries import rehearsed as rehearse
 from api.ingest.formats import MAX_BODY_BYTES, MAX_EVENTS
+from api.tools import TEST
 from connectors.providers import PROVIDERS
 from connectors.signatures import Delivery, SignatureError, certificate_url, confirmation_url, verify
 from connectors.table import Provider
@@ -34,18 +35,12 @@ from projections.queries.hooks import KnownHook
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-TEST = "X-Hook-Test"  # a header of deliveries that are understood and answered, but neither stored nor counted
 _TOO_LARGE = f"Expected at most {MAX_BODY_BYTES} bytes"
 MOST_CONFIRMATION = 1_024
 MOST_URL = 256  # characters of a stored URL
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
 logger = logging.getLogger(__name__)
-
-
-def hook_url(base: str, provider: str, token: str) -> str:
-    """Return the URL of a hook, where the service is reached at a base without a slash at its end."""
-    return f"{base}/api/v1/hooks/{provider}/{token}"
 
 
 class HookDeliveries:

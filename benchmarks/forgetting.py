@@ -3,7 +3,7 @@
 import time
 from statistics import median
 
-from api.ingest.deliveries import KNOWN
+from api.tools import KNOWN
 from benchmarks import world
 from domain import ledger
 from domain.access import Access

@@ -5,16 +5,15 @@ from typing import Any
 import falcon
 
 from api.administration.admission import MAX_BODY_BYTES, NUMBER, WORKSPACE_ID, admit
+from api.administration.shown import hook_json
 from api.dependencies import Parts
 from api.errors import BadRequestError, ConflictError, NotFoundError
-from api.hooks import hook_url
 from api.http.bodies import json_object
-from domain import instants
+from api.tools import hook_url
 from domain.access import DeletedWorkspaceError
 from domain.events import MAX_ID
 from domain.hooks import PROSPECTS, Terms, UnknownHookError
 from projections.queries import hooks
-from projections.queries.hooks import ListedHook
 
 
 class ConnectedTools:
@@ -71,19 +70,3 @@ def terms_of(body: dict[str, Any]) -> Terms:
     if faults:
         raise BadRequestError(*faults)
     return Terms(workspace_id=workspace_id, own_campaign_ids=own, labels=labels, **texts)  # type: ignore[arg-type]
-
-
-def hook_json(hook: ListedHook) -> dict[str, Any]:
-    """Return a hook as JSON has it; nothing of its token."""
-    shown = hook._asdict()
-    received = [
-        {
-            **each._asdict(),
-            "first_at": instants.format_instant(each.first_at),
-            "latest_at": instants.format_instant(each.latest_at),
-        }
-        for each in hook.received
-    ]
-    created_at = instants.format_instant(hook.created_at)
-    shown |= {"secret": hook.secret or None, "created_at": created_at, "received": received}
-    return {"id": shown.pop("hook_id"), **shown}

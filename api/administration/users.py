@@ -1,16 +1,15 @@
 """Who may see what, changed and shown over HTTP: for the platform that owns the users."""
 
-from typing import Any
-
 import falcon
 
 from api.administration.admission import MAX_BODY_BYTES, NUMBER, WORKSPACE_ID, admit
+from api.administration.shown import history_json, key_json, user_json
 from api.dependencies import Parts
 from api.errors import BadRequestError, ConflictError, NotFoundError
 from api.http.bodies import json_object
 from domain import instants
-from domain.access import DeletedWorkspaceError, NotLinkedError, UnknownKeyError, User
-from domain.api_keys import SCOPES, Key, Scope
+from domain.access import DeletedWorkspaceError, NotLinkedError, UnknownKeyError
+from domain.api_keys import SCOPES, Scope
 from domain.events import MAX_ID
 from projections import access
 
@@ -137,60 +136,3 @@ def _name(name: object) -> str:
     if not isinstance(name, str):
         raise BadRequestError(("name", "expected a string"))
     return name
-
-
-def user_json(user_id: str, user: User | None, last_used: dict[str, int | None]) -> dict[str, Any]:
-    """Return a user as JSON has them."""
-    return {
-        "user": user_id,
-        "linked_workspaces": sorted(user.linked_workspaces) if user else [],
-        "current_workspace": user.current_workspace if user else None,
-        "keys": [key_json(key, last_used.get(key.prefix)) for key in user.keys.values()] if user else [],
-    }
-
-
-def key_json(key: Key, last_used_at: int | None) -> dict[str, Any]:
-    """Return what may be shown of a key as JSON has it."""
-    return {
-        "prefix": key.prefix,
-        "name": key.name,
-        "scopes": list(key.scopes),
-        "created_at": instants.format_instant(key.created_at),
-        "expires_at": _instant(key.expires_at),
-        "last_used_at": _instant(last_used_at),
-    }
-
-
-def history_json(events: list[User.Event]) -> list[dict[str, Any]]:
-    """Return a user's events as JSON has them: when, by whose hand, what; nothing of a key's secret."""
-    return [
-        {
-            "at": instants.format_instant(event.at),
-            "by": event.by,
-            "type": type(event).__name__,
-            **_fields_of(event),
-        }
-        for event in events
-    ]
-
-
-def _fields_of(event: User.Event) -> dict[str, Any]:
-    match event:
-        case User.WorkspaceLinked():
-            return {"workspace_id": event.workspace_id, "current": event.current}
-        case User.WorkspaceUnlinked() | User.WorkspaceSelected():
-            return {"workspace_id": event.workspace_id}
-        case User.KeyIssued():
-            return {
-                "prefix": event.prefix,
-                "name": event.name,
-                "scopes": event.scopes,
-                "expires_at": _instant(event.expires_at),
-            }
-        case User.KeyRevoked():
-            return {"prefix": event.prefix}
-    return {}
-
-
-def _instant(instant: int | None) -> str | None:
-    return None if instant is None else instants.format_instant(instant)

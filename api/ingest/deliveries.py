@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from api.ingest import intake
 from api.ingest.formats import Part
 from connectors.connection import MEANINGS, Connection
-from connectors.providers import PROVIDERS
 from connectors.table import Provider
 from connectors.translation import Translation, translate
-from domain.hooks import PROSPECTS, Known
+from domain.hooks import PROSPECTS
 from domain.ledger import Outcome
 from projections.queries.hooks import KnownHook
 from projections.queries.rejections import MOST_REJECTIONS, Rejection
 
-KNOWN = Known({name: table.signature is not None for name, table in PROVIDERS.items()}, tuple(MEANINGS))
 ACCEPTED, DUPLICATE, IGNORED, REJECTED = OUTCOMES = ("accepted", "duplicate", "ignored", "rejected")
 _ANSWERED_AS = {"accepted": ACCEPTED, "duplicates": DUPLICATE, "ignored": IGNORED, "rejected": REJECTED}
 

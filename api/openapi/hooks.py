@@ -1,6 +1,6 @@
 """The part of the OpenAPI document about hooks."""
 
-from api.ingest.deliveries import KNOWN, OUTCOMES
+from api.ingest.deliveries import OUTCOMES
 from api.openapi.vocabulary import (
     COUNT,
     ID,
@@ -16,6 +16,7 @@ from api.openapi.vocabulary import (
     one_of,
     or_null,
 )
+from api.tools import KNOWN
 from domain.hooks import MAX_LABEL, MAX_LABELS, MAX_REFERENCE, PROSPECTS
 
 _PROVIDER: Json = one_of(sorted(KNOWN.signs))

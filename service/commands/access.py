@@ -6,22 +6,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from api.administration.users import history_json, user_json
+from api.administration.shown import history_json, user_json
 from domain.access import Access
 from domain.api_keys import SCOPES
 from domain.recorder import Pool
 from projections import access
 from service.clock import clock
-from service.commands.terminal import DONE, FAILED, adder, by_operator, print_json, print_table, say, words, workspace
+from service.commands.terminal import (
+    DONE,
+    FAILED,
+    Add,
+    adder,
+    by_operator,
+    print_json,
+    print_table,
+    say,
+    words,
+    workspace,
+)
 from service.connect import chosen_pool
 from service.settings import Settings
 
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Teach the parser of `access` its commands."""
-    add = adder(parser)
+def add_commands(add: Add) -> None:
+    """Teach the parser `access` and its commands."""
+    add = adder(add("access", None, "say who may see what"))
 
     for name, text, done in (
         ("link", "link a workspace to a user", "workspace {workspace} is linked to {user}"),

@@ -17,7 +17,7 @@ from projections.journeys.columns import EventColumns
 from projections.journeys.explanation import AVERAGE, EXPLAINED, amount_retracted, as_json, explain
 from projections.metrics import FOLD_VERSION
 from service import database
-from service.commands.terminal import DONE, FAILED, print_json, say, show
+from service.commands.terminal import DONE, FAILED, Add, print_json, say, show, words, workspace
 from service.connect import chosen_pool
 from service.settings import Settings
 
@@ -38,7 +38,17 @@ class _Log(NamedTuple):
     retracted: int
 
 
-def run(arguments: argparse.Namespace, chosen: Settings) -> int:
+def add_commands(add: Add) -> None:
+    """Teach the parser this command."""
+    added = add("explain", _explain, "tell why a campaign's numbers are what they are, from the log")
+    added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
+    added.add_argument("--campaign", metavar="ID", type=workspace, required=True, help="which campaign")
+    added.add_argument("--metric", metavar="NAME", choices=list(EXPLAINED), help="only this one: %(choices)s")
+    added.add_argument("--prospect", metavar="ID", type=words, help="only what this one contributes")
+    added.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _explain(arguments: argparse.Namespace, chosen: Settings) -> int:
     """Print what makes up a campaign's numbers up to the position that is projected; fail where they differ."""
     with (
         chosen_pool(chosen, database.BATCH_TIMEOUT) as pool,

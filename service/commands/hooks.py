@@ -4,15 +4,12 @@ import argparse
 import json
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from api.administration.hooks import hook_json
-from api.hooks import TEST, hook_url
-from api.ingest.deliveries import KNOWN, rehearsed
+from api.administration.shown import hook_json
+from api.tools import KNOWN, TEST, hook_url
 from connectors.made_up import MadeUp, made_up
 from connectors.providers import PROVIDERS
 from domain.hooks import PROSPECTS, Hooks, Terms
@@ -21,16 +18,16 @@ from projections import access
 from projections.queries import hooks
 from service import references
 from service.clock import clock
-from service.commands.terminal import DONE, FAILED, adder, by_operator, print_json, print_table, say, workspace
+from service.commands.terminal import DONE, FAILED, Add, adder, by_operator, print_json, print_table, say, workspace
 from service.connect import chosen_pool
 from service.settings import Settings
 
 _SECONDS = 10.0  # a tool waits about so long, too
 
 
-def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Teach the parser of `hooks` its commands."""
-    add = adder(parser)
+def add_commands(add: Add) -> None:
+    """Teach the parser `hooks` and its commands."""
+    add = adder(add("hooks", None, "connect the tools that teams use"))
 
     added = add("add", _add, "connect a tool, and print the URL to paste into it, this once", WORKSPACE=workspace)
     added.add_argument("PROVIDER", choices=sorted(PROVIDERS), help="%(choices)s")
@@ -112,6 +109,8 @@ def _test(arguments: argparse.Namespace, chosen: Settings) -> int:
     if arguments.send:  # an argument would show the token in the list of processes
         say("the URL that `hooks add` has printed:", DONE)
         return _send(sys.stdin.readline().strip(), delivery)
+    from api.ingest.deliveries import rehearsed  # noqa: PLC0415 (no other command needs what it takes long to import)
+
     effect = rehearsed(table, hook, delivery.body, delivery.headers, now)
     for (name, outcome, reason), number in effect.counts.items():
         say(f"{name}: {number} {outcome}{f', {reason}' if reason else ''}", DONE)
@@ -122,6 +121,9 @@ def _send(url: str, delivery: MadeUp) -> int:
     """Post a delivery, and print what the service says it would become."""
     if urlsplit(url).scheme not in ("http", "https"):
         return say("standard input: expected the URL that `hooks add` has printed", FAILED)
+    import urllib.error  # noqa: PLC0415 (as above)
+    import urllib.request  # noqa: PLC0415
+
     headers = {**delivery.headers, "Content-Type": "application/json", TEST: "1"}
     request = urllib.request.Request(url, delivery.body, headers)  # noqa: S310 (its scheme was looked at)
     try:

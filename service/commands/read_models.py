@@ -1,29 +1,21 @@
-"""The commands about the read models: `project`, `replay`, `set-aside` and `status`."""
+"""The commands about the read models: `replay`, `set-aside` and `status`."""
 
 import argparse
 import os
-import signal
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 from typing import Any
 
 from tqdm import tqdm
 
-from api import counts
-from api.counts import Counts
-from api.telemetry import Measurements
 from domain.recorder import Pool
-from projections.building import comparison, generations, rebuilding, replay, set_aside, status, verification
+from projections.building import comparison, generations, replay, set_aside, status, verification
 from projections.building.batch import FoldError
-from projections.building.projector import Projector
 from projections.building.replay import Failure
 from projections.building.replay_by_parts import Workers
 from projections.building.set_aside import SetAsideError
 from projections.building.status import WorkspaceStatus
-from projections.building.wakeup import PROJECTED, Hints
-from service import database, logs, spans
+from service import database
 from service.commands.terminal import (
     DONE,
     FAILED,
@@ -39,8 +31,7 @@ from service.commands.terminal import (
     workers,
     workspace,
 )
-from service.connect import chosen_database, chosen_pool
-from service.processes import lifeline, metrics
+from service.connect import chosen_pool
 from service.processes.replay_workers import replay_workers
 from service.settings import Settings
 
@@ -49,7 +40,6 @@ _LOST = "its log went back: the read models are rebuilt by a projector"
 
 def add_commands(add: Add) -> None:
     """Teach the parser these commands."""
-    add("project", _project, "run the projector alone")
     added = add("replay", _replay, "rebuild the read models from the log while everything goes on")
     added.add_argument(
         "--workspace", metavar="ID", type=workspace, action="append", help="only this one; may be repeated"
@@ -72,38 +62,6 @@ def add_commands(add: Add) -> None:
     how.add_argument("--undo", action="store_true", help="take the event back in, and replay the workspace")
     added = add("status", _status, "show how far each workspace is projected, and what is stuck")
     added.add_argument("--json", action="store_true", help="as JSON")
-
-
-def _project(_: argparse.Namespace, chosen: Settings) -> int:
-    logs.configure(chosen)
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    lifeline.watch()
-    in_a_tree = Counts.inherited(os.environ)  # whose API tells the metrics of all its processes
-    measurements = Measurements(in_a_tree or Counts.made(), counts.PROJECTOR)
-    with (
-        chosen_database(chosen) as url,
-        metrics.serving(None if in_a_tree else chosen.metrics_bind, url, measurements),
-    ):
-        database.check_encoding(url)  # a database that is not there yet is waited for
-        outage = database.new_outage()
-        with (
-            database.open_pool(url, size=5, statement_timeout=database.BATCH_TIMEOUT, outage=outage) as pool,
-            ThreadPoolExecutor(1, "keep-current") as beside,
-        ):
-            hints, tracing = Hints(pool, PROJECTED), spans.of(chosen)
-            keeping = beside.submit(rebuilding.keep_current, pool, stop)
-            keeping.add_done_callback(lambda _: stop.set())  # neither goes on without the other
-            try:
-                Projector(pool, on_advance=hints.give, on_poll=measurements.looked, tracer=tracing).run(stop)
-            finally:
-                hints.close()
-                if tracing is not None:
-                    tracing.close()
-                stop.set()
-            keeping.result()
-    return DONE
 
 
 def _replay(arguments: argparse.Namespace, chosen: Settings) -> int:

@@ -32,7 +32,7 @@ from projections.queries import rejections
 from service import database
 from service.clock import clock
 from service.commands import tool_export
-from service.commands.terminal import DONE, FAILED, MISUSED, print_json, say
+from service.commands.terminal import DONE, FAILED, MISUSED, Add, position, print_json, say, workspace
 from service.connect import chosen_pool
 from service.settings import Settings
 
@@ -56,7 +56,28 @@ class _Batch(NamedTuple):
     read: int
 
 
-def import_(arguments: argparse.Namespace, chosen: Settings) -> int:
+def add_commands(add: Add) -> None:
+    """Teach the parser these commands."""
+    added = add("import", _import_file, "load events from a file into a workspace's log")
+    added.add_argument("file", metavar="FILE.ndjson", help="one event a line; - reads standard input")
+    added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
+    added.add_argument("--create", action="store_true", help="begin a log that is not known yet, nor linked to anybody")
+    added.add_argument(
+        "--from",
+        metavar="PROVIDER[/ACCOUNT]",
+        dest="provider",
+        type=tool_export.provider,
+        help="the file is what this tool's API lists, saved as it is; its events are those of the tool's hook",
+    )
+    added.add_argument("--hook", metavar="ID", help="with --from: as this hook understands the tool")
+    added.add_argument("--rejects", metavar="FILE", help="where rejected events go (FILE.ndjson.rejected.ndjson)")
+    added.add_argument("--json", action="store_true", help="the counts as JSON")
+    added = add("export", _export, "print a workspace's log, as import takes it")
+    added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
+    added.add_argument("--after", metavar="POSITION", type=position, default=0, help="only what comes behind (0)")
+
+
+def _import_file(arguments: argparse.Namespace, chosen: Settings) -> int:
     """Load events from a file into a workspace's log; stored events are duplicates, so an import can be repeated."""
     try:
         file = nullcontext(sys.stdin.buffer) if arguments.file == "-" else Path(arguments.file).open("rb")  # noqa: SIM115
@@ -134,7 +155,7 @@ def _import(  # noqa: PLR0913 (a file, its target, and its events)
     return FAILED if progress.counts["rejected"] else DONE
 
 
-def export(arguments: argparse.Namespace, chosen: Settings) -> int:
+def _export(arguments: argparse.Namespace, chosen: Settings) -> int:
     """Print the log of a workspace as it is now, in the form that `import` takes."""
     with chosen_pool(chosen, database.BATCH_TIMEOUT) as pool, pool.connection() as connection:
         after, head = arguments.after, head_of(connection, arguments.workspace)

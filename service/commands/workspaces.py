@@ -9,7 +9,7 @@ from typing import Any
 from psycopg.sql import SQL
 from tqdm import tqdm
 
-from api.ingest.deliveries import KNOWN
+from api.tools import KNOWN
 from domain import instants
 from domain.access import Access
 from domain.hooks import Hooks
@@ -43,18 +43,13 @@ _LISTS = (  # each by workspace
 _COLUMNS = ("workspace_id", "name", "head", "users", "deleted_at")
 
 
-def add_forget(add: Add) -> None:
-    """Teach the parser `forget`."""
+def add_commands(add: Add) -> None:
+    """Teach the parser `forget`, and the commands of `workspace`."""
     added = add("forget", _forget, "put a random token in the place of a prospect's id, in all that is stored")
     added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose prospect")
     added.add_argument("--prospect", metavar="ID", type=words, required=True, help="who is forgotten; - reads the id")
     added.add_argument("--json", action="store_true", help="as JSON")
-
-
-def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Teach the parser of `workspace` its commands."""
-    add = adder(parser)
-
+    add = adder(add("workspace", None, "list, name, delete workspaces"))
     add("list", _list, "show all workspaces, deleted ones too").add_argument(
         "--json", action="store_true", help="as JSON"
     )

@@ -32,11 +32,8 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def serving(bind: tuple[str, int] | None, database_url: str, measurements: Measurements) -> Iterator[None]:
-    """Answer at this host and port meanwhile; raise PortInUseError where that can't be. None: answer nowhere."""
-    if bind is None:
-        yield
-        return
+def serving(bind: tuple[str, int], database_url: str, measurements: Measurements) -> Iterator[None]:
+    """Answer at this host and port meanwhile; raise PortInUseError where that can't be."""
     with listen(*bind) as listener:
         server = _Server(_Database(database_url, measurements))
         thread = Thread(target=server.run, args=(listener,), name="metrics", daemon=True)

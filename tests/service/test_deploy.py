@@ -140,7 +140,7 @@ def unit(name: str) -> configparser.SectionProxy:
 def is_known(arguments: list[str]) -> bool:
     """Return whether the program takes these arguments."""
     try:
-        parser._parser().parse_args(arguments)
+        parser.parser_of().parse_args(arguments)
     except (SystemExit, argparse.ArgumentError):
         return False
     return True

@@ -5,7 +5,7 @@ from typing import Any
 
 from falcon import testing
 
-from api.ingest.deliveries import KNOWN
+from api.tools import KNOWN
 from domain.hooks import Hooks, NewHook, Terms
 from domain.recorder import Pool
 from projections import access

@@ -21,7 +21,7 @@ AT_ONCE = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
 IMPORTED = """
 import sys
 from service import cli, settings, spans
-from service.commands import parser, read_models
+from service.commands import parser, projecting, read_models
 from service.web import application
 assert spans.of(settings.from_environment({})) is None
 print([name for name in sys.modules if name.startswith("opentelemetry") or name == "api.tracing"])
