@@ -1,5 +1,6 @@
 """What the tests stand on: a real PostgreSQL, an empty database for each test, and the application around it."""
 
+import gc
 import logging
 import os
 from collections.abc import Generator, Iterator
@@ -31,6 +32,12 @@ load_profiles()
 def pytest_xdist_auto_num_workers() -> int:
     """Run one process of tests more than there are cores, since many tests wait for processes that they started."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector of garbage leave alone what importing and collecting have made, which lives to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
