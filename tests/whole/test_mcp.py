@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from tests.support.examples import WORKED_EXAMPLE_ANALYTICS, api_key, worked_exa
 from tests.support.running import ROOT, Service, environment, serving, users_of
 
 anyio = pytest.importorskip("anyio", reason="the extra mcp is not installed")
-mcp = pytest.importorskip("mcp", reason="the extra mcp is not installed")
+if find_spec("mcp") is None:
+    pytest.skip("the extra mcp is not installed", allow_module_level=True)
 
 pytestmark = pytest.mark.processes
 
@@ -31,6 +33,8 @@ def served(databases: Databases) -> Iterator[tuple[Service, str]]:
 
 async def ask(url: str, key: str, *calls: tuple[str, dict[str, Any]]) -> tuple[list[Any], list[Any]]:
     """Return the tools that are offered, and what comes of calls of them."""
+    import mcp  # noqa: PLC0415 (it takes a second, in each process of tests)
+
     variables = environment(CAMPAIGN_ANALYTICS_URL=url, CAMPAIGN_ANALYTICS_API_KEY=key)
     parameters = mcp.StdioServerParameters(
         command=sys.executable, args=["-m", "service.cli", "mcp"], env=variables, cwd=ROOT
