@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -71,7 +71,8 @@ def kill(url: str) -> None:
     pids = [first, *(each.pid for each in descendants(first))]  # the first one first, so that it begins no other
     living = [each for pid, each in processes().items() if pid in pids]
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # without the first one, the others end by themselves
+            os.kill(pid, signal.SIGKILL)
     wait_for(lambda: gone(living))
 
 
