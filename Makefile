@@ -21,6 +21,9 @@ help:
 run: .venv/run
 	@exec $(BIN)/campaign-analytics demo
 
+# Compiled modules are kept, whatever the environment says: the tests start more than a hundred processes.
+test test-fast soak: export PYTHONDONTWRITEBYTECODE :=
+
 test: .venv/dev
 	@exec $(BIN)/python -m pytest $(PARALLEL)
 

@@ -217,17 +217,17 @@ class Worker(ASGIWorker):  # type: ignore[misc]
         self.full = Trouble(logger, "connections can't be accepted", "connections are accepted again")
         self._left_to_others = 0  # so many times in a row
         self._connecting: set[asyncio.Task[Any]] = set()
-        self._told_to_end = asyncio.Event()
+        self._ending = asyncio.Event()
 
     def handle_exit_signal(self) -> None:
         """End, without waiting for the next sweep."""
         super().handle_exit_signal()
-        self._told_to_end.set()
+        self._ending.set()
 
     def handle_quit_signal(self) -> None:
         """End at once, and without waiting for the next sweep."""
         super().handle_quit_signal()
-        self._told_to_end.set()
+        self._ending.set()
 
     async def _serve(self) -> None:
         logger.info("ready for up to %s connections", self.worker_connections)
@@ -239,7 +239,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]
             self._sweep()
             self.asgi.sample()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._told_to_end.wait(), SWEEP_SECONDS)
+                await asyncio.wait_for(self._ending.wait(), SWEEP_SECONDS)
         for listener in self.sockets:
             self.loop.remove_reader(listener.sock.fileno())
         await asyncio.gather(*self._connecting, asyncio.sleep(0), return_exceptions=True)
