@@ -113,11 +113,11 @@ def test_a_full_temporary_directory_ends_no_worker(databases: Databases, full_di
                 return read_samples(service.request("GET", "/metrics").body.decode())
 
             accepted = 'campaign_analytics_events_total{outcome="accepted"}'
-            projector = 'campaign_analytics_process_resident_memory_bytes{process="projector"}'
-            wait_for(lambda: projector in measured())  # it may start after the workers
+            memory = 'campaign_analytics_process_resident_memory_bytes{process="projector"}'
+            wait_for(lambda: memory in measured())  # it may start after the workers
             metrics = measured()
             assert metrics[accepted] == 20
-            assert metrics[projector] > 1_000_000
+            assert metrics[memory] > 1_000_000
             assert metrics["campaign_analytics_projector_look_age_seconds"] < 5
             for pid in workers:
                 os.kill(pid, 9)
