@@ -102,8 +102,12 @@ def rows_of(
     if len(ids) == 1:
         return database.execute(statement.routed, {**given, "workspace_id": ids[0]}, binary=True).fetchall()
     with database.pipeline():
-        each = [database.execute(statement.routed, {**given, "workspace_id": id_}, binary=True) for id_ in ids]
-        return [row for cursor in each for row in cursor.fetchall()]
+        # Not prepared: where one fails, the preparations behind it are undone, and psycopg does not notice.
+        cursors = [
+            database.execute(statement.routed, {**given, "workspace_id": each}, binary=True, prepare=False)
+            for each in ids
+        ]
+        return [row for cursor in cursors for row in cursor.fetchall()]
 
 
 class Sealed(Generic[T]):
