@@ -102,7 +102,8 @@ def rows_of(
     if len(ids) == 1:
         return database.execute(statement.routed, {**given, "workspace_id": ids[0]}, binary=True).fetchall()
     with database.pipeline():
-        # Not prepared: where one fails, the preparations behind it are undone, and psycopg does not notice.
+        # Not prepared: where one fails, those behind it are not prepared either, which psycopg learns from a ROLLBACK
+        # alone; there is no transaction here.
         cursors = [
             database.execute(statement.routed, {**given, "workspace_id": each}, binary=True, prepare=False)
             for each in ids

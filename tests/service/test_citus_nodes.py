@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 from falcon import testing
+from psycopg import OperationalError
 
 from api import health
 from domain.access import Access
+from domain.api_keys import secret_sha256
 from domain.recorder import Database, Pool
 from projections.building import lagging
 from projections.building.projector import Projector
 from projections.pipeline import Pipeline
 from projections.queries.caller import Asked, Credentials
+from projections.queries.standing import look
 from projections.queries.watching import Watched, ask_all
 from service import citus, database
 from tests.support import stand_in
@@ -176,3 +179,15 @@ def test_streams_of_the_other_workspaces_go_on(pool: Pool, key: dict[str, str]) 
 def open_connection(pool: Pool) -> Database:
     """Return a connection as the service opens it."""
     return database.connect(str(pool.conninfo))
+
+
+def test_all_workspaces_are_an_error_of_the_database_however_often_one_connection_asks(
+    pool: Pool, key: dict[str, str]
+) -> None:
+    """What was prepared behind a statement that fails is not prepared, and no later request stumbles over that."""
+    prefix, _, secret = key["X-API-Key"].partition(".")
+    credentials = Credentials(prefix=prefix, secret_sha256=secret_sha256(secret))
+    with pool.connection() as connection:
+        for _ in range(6):  # a statement is prepared at its sixth execution, and each of these executes it three times
+            with pytest.raises(OperationalError, match="connection to the remote node"):
+                look(connection, credentials, Asked(every=True))
