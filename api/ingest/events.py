@@ -11,7 +11,6 @@ import falcon
 import msgspec
 
 from api.answers import feed
-from api.auth.gate import Visit
 from api.dependencies import Parts
 from api.errors import (
     BODY_FAULTS,
@@ -23,18 +22,18 @@ from api.errors import (
 )
 from api.http import bodies
 from api.http.parameters import ONE_WORKSPACE, Query
-from api.ingest import formats, intake, ndjson
-from api.ingest.appending import Commit, QueueTimeoutError, Traced
+from api.ingest import formats, intake
+from api.ingest.appending import Commit, QueueTimeoutError
 from api.ingest.known_writers import KnownWriters
 from api.ingest.receipt import Rejected, Tally
+from api.ingest.sender import Sender
 from domain import ledger
 from domain.ledger import Outcome, Recorded
 from domain.recorder import ConditionError, head_of
 from projections.queries import rejections
-from projections.queries.caller import CHECK, Asked, Sealed, check, checked, may_write, parameters
+from projections.queries.caller import Asked, may_write
 
-MAX_SMALL_BYTES = 16 * 1024  # of a body that is parsed on the event loop,
-MAX_SMALL_EVENTS = 150  # if it has no more events: so many that can hold take less than a millisecond
+MAX_SMALL_EVENTS = 150  # of a body that is parsed on the event loop: so many take less than a millisecond
 STREAM_BYTES_AT_ONCE = 256 * 1024  # of a stream of lines that are handed to a thread together
 PAUSE_SECONDS = 0.1  # a thread looks for the next part of a stream no longer, then others have their turn
 MOST_REJECTED = 10_000  # a stream may have so many rejected events more than others
@@ -46,7 +45,6 @@ _TOO_MUCH_WORK = f"Expected a body that takes at most {WORK_SECONDS:.0f} s to re
 
 NAMED_WORKSPACE = replace(ONE_WORKSPACE, text="the workspace, which a post names", required=True)
 POST = Query(NAMED_WORKSPACE)
-_CACHED_CHARACTERS = 64  # of a query
 
 _encode = msgspec.json.Encoder().encode
 
@@ -68,7 +66,7 @@ class Events:
         parts = self._parts
         visit, asked = await parts.gate.visit(request, response, _parse)
         visit.about(asked)
-        sender, tally = _Sender(parts, self._known, visit, asked), Tally()
+        sender, tally = Sender(parts, self._known, visit, asked), Tally()
         small = sender.sends_little()
         if not small:
             await parts.threads.run(sender.check)
@@ -96,7 +94,7 @@ class Events:
         response.content_type = falcon.MEDIA_JSON
         response.data = _encode(result)
 
-    async def _record_stream(self, sender: "_Sender", tally: Tally, request: falcon.Request) -> None:
+    async def _record_stream(self, sender: Sender, tally: Tally, request: falcon.Request) -> None:
         """Record lines as they arrive; no thread waits for the next ones."""
         stream = formats.Stream(packed=bodies.is_packed(request))
         come, size = list[bytes](), 0
@@ -112,7 +110,7 @@ class Events:
             raise
         await self._record_parts(sender, tally, chain(stream.feed(b"".join(come)), stream.finish()))
 
-    async def _record_parts(self, sender: "_Sender", tally: Tally, parts: Iterator[formats.Part | None]) -> None:
+    async def _record_parts(self, sender: Sender, tally: Tally, parts: Iterator[formats.Part | None]) -> None:
         """Record the parts of a stream, each with a thread of its own, so that others have their turn in between.
 
         Once the client has gone this is cancelled, and the rest is not recorded.
@@ -121,7 +119,7 @@ class Events:
             if tally.seconds > WORK_SECONDS:
                 raise TooLargeError(_TOO_MUCH_WORK)
 
-    def _record_next(self, sender: "_Sender", tally: Tally, parts: Iterator[formats.Part | None]) -> bool:
+    def _record_next(self, sender: Sender, tally: Tally, parts: Iterator[formats.Part | None]) -> bool:
         """Record the next part that there is, in a thread; return whether there may be another."""
         began = time.monotonic()
         try:
@@ -136,7 +134,7 @@ class Events:
         finally:
             tally.seconds += time.monotonic() - began
 
-    async def _record_small(self, sender: "_Sender", tally: Tally, part: formats.Part) -> None:
+    async def _record_small(self, sender: Sender, tally: Tally, part: formats.Part) -> None:
         """Record a small body on the event loop, in one transaction with others that arrive at the same time."""
         if len(part.raw) > MAX_SMALL_EVENTS:
             await self._parts.threads.run(self._record_part, sender, tally, part)
@@ -167,17 +165,17 @@ class Events:
         else:
             self._finish(sender, tally, taken, recorded)
 
-    def _register_keys(self, sender: "_Sender", taken: intake.Intake) -> dict[int, str]:
+    def _register_keys(self, sender: Sender, taken: intake.Intake) -> dict[int, str]:
         """Register campaigns' keys, in a thread, if the caller may write; return what `KnownKeys.others` does."""
         sender.check()
         with self._parts.connection() as database:
             return self._parts.keys.register(database, sender.workspace_id, taken.events)
 
-    def _record_body(self, sender: "_Sender", tally: Tally, request: falcon.Request, body: bytes) -> None:
+    def _record_body(self, sender: Sender, tally: Tally, request: falcon.Request, body: bytes) -> None:
         """Record a whole body in a thread."""
         self._record_part(sender, tally, formats.part_of(request, body))
 
-    def _record_part(self, sender: "_Sender", tally: Tally, part: formats.Part) -> None:
+    def _record_part(self, sender: Sender, tally: Tally, part: formats.Part) -> None:
         """Record a part in a transaction of its own, in a thread."""
         taken = intake.take(part, tally.events, self._parts.clock())
         if taken.retracts:
@@ -201,12 +199,12 @@ class Events:
             sender.admitted()
         self._finish(sender, tally, taken, recorded)
 
-    def _note_head(self, sender: "_Sender", tally: Tally) -> None:
+    def _note_head(self, sender: Sender, tally: Tally) -> None:
         """Note where the log ends of which no part of this post has become, in a thread."""
         with self._parts.connection() as database:
             tally.add(0, 0, [], head_of(database, sender.workspace_id))
 
-    def _finish(self, sender: "_Sender", tally: Tally, taken: intake.Intake, recorded: Recorded | None) -> None:
+    def _finish(self, sender: Sender, tally: Tally, taken: intake.Intake, recorded: Recorded | None) -> None:
         """Store the rejections of a part, and count it; in a thread, unless nothing was refused."""
         if recorded is None:  # there was nothing to append
             sender.check()
@@ -229,77 +227,13 @@ def _rejected(refused: intake.Refused) -> Rejected:
 
 def _parse(request: falcon.Request) -> Asked:
     """Return the workspace, which a post names: a current one that has changed would be the wrong log for ever."""
-    query = request.query_string
-    return _parsed(query) if len(query) <= _CACHED_CHARACTERS else _parsed.__wrapped__(query)
+    return _parsed(request.query_string)
 
 
-@lru_cache(maxsize=10_000)  # workers post to the same workspaces again and again
+@lru_cache(maxsize=1_000)  # workers post to the same workspaces again and again; a request line is at most 8 kB
 def _parsed(query: str) -> Asked:
     return POST.read(query)[NAMED_WORKSPACE]
 
 
 def _being_changed() -> UnavailableError:
     return UnavailableError("Who may write here is being changed, please try again")
-
-
-class _Sender:
-    """The caller of a post, and the workspace it names."""
-
-    def __init__(self, parts: Parts, known: KnownWriters, visit: Visit, asked: Asked) -> None:
-        self.credentials = visit.credentials
-        self.workspace_id = asked.workspace_id or 0  # it is named
-        self._parts = parts
-        self._known = known
-        self._visit = visit
-        self._request = visit.request
-        self._asked = asked
-
-    @property
-    def checked(self) -> bool:
-        """Whether the sender is authenticated."""
-        return self._visit.is_counted
-
-    def traced(self, events: int) -> Traced | None:
-        """Return what is traced of an append that begins now; None where its request has no span."""
-        span = self._request.context.span
-        return None if span is None else Traced(span, time.time_ns(), events)
-
-    def sends_little(self) -> bool:
-        """Return whether the body is small enough for the event loop, and the append can decide who may write.
-
-        It can for an API key without a rate limit.
-        """
-        length = self._request.content_length
-        return (
-            self.credentials.prefix is not None
-            and self._parts.authentication.rate_limit is None
-            and length is not None
-            and length <= MAX_SMALL_BYTES
-            and self._request.get_header("Expect") is None
-            and self._request.get_header("Content-Encoding") is None
-            and not (self._request.content_type or "").lower().startswith(ndjson.MEDIA_TYPE)
-        )
-
-    def is_known(self) -> bool:
-        """Return whether the sender could write there before; no other sender's body is parsed before the check."""
-        return (self.credentials, self.workspace_id) in self._known
-
-    def check(self) -> None:
-        """Check the caller; raise UnauthenticatedError or AccessDeniedError where they may not write there now."""
-        self._known.refused((self.credentials, self.workspace_id))
-        with self._parts.connection() as database:
-            self._open(check(database, self.credentials, self._asked))
-
-    async def check_on_loop(self) -> None:
-        """Do what `check` does on the event loop, so that a caller's first small post waits for no thread."""
-        rows = await self._parts.reads.rows(CHECK, parameters(self.credentials, self._asked))
-        self._open(checked(rows))
-
-    def _open(self, sealed: Sealed[list[int]]) -> None:
-        self._parts.gate.open(self._visit, sealed, "write")
-        self._known.allowed((self.credentials, self.workspace_id))
-
-    def admitted(self) -> None:
-        """Note that the sender is authenticated and may write."""
-        self._parts.gate.count(self._visit)
-        self._known.allowed((self.credentials, self.workspace_id))

@@ -12,7 +12,7 @@ from typing import Any
 from api import counts, telemetry
 from service import logs, settings
 from service.processes import lifeline
-from service.web import worker
+from service.web import load, worker
 
 SWITCH_SECONDS = 0.0005  # the event loop gets the interpreter back from a busy thread; Python's 5 ms would add up
 
@@ -52,7 +52,7 @@ def on_starting(server: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter)
     os.environ[counts.MEMORY] = str(server.counts.descriptor)
     lifeline.watch()
     server.database = ExitStack()
-    server.load = worker.Load()
+    server.load = load.Load()
     if _chosen.database_url is None:
         from service import connect  # noqa: PLC0415 (only where it is used)
 

@@ -6,7 +6,6 @@ ended its side before the answer, answers a broken body a second time, and accep
 
 import asyncio
 import logging
-import mmap
 import os
 import resource
 import time
@@ -23,6 +22,7 @@ from gunicorn.workers.gasgi import ASGIWorker
 
 from api.http.headers import REQUEST_ID, SECURITY
 from projections.trouble import Trouble
+from service.web.load import Load
 
 HEAD_SECONDS = 10.0  # for all of the request line and headers, also of a new connection
 SEND_SECONDS = 20.0  # an answer may wait so long for its client to take it, and
@@ -53,30 +53,6 @@ class ErrorLog(Logger):  # type: ignore[misc]
     """gunicorn's log without one of accesses: the application has its own."""
 
     access_log_enabled = False
-
-
-class Load:
-    """How many connections each worker process has, in memory that they share."""
-
-    _SLOTS, _ABSENT = 256, 2**31 - 1
-
-    def __init__(self) -> None:
-        """Make the memory, before the processes are forked."""
-        self._counts = memoryview(mmap.mmap(-1, self._SLOTS * 4)).cast("i")
-        for slot in range(self._SLOTS):
-            self._counts[slot] = self._ABSENT
-
-    def set(self, age: int, connections: int) -> None:
-        """Note how many connections the worker of this age (gunicorn's number of it) has."""
-        self._counts[age % self._SLOTS] = connections
-
-    def forget(self, age: int) -> None:
-        """Count a worker that has ended no longer."""
-        self._counts[age % self._SLOTS] = self._ABSENT
-
-    def least(self) -> int:
-        """Return how many connections the worker with the fewest has."""
-        return min(self._counts)
 
 
 class Protocol(ASGIProtocol):  # type: ignore[misc]

@@ -12,6 +12,7 @@ from domain.recorder import Pool
 from service import settings
 from service.web.application import make_parts
 from tests.support.examples import JWT_SECRET, api_key
+from tests.support.on_a_loop import scope_of
 
 PATH = "/api/v1/dashboard/campaign-analytics/stream/"
 
@@ -29,18 +30,7 @@ class Call:
     def __init__(self, parts: Parts, headers: dict[str, str]) -> None:
         """Begin it, on the event loop."""
         self._sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": "GET",
-            "scheme": "http",
-            "path": PATH,
-            "query_string": b"workspace_id=ALL",
-            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
-            "server": ("127.0.0.1", 80),
-            "client": ("127.0.0.1", 1),
-        }
+        scope = scope_of(PATH, headers, "workspace_id=ALL")
         self.task = asyncio.ensure_future(create_app(parts)(scope, self._receive, self._sent.put))
 
     async def _receive(self) -> dict[str, Any]:

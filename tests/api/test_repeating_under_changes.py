@@ -16,8 +16,8 @@ from domain.access import Access, AccessError
 from domain.recorder import Pool
 from projections.building import forgetting, replay
 from projections.statements import Statement
-from tests.support.examples import api_key, email_sent, session
-from tests.support.on_a_loop import Application, own, run
+from tests.support.examples import email_sent, session
+from tests.support.on_a_loop import Application, own, reader_of_a_campaign, run
 from tests.support.read_models import ignore, project_all
 from tests.support.stored_events import record
 
@@ -33,9 +33,7 @@ READ_BY_FALCON = {b"content-length", b"content-type", b"host", b"x-forwarded-hos
 @pytest.fixture
 def key(pool: Pool, users: Access) -> dict[str, str]:
     """Give the header of a key whose user may see a workspace with a campaign."""
-    record(pool, 340, email_sent(1))
-    project_all(pool)
-    return api_key(users, 340, user="u-1")
+    return reader_of_a_campaign(pool, users)
 
 
 class World:

@@ -5,10 +5,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from api.app import create_app
+from domain.access import Access
 from domain.recorder import Pool
 from service import settings
 from service.web.application import make_parts
-from tests.support.examples import JWT_SECRET, session
+from tests.support.examples import JWT_SECRET, api_key, email_sent, session
+from tests.support.read_models import project_all
+from tests.support.stored_events import record
 
 DASHBOARD = "/api/v1/dashboard/campaign-analytics"
 
@@ -19,6 +22,22 @@ class Got(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
+
+
+def scope_of(path: str, headers: dict[str, str], query: str) -> dict[str, Any]:
+    """Return the scope of a GET as an ASGI server makes it."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "server": ("127.0.0.1", 80),
+        "client": ("127.0.0.1", 1),
+    }
 
 
 class Application:
@@ -37,17 +56,7 @@ class Application:
         async def send(message: dict[str, Any]) -> None:
             messages.append(message)
 
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1",
-            "method": "GET",
-            "scheme": "http",
-            "path": DASHBOARD,
-            "query_string": query.encode(),
-            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
-        }
-        await self.app(scope, None, send)
+        await self.app(scope_of(DASHBOARD, headers, query), None, send)
         head, body = messages
         answer_headers = {name.decode(): value.decode() for name, value in head["headers"]}
         return Got(head["status"], answer_headers, body.get("body", b""))
@@ -78,3 +87,10 @@ def run(pool: Pool, test: Callable[[Application], Coroutine[Any, Any, None]], **
 def own(answer: Got) -> Got:
     """Return an answer without the id of its request."""
     return answer._replace(headers={**answer.headers, "x-request-id": ""})
+
+
+def reader_of_a_campaign(pool: Pool, users: Access) -> dict[str, str]:
+    """Let workspace 340 have a campaign; return the header of a key of user u-1, who may see it."""
+    record(pool, 340, email_sent(1))
+    project_all(pool)
+    return api_key(users, 340, user="u-1")
