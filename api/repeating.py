@@ -20,7 +20,6 @@ from projections.queries.standing import Standing
 
 NOTE = "campaign_analytics.note"  # in a request's scope, where others may get its answer: a `Note`, at first None
 FAILURE = "campaign_analytics.failure"  # in a request's scope: why the database could not be asked
-MOST_WORKSPACES = 100  # of an answer that is kept
 MOST_BYTES = 32 * 1024 * 1024  # of all of them
 MOST_CHANGES = 3  # in a row; then nobody asks whether the answer holds, until it has
 # The headers that an answer depends on, and no other: proxies add some that differ in each request.
@@ -32,8 +31,7 @@ _INTERNAL_ERROR = 500  # its body names the request
 _KEPT = (200, 304)  # an error may be over with the next request
 _OVERHEAD_BYTES = 4_096  # of an answer beside its body, and
 _STANDING_BYTES = 320  # of each workspace that it is about
-
-_WAITS = b"min_position"
+_WAITS = b"min_position"  # in the query of a request that waits for the projection
 
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -182,9 +180,8 @@ class Repeating:
                 and not message.get("more_body")
             ):
                 answer = _Answer(start, {"type": "http.response.body", "body": message.get("body", b"")}, note)
-                ground = note.ground if start["status"] in _KEPT else None
-                if ground is not None and len(ground.standings) <= MOST_WORKSPACES:
-                    self._keep(key, _Kept(answer, ground))
+                if note.ground is not None and start["status"] in _KEPT:
+                    self._keep(key, _Kept(answer, note.ground))
                 coming.set_result(answer)  # first, since this client may be a slow one
             await send(message)
 

@@ -22,7 +22,7 @@ from projections.queries.campaigns import UNKNOWN
 from projections.queries.dashboard import Workspace
 from projections.queries.standing import State
 
-MOST_WORKSPACES = 100  # of one answer on the event loop, and
+MOST_WORKSPACES = 100  # of one answer on the event loop, and of one that may be sent again; and
 MOST_BYTES_ON_THE_LOOP = 400_000  # so many bytes of campaigns when it was rendered last: about a thousand of them
 
 
@@ -46,7 +46,9 @@ class CampaignAnalytics:
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with the campaigns of the asked workspaces."""
         gate, endpoint, scope = self._parts.gate, analytics.CAMPAIGNS, request.scope  # type: ignore[attr-defined]
-        note = scope[NOTE] = Note(request.context, request.uri_template or "") if NOTE in scope else None
+        note = None
+        if NOTE in scope:
+            note = scope[NOTE] = Note(request.context, request.uri_template or "")
         visit, question = await gate.visit(request, response, endpoint.parse)
         if not question.is_plain:
             await self._shared.answer_question(visit, endpoint, question)
@@ -66,7 +68,7 @@ class CampaignAnalytics:
         standings = [workspace.standing for workspace in workspaces]
         self._rendered_cache.saw((visit.credentials, question.asked), tuple(each.workspace_id for each in standings))
         self._tell(request, response, workspaces, read.cached, question)
-        if note is not None and access is not None and read.on_loop:
+        if note is not None and access is not None and read.on_loop and len(standings) <= MOST_WORKSPACES:
             proof = self._parts.authentication.proof(request, visit.credentials, visit.until)
             note.ground = Ground(access, standings, proof)
 

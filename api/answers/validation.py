@@ -12,9 +12,8 @@ from typing import NamedTuple
 from projections.pipeline import Pipeline
 from projections.queries.standing import Standing, ask_standings
 
-GATHERING_TICKS = (
-    2  # of the loop, which looks for requests in each: the more of them share a statement, the less it costs
-)
+# Ticks of the loop, which takes requests in each: the more of them share a statement, the less each of them costs.
+GATHERING_TICKS = 2
 
 
 class AccessMark(NamedTuple):

@@ -62,9 +62,7 @@ _STANDINGS = Statement(
         SELECT {stands} FROM unnest(%(workspace_ids)s::bigint[]) AS s (workspace_id) {joined}
     ) AS a ON true
     """)
-    .format(
-        standing=STANDING, stands=STANDS, access_log=Literal(ACCESS_LOG), joined=_JOINED.format(h=SQL(""), p=SQL(""))
-    )
+    .format(standing=STANDING, stands=STANDS, access_log=Literal(ACCESS_LOG), joined=joined(lambda _: SQL("")))
     .as_bytes(),
 )
 
