@@ -11,11 +11,13 @@ import psycopg
 import pytest
 
 from api import repeating
+from api.auth.sessions import FixedKey, secret
 from api.errors import UnavailableError
 from domain.access import Access, AccessError
 from domain.recorder import Pool
 from projections.building import forgetting, replay
 from projections.statements import Statement
+from service.clock import clock
 from tests.support.examples import email_sent, session
 from tests.support.on_a_loop import Application, own, reader_of_a_campaign, run
 from tests.support.read_models import ignore, project_all
@@ -228,10 +230,12 @@ def test_an_answer_that_a_thread_has_read_is_not_kept(pool: Pool, key: dict[str,
     """Its connection may reach another server than the one that says whether answers hold."""
 
     async def test(application: Application) -> None:
+        sent = []
         for _ in range(3):
             application.sent.clear()
             assert (await application.get(key, "workspace_id=ALL")).status == 200
-        assert application.sent == ["standings"]  # the first was read by a thread, the second by the loop
+            sent.append([*application.sent])
+        assert sent == [[], ["dashboard"], ["standings"]]  # the first was read by a thread, the second by the loop
 
     run(pool, test)
 
@@ -242,11 +246,42 @@ def test_rows_that_are_put_back_are_no_rows_of_before(pool: Pool, users: Access,
     async def test(application: Application) -> None:
         users.unlink("u-1", 340, "cli:test")
         users.link("u-1", 340, "cli:test")
-        assert (await application.get(key)).status == 200
+        for _ in range(3):
+            application.sent.clear()
+            assert (await application.get(key)).status == 200
+        assert application.sent == ["standings"]
         with pool.connection() as connection:
             connection.execute("DELETE FROM workspace_link")
             connection.execute("UPDATE log_head SET head = head WHERE workspace_id = 0")
         assert (await application.get(key)).status == 403
+
+    run(pool, test)
+
+
+def test_what_the_clock_or_the_platform_ends_is_not_sent_again(pool: Pool, users: Access, key: dict[str, str]) -> None:
+    """A key that expires, a session that does, and one whose signing key is withdrawn."""
+    expires = clock() + 60_000
+    short = users.issue_key("u-1", scopes=["read"], name="", expires_at=expires, by="cli:test").key
+
+    async def test(application: Application) -> None:
+        requests = ({"X-API-Key": short}, session("u-1"), key)
+        for headers in requests:
+            await application.get(headers)
+            application.sent.clear()
+            assert (await application.get(headers)).status == 200
+            assert application.sent == ["standings"]
+        application.ahead = 1_000_000_000_000
+        assert (await application.get({"X-API-Key": short})).status == 401
+        application.sent.clear()
+        await application.get(session("u-1"))
+        assert application.sent == ["standings", "dashboard"]  # its token is verified again, by the real clock
+        application.sent.clear()
+        assert (await application.get(key)).status == 200
+        assert application.sent == ["standings"]
+        application.ahead = 0
+        assert application.parts.authentication.sessions is not None
+        application.parts.authentication.sessions.keys = FixedKey(secret("another secret of the platform, long enough"))
+        assert (await application.get(session("u-1"))).status == 401
 
     run(pool, test)
 

@@ -61,19 +61,20 @@ def test_equal_requests_that_come_together_share_an_answer_that_was_not_sent_bef
     run(pool, test)
 
 
-def test_the_first_of_equal_requests_may_give_up(pool: Pool, key: dict[str, str]) -> None:
-    """Before its statement is sent or afterwards: the others are answered all the same."""
+def test_each_of_equal_requests_may_give_up(pool: Pool, key: dict[str, str]) -> None:
+    """Before its statement is sent or afterwards, or one that waits for it: the others are answered all the same."""
 
     async def test(application: Application) -> None:
-        for after_statement in (False, True):
+        for after_statement, given_up in ((False, 0), (True, 0), (True, 1)):
             for query in ("workspace_id=340", "workspace_id=340&format=json"):
-                tasks = [asyncio.ensure_future(application.get(key, query)) for _ in range(3)]
+                asking = {**key, "If-None-Match": f'"{after_statement} {given_up}"'}  # as nobody has asked before
+                tasks = [asyncio.ensure_future(application.get(asking, query)) for _ in range(3)]
                 await asyncio.sleep(0)
                 while after_statement and application.parts.reads.waiting == 0:  # noqa: ASYNC110 (no event tells)
                     await asyncio.sleep(0)
-                tasks[0].cancel()
-                cancelled, *answers = await asyncio.gather(*tasks, return_exceptions=True)
-                assert isinstance(cancelled, asyncio.CancelledError)
+                tasks[given_up].cancel()
+                answers = await asyncio.gather(*tasks, return_exceptions=True)
+                assert isinstance(answers.pop(given_up), asyncio.CancelledError)
                 assert [each.status for each in answers if isinstance(each, Got)] == [200] * 2
 
     run(pool, test)

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from api.app import create_app
 from domain.access import Access
 from domain.recorder import Pool
 from service import settings
+from service.clock import clock
 from service.web.application import make_parts
 from tests.support.examples import JWT_SECRET, api_key, email_sent, session
 from tests.support.read_models import project_all
@@ -45,7 +47,10 @@ class Application:
 
     def __init__(self, pool: Pool, **environment: str) -> None:
         """Make it around a pool."""
-        self.parts = make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET, **environment}), {})
+        parts = make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET, **environment}), {})
+        self.ahead = 0  # ms, of its clock
+        authentication = replace(parts.authentication, clock=lambda: clock() + self.ahead)
+        self.parts = replace(parts, authentication=authentication)
         self.app = create_app(self.parts)
         self.sent: list[str] = []
 
