@@ -410,16 +410,23 @@ def test_a_projector_remembers_what_a_restored_database_lacks(pool: Pool) -> Non
     assert epoch_of(pool) == renewed
 
 
-def test_a_copy_of_a_database_has_epochs_of_its_own(server_url: str, database_url: str) -> None:
+@pytest.fixture
+def unused_url(server_url: str) -> Iterator[str]:
+    """Give a database that no other session knows, so that it can be copied."""
+    with new_database(server_url) as url:
+        yield url
+
+
+def test_a_copy_of_a_database_has_epochs_of_its_own(server_url: str, unused_url: str) -> None:
     """A reader that goes on from one in the other gets 409; and no body or tag is shared."""
-    database.migrate(database_url)
-    name = conninfo_to_dict(database_url)["dbname"]
+    database.migrate(unused_url)
+    name = conninfo_to_dict(unused_url)["dbname"]
     copy = f"{name}_copy"
-    with database.open_pool(database_url, size=2) as pool:
+    with database.open_pool(unused_url, size=2) as pool:
         record(pool, 1, 6)
         project_all(pool)
         epoch = epoch_of(pool)
-        database.migrate(database_url)
+        database.migrate(unused_url)
         assert epoch_of(pool) == epoch
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(

@@ -128,7 +128,7 @@ def test_nothing_acknowledged_is_lost_where_a_synchronous_standby_takes_over(tmp
                 for workspace_id in load.acknowledged:
                     wait_for(lambda each=workspace_id: len(load.acknowledged[each]) > before[each])  # type: ignore[misc]
                     query = f"workspace_id={workspace_id}&min_position={head(service, key, workspace_id)}"
-                    assert service.dashboard(key, query).status == 200
+                    wait_for(lambda query=query: service.dashboard(key, query).status == 200)  # type: ignore[misc]
                 assert time.monotonic() - promoted < GOES_ON_SECONDS
             for workspace_id, ids in load.acknowledged.items():
                 assert ids <= stored(servers.standby, workspace_id)
