@@ -169,7 +169,7 @@ def append(database: Database, workspace_id: int, rows: Rows, condition: Conditi
     if condition is ALWAYS:
         row = database.execute(condition.append, values).fetchone()
     else:
-        with database.transaction():
+        with database.transaction(), database.pipeline():  # so that the head is not held while the rows are packed
             database.execute(LOCK, values)
             row = database.execute(condition.append, values).fetchone()
     if row is None:

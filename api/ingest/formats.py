@@ -18,6 +18,7 @@ LINES_AT_ONCE = 5_000  # so many lines of a stream share a transaction,
 BYTES_AT_ONCE = MAX_BODY_BYTES  # or so many bytes of them
 MOST_BLANK = 10_000  # a stream may have so many blank lines more than others
 _EVENTS = "events"
+_ESCAPE = b"\\u"  # begins each escape of JSON that can stand for any character (RFC 8259, section 7)
 _TOO_LARGE = f"Expected at most {MAX_BODY_BYTES} bytes and {MAX_EVENTS} events"
 _UNPACKS_TOO_LARGE = f"Expected a body that unpacks to at most {MAX_UNPACKED_BYTES} bytes"
 _TOO_MANY_BLANK = f"Expected at most {MOST_BLANK} blank lines more than events"
@@ -28,11 +29,13 @@ class Part(NamedTuple):
     """Events that are recorded together: each raw one as it was received, and the function that decodes one to JSON.
 
     `decode` raises RejectedError for an event of the wrong form. `lines` are their line numbers, from 1, in a stream.
+    `is_text` says that no string of them can have NUL or a lone surrogate, which JSON has in escapes alone.
     """
 
     raw: Sequence[Any]
     decode: Callable[[Any], Any]
     lines: Sequence[int] | None = None
+    is_text: bool = False
 
 
 def is_stream(request: falcon.Request) -> bool:
@@ -82,7 +85,9 @@ def part_of_lines(lines: Sequence[ndjson.Line]) -> Part:
     """Return the events of these lines."""
     numbers, texts = [number for number, _ in lines], [text for _, text in lines]
     read = None if None in texts else strict_json.decode_each(texts)  # type: ignore[arg-type]
-    return Part(texts, _line, numbers) if read is None else Part(read, _as_it_is, numbers)
+    if read is None:
+        return Part(texts, _line, numbers)
+    return Part(read, _as_it_is, numbers, is_text=not any(_ESCAPE in text for text in texts))  # type: ignore[operator]
 
 
 async def body_of(request: falcon.Request) -> bytes:
@@ -99,14 +104,19 @@ def part_of(request: falcon.Request, data: bytes) -> Part:
     kind = bodies.media_type(request, _TYPES)
     if bodies.is_packed(request):
         data = bodies.unpacked(data, MAX_BODY_BYTES, _TOO_LARGE)
+    if kind == falcon.MEDIA_JSON and not cloudevents.is_binary(request):
+        return part_of_json(data)
     body = bodies.decoded(data)
     if kind == cloudevents.STRUCTURED:
         return Part([_object(body, "one event as an object")], cloudevents.fields)
     if kind == cloudevents.BATCH:
         return Part(_events(body, "body"), cloudevents.fields)
-    if cloudevents.is_binary(request):
-        return Part([cloudevents.from_headers(request, body)], cloudevents.fields)
-    return Part(_plain(body), _as_it_is)
+    return Part([cloudevents.from_headers(request, body)], cloudevents.fields)
+
+
+def part_of_json(data: bytes) -> Part:
+    """Return the events of a body of plain JSON; raises what `part_of` raises."""
+    return Part(_plain(bodies.decoded(data)), _as_it_is, is_text=_ESCAPE not in data)
 
 
 def _plain(body: object) -> list[Any]:

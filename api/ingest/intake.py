@@ -1,7 +1,6 @@
 """Checks posted and imported events: a valid one is appended, an invalid one becomes a rejection."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from api.ingest.formats import Part
@@ -26,8 +25,7 @@ class Refused(NamedTuple):
     errors: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Intake:
+class Intake(NamedTuple):
     """The events of one part: the valid ones with their places in it, and the refused ones by their places."""
 
     part: Part
@@ -52,7 +50,7 @@ class Intake:
             refused[place] = _refused(self.part, self.first, place, rejection, (rejection.error,))
         remaining = [index for index in range(len(self.events)) if index not in rejections]
         events, places = [self.events[index] for index in remaining], [self.places[index] for index in remaining]
-        return replace(self, events=events, places=places, refused=refused)
+        return self._replace(events=events, places=places, refused=refused)
 
     def without_keys(self, others: Mapping[int, str]) -> "Intake":
         """Return the intake with the events refused whose campaign's id belongs to another key, by index."""
@@ -67,6 +65,8 @@ class Intake:
 
     def with_conflicts(self, outcomes: Sequence[Outcome]) -> list[Refused]:
         """Return the refused events, those in conflict with the log too; in order."""
+        if Outcome.CONFLICT not in outcomes and not self.refused:
+            return []
         refused = dict(self.refused)
         if Outcome.CONFLICT in outcomes:
             for place, event, outcome in zip(self.places, self.events, outcomes, strict=True):
@@ -90,12 +90,12 @@ def take(part: Part, first: int, now: int) -> Intake:
     events: list[Event] = []
     places: list[int] = []
     refused: dict[int, Refused] = {}
-    decode = part.decode
+    decode, is_text = part.decode, part.is_text
     for place, each in enumerate(part.raw):
         body = each
         try:
             body = decode(each)
-            events.append(parse(body, now))
+            events.append(parse(body, now, is_text=is_text))
             places.append(place)
         except RejectedError as error:
             rejection = Rejection(now, readable_id(body), readable_source(body), error.code, error.error)
