@@ -30,6 +30,8 @@ from api.http.bodies import RECEIVE
 from api.http.compression import Packed
 from api.http.headers import REQUEST_ID, SECURITY, TRACEPARENT, TRACESTATE, request_id_of, traceparent_of
 from api.ingest.events import Events
+from api.ingest.small_posts import ROUTE as EVENTS
+from api.ingest.small_posts import Receive, SmallPosts
 from api.openapi.page import Documentation, OpenAPI
 from api.page import Page
 from api.repeating import Repeating
@@ -45,9 +47,10 @@ _EXPOSED = ("ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Lag", "X-
 
 
 class App(falcon.asgi.App[Any, Any]):
-    """Falcon's application, which reads nothing of a body by itself, and sends answers again that still hold."""
+    """Falcon's application, which reads nothing of a body by itself; two kinds of requests are answered without it."""
 
     repeating: Repeating | None = None  # None: each request is answered by itself
+    small_posts: SmallPosts | None = None  # None: each post is the resource's
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # type: ignore[override]  # noqa: ANN401 (ASGI's)
         """Answer a request; Falcon would wait for the first piece of its body before anything else."""
@@ -57,7 +60,15 @@ class App(falcon.asgi.App[Any, Any]):
             if self.repeating is not None and self.repeating.covers(scope):
                 await self.repeating.answer(scope, send, partial(super().__call__, scope, receive))
                 return
+            if self.small_posts is not None and self.small_posts.covers(scope):
+                await self.small_posts.answer(scope, scope[RECEIVE], send, partial(self._answer, scope, send))
+                return
         await super().__call__(scope, receive, send)
+
+    async def _answer(self, scope: dict[str, Any], send: Any, receive: Receive) -> None:  # noqa: ANN401 (ASGI's)
+        """Answer a request whose body is received so."""
+        scope[RECEIVE] = receive
+        await super().__call__(scope, _nothing_yet, send)
 
 
 async def _nothing_yet() -> dict[str, object]:
@@ -80,6 +91,7 @@ def create_app(parts: Parts) -> App:
     if parts.tracing is None and parts.authentication.rate_limit is None:  # else each has a span, and each counts
         paths, count = (DASHBOARD, DASHBOARD.rstrip("/")), partial(around.count, "GET")
         app.repeating = Repeating(paths, parts.validation, parts.authentication, count)
+        app.small_posts = SmallPosts(parts, partial(around.count, "POST"))
     shared = Reading(parts)
     add = partial(_add, app, parts.threads)
     own = {analytics.CAMPAIGNS: CampaignAnalytics(shared), explain.EXPLAIN: Explain(shared)}
@@ -87,8 +99,8 @@ def create_app(parts: Parts) -> App:
     for path, endpoint in ENDPOINTS.items():
         add(path.rstrip("/"), own.get(endpoint) or Resource(shared, endpoint))
     add(f"{DASHBOARD}stream", StreamResource(parts))
-    add("/api/v1/events", Events(parts))
-    add("/api/v1/events/rejections", Rejections(parts))
+    add(EVENTS, Events(parts))
+    add(f"{EVENTS}/rejections", Rejections(parts))
     add("/api/v1/me", MeResource(parts))
     add("/api/v1/prospects/lookup", ProspectLookup(parts))
     add("/api/v1/prospects/{prospect:path}", Prospects(parts))  # an id may have slashes

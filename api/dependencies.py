@@ -12,7 +12,9 @@ from api.answers.validation import Validation
 from api.answers.waiting import Waiting
 from api.auth.authentication import Authentication
 from api.auth.gate import Gate
-from api.ingest.appending import Appending, Commit, Record
+from api.ingest.appending import Appending, Commit, Record, Statements
+from api.ingest.known_writers import KnownWriters
+from api.ingest.lanes import Lanes
 from api.standbys import Standbys
 from api.telemetry import Measurements
 from api.threads import Threads
@@ -24,12 +26,18 @@ from domain.ledger import Prepared, Recorded
 from domain.recorder import Database, Pool
 from projections import access
 from projections.pipeline import Pipeline
-from projections.queries.caller import APPEND_IF_ALLOWED, Credentials, may_write
+from projections.queries.caller import (
+    APPEND_IF_ALLOWED,
+    APPEND_TO_SEVERAL_IF_ALLOWED,
+    Credentials,
+    may_write,
+    may_write_to,
+)
 
 if TYPE_CHECKING:
     from api.tracing import Tracing
 
-APPENDS = 8  # connections for appends in one process; commits of several workspaces wait for the disk together
+APPENDS = 8  # connections for appends in one process: one for posts to any workspace, the others for those of one
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,11 @@ class Parts:
         return KnownKeys()
 
     @cached_property
+    def known_writers(self) -> KnownWriters:
+        """Return the callers whose last post to a workspace was allowed."""
+        return KnownWriters()
+
+    @cached_property
     def waiting(self) -> Waiting:
         """Return the requests that wait for the projection."""
         return Waiting(self.reads, self.projected)
@@ -91,15 +104,12 @@ class Parts:
         return Streams(self.reads, self.projected, self.gate)
 
     @cached_property
-    def appending(self) -> Appending:
+    def appending(self) -> Lanes:
         """Return the small posts that wait for a commit."""
-        return Appending(
-            self.appends,
-            APPEND_IF_ALLOWED,
-            lambda writers: may_write(writers, self.clock()).parameters,
-            self._record_in_thread,
-            self.committed,
+        statements = Statements(
+            APPEND_IF_ALLOWED, APPEND_TO_SEVERAL_IF_ALLOWED, lambda writers: may_write_to(writers, self.clock())
         )
+        return Lanes(self.appends, Appending(statements, self._record_in_thread, self.committed).commit_group)
 
     @cached_property
     def appends(self) -> tuple[Pipeline, ...]:

@@ -17,10 +17,11 @@ from api.errors import NotFoundError, UnauthenticatedError, UnavailableError
 from api.http import bodies
 from api.http.parameters import no_parameters
 from api.ingest import intake
-from api.ingest.appending import Commit, Traced
+from api.ingest.appending import Commit
 from api.ingest.deliveries import ACCEPTED, DUPLICATE, OUTCOMES, REJECTED, Effect, connection_of, part_of_events
 from api.ingest.deliveries import rehearsed as rehearse
 from api.ingest.formats import MAX_BODY_BYTES, MAX_EVENTS
+from api.ingest.lanes import Traced
 from api.tools import TEST
 from connectors.providers import PROVIDERS
 from connectors.signatures import Delivery, SignatureError, certificate_url, confirmation_url, verify
@@ -89,8 +90,8 @@ class HookDeliveries:
             began = time.time_ns()
             position, events = self._append(hook, translation, slice(first, first + MAX_EVENTS), effect, now)
             if events:
-                traced = [] if span is None else [Traced(span, began, events)]
-                self._parts.committed(Commit(hook.workspace_id, position, events, 1, traced))
+                traced = [] if span is None else [Traced(span, began, hook.workspace_id, events)]
+                self._parts.committed(Commit({hook.workspace_id: position}, events, 1, traced))
         with self._parts.connection() as database:
             rejections.keep(database, hook.workspace_id, effect.rejections)
             hooks.count(database, hook.hook_id, now, effect.counts)

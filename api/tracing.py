@@ -92,12 +92,12 @@ class Tracing:
     def appended(self, commit: Commit) -> list[str]:
         """Make the span of each post's append, and return the notes by which a projector knows the posts of a batch."""
         ended, notes = time.time_ns(), []
-        of_commit = {"workspace_id": commit.workspace_id, "position": commit.position, "commit_posts": commit.posts}
-        for span, began, events in commit.traced:
-            context = span.get_span_context()
+        for span, began, workspace_id, events in commit.traced:
+            context, position = span.get_span_context(), commit.positions[workspace_id]
             if context.trace_flags.sampled:
+                of_commit = {"workspace_id": workspace_id, "position": position, "commit_posts": commit.posts}
                 self._make("append", began, ended, context, [], events=events, **of_commit)
-                notes.append(f"{commit.workspace_id}:{commit.position}:{traceparent(span)}")
+                notes.append(f"{workspace_id}:{position}:{traceparent(span)}")
         return notes
 
     def hinted(self, payload: str) -> None:

@@ -22,6 +22,7 @@ from tests.support.databases import Databases
 from tests.support.examples import JWT_SECRET
 from tests.support.processes import Guard
 from tests.support.properties import load_profiles
+from tests.support.served import Served
 from tests.support.servers import temporary_server
 
 GUARD = Guard()
@@ -112,7 +113,7 @@ def other_client(pool: Pool) -> testing.TestClient:
 def _application(pool: Pool) -> testing.TestClient:
     environment = {"JWT_SECRET": JWT_SECRET, "DATABASE_URL": "postgresql://unused"}
     chosen = settings.from_environment(environment)
-    return testing.TestClient(create_app(make_parts(pool, chosen, {})))
+    return testing.TestClient(Served(create_app(make_parts(pool, chosen, {}))))
 
 
 @pytest.fixture(autouse=True)

@@ -28,6 +28,14 @@ def session_of(request: falcon.Request) -> str:
     return (request.get_cookie_values(COOKIE) or [""])[0]
 
 
+def credentials_of_key(key: str) -> Credentials:
+    """Return the credentials of an API key; raise UnauthenticatedError where it is malformed."""
+    prefix, dot, secret = key.partition(".")
+    if not dot or not secret or not _PREFIX.fullmatch(prefix):
+        raise UnauthenticatedError(_INVALID_KEY, "malformed_key")
+    return Credentials(prefix=prefix, secret_sha256=secret_sha256(secret))
+
+
 class Proof(NamedTuple):
     """What a request was accepted by: an API key's prefix and expiry (ms, UTC), or the hash of a session's token."""
 
@@ -68,10 +76,7 @@ class Authentication:
         """
         key = request.get_header(HEADER)
         if key is not None:
-            prefix, dot, secret = key.partition(".")
-            if not dot or not secret or not _PREFIX.fullmatch(prefix):
-                raise UnauthenticatedError(_INVALID_KEY, "malformed_key")
-            return Credentials(prefix=prefix, secret_sha256=secret_sha256(secret))
+            return credentials_of_key(key)
         cookies = request.get_cookie_values(COOKIE)
         if cookies is None:
             raise UnauthenticatedError(_REQUIRED, "no_credentials")

@@ -14,6 +14,7 @@ from domain.suggestions import did_you_mean
 from domain.texts import shown
 
 RECEIVE = "campaign_analytics.receive"  # in a request's scope: the server's own `receive`
+WHOLE = "campaign_analytics.whole"  # in a request's scope: the whole body has come before the application is called
 BODY_SECONDS = 10.0  # for each next piece of a body
 BODY_GRACE_SECONDS = 20.0  # a body may be waited for so long, and
 BODY_BYTES_PER_SECOND = 500  # a second more for each so many bytes of it

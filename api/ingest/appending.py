@@ -1,210 +1,115 @@
-"""Group commit: small posts to one workspace that arrive together share an append, since a commit waits for the disk.
+"""Group commit: small posts that arrive together share an append, since a commit waits for the disk."""
 
-Posts queue by workspace. Each free connection takes one workspace's queue, up to a limit, and commits it in one
-statement; what arrives meanwhile is the next group. All of it runs on the event loop, so nothing is locked.
-"""
-
-import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import psycopg
 from psycopg.errors import UniqueViolation
 
-from api.ingest.formats import MAX_BODY_BYTES, MAX_EVENTS
+from api.ingest.lanes import Post, Traced
 from domain import ledger
 from domain.ledger import Prepared, Recorded
 from domain.recorder import Condition, ConditionError, Database, parameters
+from domain.several_logs import parameters_of_several
 from projections.pipeline import Pipeline
 from projections.queries.caller import Credentials
 from projections.statements import Statement
 
-if TYPE_CHECKING:
-    from opentelemetry.trace import Span
-
-# Posts that share a transaction are together no larger than the largest single one.
-MAX_GROUP_EVENTS, MAX_GROUP_BYTES = MAX_EVENTS, MAX_BODY_BYTES
-WAIT_SECONDS = 5.0  # a post waits no longer for others,
-LOOK_SECONDS = 0.25  # or so much longer: it is noticed at the next look
-MOST_WAITING = 10_000  # posts in one process; the next one is refused at once
-
+MOST_OF_ONE = 4  # posts to one workspace in a group to several; more are left to the workspace's own lane
 
 Record = Callable[[Database, int, Prepared, Condition], Recorded]
-
-
-class QueueTimeoutError(Exception):
-    """The post waited too long for other posts; sending it again is safe and helps."""
-
-
-class Traced(NamedTuple):
-    """A post that is traced: its request's span, when its append began (ns since 1970), how many events it has."""
-
-    span: "Span"
-    began: int
-    events: int
+Writers = Collection[tuple[int, Credentials]]  # who appends to which workspace
 
 
 class Commit(NamedTuple):
-    """A transaction that has appended events of so many posts to a log, which ends at `position` now."""
+    """A transaction that has appended so many events of so many posts, and where each workspace's log ends now."""
 
-    workspace_id: int
-    position: int
+    positions: Mapping[int, int]
     events: int
     posts: int
     traced: Sequence[Traced]
 
 
-@dataclass(eq=False)
-class _Post:
-    """A post that waits for its commit."""
+class Statements(NamedTuple):
+    """The appends to one workspace and to several, both on a condition on the writers."""
 
-    prepared: Prepared
-    writer: Credentials
-    bytes: int
-    since: float  # seconds of the loop's clock
-    recorded: asyncio.Future[Recorded]
-    traced: Traced | None
+    to_one: Statement
+    to_several: Statement
+    condition: Callable[[Writers], Mapping[str, object]]  # its parameters
 
 
 class Appending:
-    """The posts that wait in one process, and the connections that commit them."""
+    """Commits groups of posts."""
 
     def __init__(
         self,
-        pipelines: Sequence[Pipeline],
-        statement: Statement,
-        condition: Callable[[Collection[Credentials]], Mapping[str, object]],
+        statements: Statements,
         in_thread: Callable[[Record, int, Prepared, Collection[Credentials]], Awaitable[Recorded]],
         committed: Callable[[Commit], None],
     ) -> None:
-        """Take the connections and statements to append with.
+        """Take the statements to append with.
 
-        `statement` is the append with a condition on the writers, whose parameters `condition` returns; `in_thread`
-        calls a function of the ledger on the same condition; `committed` is called after each commit.
+        `in_thread` calls a function of the ledger on the same condition; `committed` is called after each commit.
         """
-        self._free = list(pipelines)
-        self._statement = statement
-        self._condition = condition
+        self._statements = statements
         self._in_thread = in_thread
         self._committed = committed
-        self._queues: dict[int, deque[_Post]] = {}  # of each workspace with posts, waiting or being committed
-        self._turns: deque[int] = deque()  # workspaces with posts that no connection is at work on
-        self._waiting = 0
-        self._pending: dict[_Post, None] = {}  # whose callers wait, the oldest first
-        self._watch: asyncio.TimerHandle | None = None
-        self._scheduled = False
-        self._commits: set[asyncio.Task[None]] = set()
 
-    @property
-    def waiting(self) -> int:
-        """Return how many posts wait for their turn."""
-        return self._waiting
+    async def commit_group(self, pipeline: Pipeline, group: list[Post], to_one: bool) -> list[Post]:  # noqa: FBT001
+        """Commit a group of one workspace or of any, answer its posts, and return those that are left undone."""
+        if to_one:
+            await self._commit(pipeline, group)
+            return []
+        return await self._commit_to_several(pipeline, group)
 
-    async def record(
-        self, workspace_id: int, prepared: Prepared, writer: Credentials, traced: Traced | None = None
-    ) -> Recorded:
-        """Record events as `ledger.record_prepared` does, where the writer may write to the workspace.
-
-        Raises ConditionError where the writer may not, QueueTimeoutError, and psycopg's errors. After
-        QueueTimeoutError and OperationalError the events may have been stored all the same.
-        """
-        loop = asyncio.get_running_loop()
-        queue = self._queues.get(workspace_id)
-        if queue is None:
-            queue = self._queues[workspace_id] = deque()
-            self._turns.append(workspace_id)
-        while queue and queue[0].recorded.done():  # its caller has given up
-            queue.popleft()
-            self._waiting -= 1
-        if self._waiting >= MOST_WAITING or (queue and loop.time() - queue[0].since > WAIT_SECONDS / 2):
-            raise QueueTimeoutError
-        post = _Post(prepared, writer, sum(map(len, prepared.states)), loop.time(), loop.create_future(), traced)
-        queue.append(post)
-        self._waiting += 1
-        if not self._scheduled:  # posts that came in the same tick of the loop go together
-            self._scheduled = True
-            loop.call_soon(self._begin)
-        self._pending[post] = None
-        if self._watch is None:
-            self._watch = loop.call_later(LOOK_SECONDS, self._check_overdue)
+    async def _commit_to_several(self, pipeline: Pipeline, group: list[Post]) -> list[Post]:
+        """Commit a group of any workspaces, and return the posts for which that is not possible at once."""
+        by_workspace: dict[int, list[Post]] = {}
+        for post in group:
+            by_workspace.setdefault(post.workspace_id, []).append(post)
+        together = {each: posts for each, posts in by_workspace.items() if len(posts) <= MOST_OF_ONE}
         try:
-            return await post.recorded
-        finally:
-            del self._pending[post]
+            positions = await self._append_to_several(pipeline, together) if together else {}
+        except psycopg.OperationalError as error:  # a lost connection is the same for all
+            for post in chain.from_iterable(together.values()):
+                post.fail(error)
+            return [post for post in group if post.workspace_id not in together]
+        except Exception:  # noqa: BLE001 (it is raised again where only the workspace that has it is concerned)
+            positions = {}
+        return [post for post in group if post.workspace_id not in positions]
 
-    def _check_overdue(self) -> None:
-        """Let posts that have waited too long wait no longer: one timer for all, where each would need its own."""
-        self._watch = None
-        loop = asyncio.get_running_loop()
-        for post in self._pending:  # the oldest first
-            if loop.time() - post.since <= WAIT_SECONDS:
-                break
-            if not post.recorded.done():
-                post.recorded.set_exception(QueueTimeoutError())
-        if self._pending:
-            self._watch = loop.call_later(LOOK_SECONDS, self._check_overdue)
+    async def _append_to_several(self, pipeline: Pipeline, together: dict[int, list[Post]]) -> dict[int, int]:
+        """Append to several workspaces, as far as that is possible at once; return where their logs end now."""
+        if await pipeline.is_distributed():  # a transaction of Citus stays on one node
+            return {}
+        prepared = {each: _joined(posts) for each, posts in together.items()}
+        distinct = {each: ledger.without_repeats(events) for each, events in prepared.items()}
+        writers = {(post.workspace_id, post.writer) for posts in together.values() for post in posts}
+        values = parameters_of_several({each: ledger.rows(events) for each, events in distinct.items()})
+        rows = await pipeline.rows(self._statements.to_several, {**values, **self._statements.condition(writers)})
+        positions: dict[int, int] = dict(rows)
+        for each, position in positions.items():
+            _answer(together[each], ledger.all_new(prepared[each], distinct[each], position))
+        if positions:
+            self._note(positions, [post for each in positions for post in together[each]])
+        return positions
 
-    def _begin(self) -> None:
-        self._scheduled = False
-        while self._free and self._turns:
-            commit = asyncio.ensure_future(self._commit_next(self._free.pop(), self._turns.popleft()))
-            self._commits.add(commit)
-            commit.add_done_callback(self._commits.discard)
-
-    async def _commit_next(self, pipeline: Pipeline, workspace_id: int) -> None:
-        """Commit one group of a workspace; the next group takes any free connection."""
+    async def _commit(self, pipeline: Pipeline, group: list[Post]) -> None:
+        """Commit a group of one workspace and answer its posts; a group that is refused is tried again post by post."""
+        workspace_id = group[0].workspace_id
         try:
-            group = self._next_group(workspace_id)
-            if group:
-                await self._commit(pipeline, workspace_id, group)
-        finally:
-            if self._queues[workspace_id]:
-                self._turns.append(workspace_id)
-            else:
-                del self._queues[workspace_id]
-            self._free.append(pipeline)
-            self._begin()
-
-    def _next_group(self, workspace_id: int) -> list[_Post]:
-        """Take the posts that share the next transaction, without those whose callers have given up."""
-        queue, group, events, size = self._queues[workspace_id], list[_Post](), 0, 0
-        while queue:
-            events, size = events + len(queue[0].prepared.events), size + queue[0].bytes
-            if group and (events > MAX_GROUP_EVENTS or size > MAX_GROUP_BYTES):
-                break
-            post = queue.popleft()
-            self._waiting -= 1
-            if not post.recorded.done():
-                group.append(post)
-        return group
-
-    async def _commit(self, pipeline: Pipeline, workspace_id: int, group: list[_Post]) -> None:
-        """Commit a group and answer its posts; a group that is refused is tried again post by post."""
-        together = group[0].prepared
-        if len(group) > 1:
-            columns = zip(*(each.prepared for each in group), strict=True)
-            together = Prepared(*(list(chain(*column)) for column in columns))
-        try:
-            recorded = await self._append(pipeline, workspace_id, together, {each.writer for each in group})
+            recorded = await self._append(pipeline, workspace_id, _joined(group), {each.writer for each in group})
         except Exception as error:  # noqa: BLE001 (whatever it is, it is raised where the post is awaited)
             if len(group) > 1 and not isinstance(error, psycopg.OperationalError):
                 for each in group:
-                    await self._commit(pipeline, workspace_id, [each])
+                    await self._commit(pipeline, [each])
                 return
             for each in group:  # a lost connection, or a head that stays locked, is the same for all
-                if not each.recorded.done():
-                    each.recorded.set_exception(error)
+                each.fail(error)
             return
-        rest = iter(recorded.outcomes)
-        for each in group:
-            outcomes = list(islice(rest, len(each.prepared.events)))
-            if not each.recorded.done():
-                each.recorded.set_result(Recorded(outcomes, recorded.position))
-        traced = [each.traced for each in group if each.traced is not None]
-        self._committed(Commit(workspace_id, recorded.position, len(together.events), len(group), traced))
+        _answer(group, recorded)
+        self._note({workspace_id: recorded.position}, group)
 
     async def _append(
         self, pipeline: Pipeline, workspace_id: int, prepared: Prepared, writers: Collection[Credentials]
@@ -212,11 +117,30 @@ class Appending:
         if await pipeline.is_distributed():  # Citus takes no append in one statement
             return await self._in_thread(ledger.record_prepared, workspace_id, prepared, writers)
         distinct = ledger.without_repeats(prepared)
-        values = {**parameters(workspace_id, ledger.rows(distinct)), **self._condition(writers)}
+        condition = self._statements.condition([(workspace_id, writer) for writer in writers])
+        values = {**parameters(workspace_id, ledger.rows(distinct)), **condition}
         try:
-            rows = await pipeline.rows(self._statement, values)
+            rows = await pipeline.rows(self._statements.to_one, values)
         except UniqueViolation:
             return await self._in_thread(ledger.record_carefully, workspace_id, prepared, writers)
         if not rows:
             raise ConditionError
         return ledger.all_new(prepared, distinct, int(rows[0][0]))
+
+    def _note(self, positions: Mapping[int, int], posts: Sequence[Post]) -> None:
+        traced = [each.traced for each in posts if each.traced is not None]
+        self._committed(Commit(positions, sum(len(each.prepared.events) for each in posts), len(posts), traced))
+
+
+def _joined(group: Sequence[Post]) -> Prepared:
+    """Return the events of a group's posts, in order."""
+    if len(group) == 1:
+        return group[0].prepared
+    return Prepared(*(list(chain(*column)) for column in zip(*(each.prepared for each in group), strict=True)))
+
+
+def _answer(group: Sequence[Post], recorded: Recorded) -> None:
+    """Give each post of a group its part of the outcomes."""
+    rest = iter(recorded.outcomes)
+    for each in group:
+        each.answer(Recorded(list(islice(rest, len(each.prepared.events))), recorded.position))

@@ -1,10 +1,7 @@
 """The resource that events are posted to: reads a worker's body, checks each event, and appends the valid ones."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import lru_cache
 from itertools import chain
 
 import falcon
@@ -21,19 +18,17 @@ from api.errors import (
     UnsupportedTypeError,
 )
 from api.http import bodies
-from api.http.parameters import ONE_WORKSPACE, Query
-from api.ingest import formats, intake
-from api.ingest.appending import Commit, QueueTimeoutError
-from api.ingest.known_writers import KnownWriters
-from api.ingest.receipt import Rejected, Tally
-from api.ingest.sender import Sender
+from api.ingest import formats, intake, recording
+from api.ingest.appending import Commit
+from api.ingest.lanes import QueueTimeoutError
+from api.ingest.receipt import Tally
+from api.ingest.sender import MAX_SMALL_EVENTS, Sender
+from api.repeating import FAILURE
 from domain import ledger
 from domain.ledger import Outcome, Recorded
 from domain.recorder import ConditionError, head_of
-from projections.queries import rejections
 from projections.queries.caller import Asked, may_write
 
-MAX_SMALL_EVENTS = 150  # of a body that is parsed on the event loop: so many take less than a millisecond
 STREAM_BYTES_AT_ONCE = 256 * 1024  # of a stream of lines that are handed to a thread together
 PAUSE_SECONDS = 0.1  # a thread looks for the next part of a stream no longer, then others have their turn
 MOST_REJECTED = 10_000  # a stream may have so many rejected events more than others
@@ -42,9 +37,6 @@ _TOO_MANY_REJECTED = (
     f"Expected at most {MOST_REJECTED} rejected events more than others; send the rest once it is right"
 )
 _TOO_MUCH_WORK = f"Expected a body that takes at most {WORK_SECONDS:.0f} s to record; send the rest in another one"
-
-NAMED_WORKSPACE = replace(ONE_WORKSPACE, text="the workspace, which a post names", required=True)
-POST = Query(NAMED_WORKSPACE)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -55,7 +47,6 @@ class Events:
     def __init__(self, parts: Parts) -> None:
         """Take the parts."""
         self._parts = parts
-        self._known = KnownWriters()
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with a stretch of the log, in a thread."""
@@ -66,11 +57,13 @@ class Events:
         parts = self._parts
         visit, asked = await parts.gate.visit(request, response, _parse)
         visit.about(asked)
-        sender, tally = Sender(parts, self._known, visit, asked), Tally()
+        if FAILURE in request.scope:  # type: ignore[attr-defined]
+            raise request.scope.pop(FAILURE)  # type: ignore[attr-defined]
+        sender, tally = Sender(parts, visit, asked), Tally()
         small = sender.sends_little()
-        if not small:
+        if parts.authentication.rate_limit is not None:  # which is counted in the database
             await parts.threads.run(sender.check)
-        elif not sender.is_known():
+        elif not small or not sender.is_known():
             await sender.check_on_loop()
         try:
             if formats.is_stream(request):
@@ -150,15 +143,17 @@ class Events:
         if not taken.events:
             await self._parts.threads.run(self._finish, sender, tally, taken, None)
             return
+        prepared, traced = ledger.prepare(taken.events), sender.traced(len(taken.events))
+        size = sum(map(len, prepared.states))
         try:
             recorded = await self._parts.appending.record(
-                sender.workspace_id, ledger.prepare(taken.events), sender.credentials, sender.traced(len(taken.events))
+                sender.workspace_id, lambda: prepared, size, sender.credentials, traced
             )
         except ConditionError as error:
             await self._parts.threads.run(sender.check)  # says why not
             raise _being_changed() from error
         except QueueTimeoutError as error:
-            raise UnavailableError("Too many posts to this workspace wait, please try again") from error
+            raise recording.too_many_wait() from error
         sender.admitted()
         if taken.refused or Outcome.CONFLICT in recorded.outcomes:
             await self._parts.threads.run(self._finish, sender, tally, taken, recorded)
@@ -194,7 +189,7 @@ class Events:
                 sender.check()
                 raise _being_changed() from error
             self._parts.committed(
-                Commit(sender.workspace_id, recorded.position, len(taken.events), 1, [traced] if traced else [])
+                Commit({sender.workspace_id: recorded.position}, len(taken.events), 1, [traced] if traced else [])
             )
             sender.admitted()
         self._finish(sender, tally, taken, recorded)
@@ -210,29 +205,11 @@ class Events:
             sender.check()
             with self._parts.connection() as database:
                 recorded = ledger.record(database, sender.workspace_id, [])
-        refused = taken.with_conflicts(recorded.outcomes)
-        if refused:
-            with self._parts.connection() as database:
-                rejections.keep(database, sender.workspace_id, [each.rejection for each in refused])
-        accepted, duplicates = (recorded.outcomes.count(each) for each in (Outcome.ACCEPTED, Outcome.DUPLICATE))
-        codes = Counter(each.rejection.code for each in refused)
-        self._parts.measurements.recorded(accepted, duplicates, codes)
-        tally.add(accepted, duplicates, [_rejected(each) for each in refused], recorded.position)
-
-
-def _rejected(refused: intake.Refused) -> Rejected:
-    why, errors = refused.rejection, refused.errors
-    return Rejected(refused.place, why.id, why.code, why.error, errors if len(errors) > 1 else None, refused.line)
+        recording.finish(self._parts, sender.workspace_id, tally, taken, recorded)
 
 
 def _parse(request: falcon.Request) -> Asked:
-    """Return the workspace, which a post names: a current one that has changed would be the wrong log for ever."""
-    return _parsed(request.query_string)
-
-
-@lru_cache(maxsize=1_000)  # workers post to the same workspaces again and again; a request line is at most 8 kB
-def _parsed(query: str) -> Asked:
-    return POST.read(query)[NAMED_WORKSPACE]
+    return recording.asked_of(request.query_string)
 
 
 def _being_changed() -> UnavailableError:

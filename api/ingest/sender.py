@@ -5,22 +5,22 @@ import time
 from api.auth.gate import Visit
 from api.dependencies import Parts
 from api.ingest import ndjson
-from api.ingest.appending import Traced
-from api.ingest.known_writers import KnownWriters
+from api.ingest.lanes import Traced
 from projections.queries.caller import CHECK, Asked, Sealed, check, checked, parameters
 
-MAX_SMALL_BYTES = 16 * 1024  # of a body that is parsed on the event loop
+MAX_SMALL_BYTES = 16 * 1024  # of a body that is parsed on the event loop, and
+MAX_SMALL_EVENTS = 150  # of it: so many take less than a millisecond
 
 
 class Sender:
     """The caller of a post, and the workspace it names."""
 
-    def __init__(self, parts: Parts, known: KnownWriters, visit: Visit, asked: Asked) -> None:
-        """Take the parts, who could write where before, the visit, and the workspace."""
+    def __init__(self, parts: Parts, visit: Visit, asked: Asked) -> None:
+        """Take the parts, the visit, and the workspace."""
         self.credentials = visit.credentials
         self.workspace_id = asked.workspace_id or 0  # it is named
         self._parts = parts
-        self._known = known
+        self._known = parts.known_writers
         self._visit = visit
         self._request = visit.request
         self._asked = asked
@@ -33,7 +33,7 @@ class Sender:
     def traced(self, events: int) -> Traced | None:
         """Return what is traced of an append that begins now; None where its request has no span."""
         span = self._request.context.span
-        return None if span is None else Traced(span, time.time_ns(), events)
+        return None if span is None else Traced(span, time.time_ns(), self.workspace_id, events)
 
     def sends_little(self) -> bool:
         """Return whether the body is small enough for the event loop, and the append can decide who may write.

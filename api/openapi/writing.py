@@ -1,7 +1,7 @@
 """The part of the OpenAPI document about posting events, with an example of each type."""
 
 from api.ingest import cloudevents, formats, ndjson
-from api.ingest.events import POST
+from api.ingest.recording import POST
 from api.openapi.vocabulary import TEXT, WRITING, Json, list_of, object_of, problems, ref
 from domain.events import EVENTS
 

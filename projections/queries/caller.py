@@ -9,6 +9,7 @@ from psycopg.sql import SQL
 from domain.access_log import ACCESS_LOG
 from domain.citus import Forms, is_distributed
 from domain.recorder import APPEND, LOCK, Condition, Database
+from domain.several_logs import APPEND_TO_SEVERAL
 from projections.statements import Statement
 
 ALL = "ALL"
@@ -44,9 +45,21 @@ _MAY_WRITE = SQL("""(
         JOIN workspace_link AS w ON w.user_id = k.user_id AND w.workspace_id = %(workspace_id)s
         WHERE 'write' = ANY (k.scopes) AND (k.expires_at IS NULL OR k.expires_at > %(now)s)
     ) = %(writers)s""")
+# The same for several workspaces: those to which all of their writers may write.
+_ALLOWED = SQL("""
+    SELECT writer.workspace_id
+    FROM unnest(%(writer_workspaces)b::bigint[], %(prefixes)b::text[], %(secrets)b::text[])
+        AS writer (workspace_id, prefix, secret_sha256)
+    LEFT JOIN api_key AS k ON k.prefix = writer.prefix AND k.secret_sha256 = writer.secret_sha256
+        AND 'write' = ANY (k.scopes) AND (k.expires_at IS NULL OR k.expires_at > %(now)s)
+    LEFT JOIN workspace_link AS w ON w.user_id = k.user_id AND w.workspace_id = writer.workspace_id
+    GROUP BY writer.workspace_id HAVING count(*) = count(w.workspace_id)
+""")
 _APPEND = APPEND.format(condition=_MAY_WRITE)
+_APPEND_TO_SEVERAL = APPEND_TO_SEVERAL.format(allowed=_ALLOWED)
 _HOLDS = SQL("SELECT {}").format(_MAY_WRITE)
 APPEND_IF_ALLOWED = Statement("append", _APPEND.as_bytes(), preceded_by=Statement("lock_head", LOCK.as_bytes()))
+APPEND_TO_SEVERAL_IF_ALLOWED = Statement("append_to_several", _APPEND_TO_SEVERAL.as_bytes())
 
 
 class Credentials(NamedTuple):
@@ -149,10 +162,19 @@ def checked(rows: Sequence[Sequence[Any]]) -> Sealed[list[int]]:
 
 def may_write(writers: Collection[Credentials], now: int) -> Condition:
     """Return the condition that all these API keys may write to the workspace at this time (ms, UTC)."""
-    keys = {
+    return Condition(_APPEND, _HOLDS, _of_writers(writers, now))
+
+
+def may_write_to(writers: Collection[tuple[int, Credentials]], now: int) -> dict[str, object]:
+    """Return the parameters of that condition for API keys and the workspaces that they write to, one or several."""
+    of_writers = _of_writers([writer for _, writer in writers], now)
+    return {"writer_workspaces": [workspace_id for workspace_id, _ in writers], **of_writers}
+
+
+def _of_writers(writers: Collection[Credentials], now: int) -> dict[str, object]:
+    return {
         "prefixes": [writer.prefix for writer in writers],
         "secrets": [writer.secret_sha256 for writer in writers],
         "now": now,
         "writers": len(writers),
     }
-    return Condition(_APPEND, _HOLDS, keys)

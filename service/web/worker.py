@@ -20,6 +20,7 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.glogging import Logger
 from gunicorn.workers.gasgi import ASGIWorker
 
+from api.http.bodies import WHOLE
 from api.http.headers import REQUEST_ID, SECURITY
 from projections.trouble import Trouble
 from service.web.load import Load
@@ -115,6 +116,13 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             if self in self.worker.protocols:  # else its client has gone meanwhile
                 del self.worker.protocols[self]
                 self.worker.protocols[self] = None  # idle since now, so the last to make room
+
+    def _build_http_scope(self, request: Any, sockname: Any, peername: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Let the application know, beside what ASGI has, whether the body has come as a whole already."""
+        scope: dict[str, Any] = super()._build_http_scope(request, sockname, peername)
+        if self._body_receiver._complete:  # noqa: SLF001 (gunicorn's)
+            scope[WHOLE] = True
+        return scope
 
     def _will_close(self, request: Any, response_requires_close: bool) -> bool:  # noqa: ANN401, FBT001
         """Close after a body that was not read as a whole, without waiting for the rest of it."""

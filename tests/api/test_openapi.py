@@ -25,6 +25,7 @@ from tests.support.databases import Databases
 from tests.support.examples import JWT_SECRET, api_key, parsed, worked_example
 from tests.support.read_models import project_all
 from tests.support.running import serving, users_of
+from tests.support.served import Served
 
 # How what is not allowed is refused.
 REFUSED = [400, 401, 403, 404, 405, 413, 414, 415, 422, 431]
@@ -133,8 +134,9 @@ def test_the_running_service_answers_as_the_document_says(database_url: str) -> 
 
 def test_the_document_names_every_route(client: testing.TestClient) -> None:
     """And no other; all are taken with and without the slash at the end."""
+    assert isinstance(client.app, Served)
     documented = {path.rstrip("/") for path in document()["paths"]}
-    routes = {route.uri_template.replace(":path}", "}") for route in _routes(client.app._router._roots)}
+    routes = {route.uri_template.replace(":path}", "}") for route in _routes(client.app.app._router._roots)}
     assert routes - {"/", "/page/{name}", "/openapi.json", "/docs", "/docs/{name}"} == documented
 
 

@@ -33,6 +33,7 @@ PLAIN = {
     "domain.recorder._APPEND": "an append in one statement; Citus gets it in steps",
     "projections.queries.caller._APPEND": "the same, on a condition",
     "projections.queries.hooks._APPEND": "the same, on a condition",
+    "projections.queries.caller._APPEND_TO_SEVERAL": "an append to several workspaces; on Citus each has its own",
     "domain.recorder._MOVE_HEAD": "the beginning of an append by COPY; Citus gets it in steps",
     "projections.building.epochs._GONE": "compares all logs at once; Citus compares one after the other",
     "projections.queries.hooks._COUNT_PLAIN": "counts and looks for the hook at once",
