@@ -25,10 +25,12 @@ from api.ingest.receipt import Tally
 from api.ingest.sender import MAX_SMALL_EVENTS, Sender
 from api.repeating import FAILURE
 from domain import ledger
-from domain.ledger import Outcome, Recorded
+from domain.ledger import Outcome, Prepared, Recorded
 from domain.recorder import ConditionError, head_of
 from projections.queries.caller import Asked, may_write
 
+MAX_MEDIUM_BYTES = 256 * 1024  # of a body that a thread parses, but the event loop appends, and
+MAX_MEDIUM_EVENTS = 1_000  # of it: to hand so many to the database takes it a millisecond
 STREAM_BYTES_AT_ONCE = 256 * 1024  # of a stream of lines that are handed to a thread together
 PAUSE_SECONDS = 0.1  # a thread looks for the next part of a stream no longer, then others have their turn
 MOST_REJECTED = 10_000  # a stream may have so many rejected events more than others
@@ -69,11 +71,7 @@ class Events:
             if formats.is_stream(request):
                 await self._record_stream(sender, tally, request)
             else:
-                body = await formats.body_of(request)
-                if small:
-                    await self._record_small(sender, tally, formats.part_of(request, body))
-                else:
-                    await parts.threads.run(self._record_body, sender, tally, request, body)
+                await self._record_whole(sender, tally, request, small=small)
         except INTERRUPTIONS as error:
             if isinstance(error, BODY_FAULTS) and not sender.checked:
                 await parts.threads.run(sender.check)  # faults of a body are shown only to a caller who may post it
@@ -127,23 +125,56 @@ class Events:
         finally:
             tally.seconds += time.monotonic() - began
 
+    async def _record_whole(self, sender: Sender, tally: Tally, request: falcon.Request, *, small: bool) -> None:
+        """Record a body that is no stream."""
+        body = await formats.body_of(request)
+        if small:
+            await self._record_small(sender, tally, formats.part_of(request, body))
+        elif len(body) <= MAX_MEDIUM_BYTES:
+            await self._record_medium(sender, tally, request, body)
+        else:
+            await self._parts.threads.run(self._record_body, sender, tally, request, body)
+
     async def _record_small(self, sender: Sender, tally: Tally, part: formats.Part) -> None:
-        """Record a small body on the event loop, in one transaction with others that arrive at the same time."""
+        """Record a small body on the event loop."""
         if len(part.raw) > MAX_SMALL_EVENTS:
             await self._parts.threads.run(self._record_part, sender, tally, part)
-            return
-        taken = intake.take(part, tally.events, self._parts.clock())
+        else:
+            await self._record_taken(sender, tally, part, intake.take(part, tally.events, self._parts.clock()), None)
+
+    async def _record_medium(self, sender: Sender, tally: Tally, request: falcon.Request, body: bytes) -> None:
+        """Record a body that a thread parses and the event loop appends: a thread would wait for each step of that."""
+
+        def take() -> tuple[formats.Part, intake.Intake, Prepared]:
+            part = formats.part_of(request, body)
+            taken = intake.take(part, tally.events, self._parts.clock())
+            return part, taken, ledger.prepare(taken.events)
+
+        part, taken, prepared = await self._parts.threads.run(take)
+        if len(part.raw) > MAX_MEDIUM_EVENTS:
+            await self._parts.threads.run(self._record_part, sender, tally, part)
+        else:
+            await self._record_taken(sender, tally, part, taken, prepared)
+
+    async def _record_taken(
+        self, sender: Sender, tally: Tally, part: formats.Part, taken: intake.Intake, ready: Prepared | None
+    ) -> None:
+        """Record checked events in one transaction with others that arrive at the same time.
+
+        They may be `ready` to be appended already.
+        """
         if taken.retracts:  # which is checked against the log first
             await self._parts.threads.run(self._record_part, sender, tally, part)
             return
         others = self._parts.keys.others(sender.workspace_id, taken.events)
         if others is None:
             others = await self._parts.threads.run(self._register_keys, sender, taken)
-        taken = taken.without_keys(others)
+        if others:
+            taken, ready = taken.without_keys(others), None
         if not taken.events:
             await self._parts.threads.run(self._finish, sender, tally, taken, None)
             return
-        prepared, traced = ledger.prepare(taken.events), sender.traced(len(taken.events))
+        prepared, traced = ready or ledger.prepare(taken.events), sender.traced(len(taken.events))
         size = sum(map(len, prepared.states))
         try:
             recorded = await self._parts.appending.record(
