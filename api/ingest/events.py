@@ -145,16 +145,17 @@ class Events:
     async def _record_medium(self, sender: Sender, tally: Tally, request: falcon.Request, body: bytes) -> None:
         """Record a body that a thread parses and the event loop appends: a thread would wait for each step of that."""
 
-        def take() -> tuple[formats.Part, intake.Intake, Prepared]:
+        def take() -> tuple[formats.Part, intake.Intake, Prepared] | None:
             part = formats.part_of(request, body)
+            if len(part.raw) > MAX_MEDIUM_EVENTS:
+                self._record_part(sender, tally, part)
+                return None
             taken = intake.take(part, tally.events, self._parts.clock())
             return part, taken, ledger.prepare(taken.events)
 
-        part, taken, prepared = await self._parts.threads.run(take)
-        if len(part.raw) > MAX_MEDIUM_EVENTS:
-            await self._parts.threads.run(self._record_part, sender, tally, part)
-        else:
-            await self._record_taken(sender, tally, part, taken, prepared)
+        ready = await self._parts.threads.run(take)
+        if ready is not None:
+            await self._record_taken(sender, tally, *ready)
 
     async def _record_taken(
         self, sender: Sender, tally: Tally, part: formats.Part, taken: intake.Intake, ready: Prepared | None
