@@ -126,9 +126,9 @@ def small(event: Any) -> tuple[str, str, dict[str, str], str]:
 
 
 @pytest.fixture
-def usual(client: testing.TestClient, pool: Pool) -> Application:
-    """Give an application as it is served."""
-    logging.getLogger("access").setLevel(logging.INFO)
+def usual(client: testing.TestClient, pool: Pool, caplog: pytest.LogCaptureFixture) -> Application:
+    """Give an application as it is served, and log its requests as long as the test runs."""
+    caplog.set_level(logging.INFO, "access")
     return Application(client, pool)
 
 
