@@ -51,7 +51,7 @@ def _fill(pool: Pool, connection: Database) -> None:
 
 
 def _append(connection: Database, events: list[Event]) -> None:
-    ledger.record_in_bulk(connection, 1, ledger.prepare(events), repeated=False)
+    ledger.record(connection, 1, events)
 
 
 def _sent(event_id: str, campaign_id: int, prospect_id: str) -> Event:

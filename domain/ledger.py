@@ -9,9 +9,10 @@ from uuid import UUID
 from psycopg.errors import UniqueViolation
 from psycopg.sql import SQL
 
+from domain.bulk_append import append_in_bulk
 from domain.events import TOPICS, Event, EventRetracted, Retracted, UndecodableError, decode, encode
 from domain.forgotten import is_token
-from domain.recorder import ALWAYS, Condition, Database, Rows, append, append_new, copy, head_of
+from domain.recorder import ALWAYS, Condition, Database, Rows, append, append_new, head_of
 
 # Storage format: every stored event's key is made with it.
 _NAMESPACE = UUID("5c1e9f3e-7c1d-5a53-9f0c-9d6c3f8f2b61").bytes
@@ -33,6 +34,7 @@ WHERE workspace_id = %(workspace_id)s
 """)
 
 _SCANNED_AT_ONCE = 5_000
+BULK = 1_000  # events from which on COPY is faster, although it takes more round trips
 
 
 class Outcome(StrEnum):
@@ -109,7 +111,8 @@ def record_prepared(
         return Recorded([], head_of(database, workspace_id))
     distinct = without_repeats(prepared)
     try:
-        position = append(database, workspace_id, rows(distinct), condition)
+        in_bulk = len(distinct.keys) >= BULK
+        position = (append_in_bulk if in_bulk else append)(database, workspace_id, rows(distinct), condition)
     except UniqueViolation:
         return record_carefully(database, workspace_id, prepared, condition)
     return all_new(prepared, distinct, position)
@@ -119,25 +122,12 @@ def record_carefully(
     database: Database, workspace_id: int, prepared: Prepared, condition: Condition = ALWAYS
 ) -> Recorded:
     """Append the events that are not stored yet; ConditionError as above."""
+    if not prepared.events:
+        return Recorded([], head_of(database, workspace_id))
     distinct = without_repeats(prepared)
     known = append_new(database, workspace_id, rows(distinct), condition)
     differing = {key: _read_standing(*state) for key, state in known.differing.items()}
     return _outcomes(prepared, distinct, known.new, differing, known.head)
-
-
-def record_in_bulk(database: Database, workspace_id: int, prepared: Prepared, *, repeated: bool) -> Recorded:
-    """Append thousands of events as `record_prepared` does, by COPY; not by COPY if many are `repeated`."""
-    if not prepared.events:
-        return Recorded([], head_of(database, workspace_id))
-    if not repeated:
-        distinct = without_repeats(prepared)
-        try:
-            position = copy(database, workspace_id, rows(distinct))
-        except UniqueViolation:
-            pass  # `record_carefully` distinguishes duplicates and conflicts
-        else:
-            return all_new(prepared, distinct, position)
-    return record_carefully(database, workspace_id, prepared)
 
 
 def read(database: Database, workspace_id: int, *, after: int, upto: int, limit: int) -> list[LogRow]:

@@ -5,7 +5,6 @@ workspace's `log_head` row and so holds it until its commit. No other workspace 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from struct import Struct
 from typing import NamedTuple
 from uuid import UUID
 
@@ -65,21 +64,6 @@ LOCK = SQL("""
 INSERT INTO log_head AS l (workspace_id, head) VALUES (%(workspace_id)s, 0)
 ON CONFLICT (workspace_id) DO UPDATE SET head = l.head WHERE false
 """)
-
-# The same in bulk: the head first, then COPY, whose rows are packed here. PostgreSQL's instants count µs from 2000 on.
-_MOVE_HEAD = SQL("""
-INSERT INTO log_head AS l (workspace_id, head)
-SELECT %(workspace_id)s, %(count)s FROM set_config('synchronous_commit', 'on', true)
-ON CONFLICT (workspace_id) DO UPDATE SET head = l.head + excluded.head
-RETURNING head, (extract(epoch FROM clock_timestamp() - timestamptz '2000-01-01 00:00:00Z') * 1000000)::bigint
-""")
-_COPY = SQL("""
-COPY stored_events (workspace_id, originator_id, originator_version, position, recorded_at, topic, state)
-FROM STDIN (FORMAT binary)
-""")
-_COPY_BEGINS = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_ENDS = b"\xff\xff"
-_COPY_ROW = Struct(">hiqi16siqiqiqi")  # seven columns, each behind its length; the topic follows, and the state
 
 _LOCK_HEAD = SQL("""
 INSERT INTO log_head AS l (workspace_id, head) VALUES (%(workspace_id)s, 0)
@@ -188,29 +172,6 @@ def _append_in_steps(database: Database, values: Mapping[str, object], condition
         row = moved.fetchone()
     assert row is not None  # the statement always answers with the head
     return int(row[0])
-
-
-def copy(database: Database, workspace_id: int, rows: Rows) -> int:
-    """Append events as `append` does, thousands at once and so a little faster; raises what it raises."""
-    if is_distributed(database):
-        return append(database, workspace_id, rows)
-    pack, count = _COPY_ROW.pack, len(rows.ids)
-    with database.transaction():
-        moved = database.execute(_MOVE_HEAD, {"workspace_id": workspace_id, "count": count}).fetchone()
-        assert moved is not None  # the statement always answers with the head
-        head, now = moved
-        topics = {topic: topic.encode() for topic in set(rows.topics)}
-        data = [_COPY_BEGINS]
-        for place, (id_, version, topic, state) in enumerate(zip(*rows, strict=True), head - count + 1):
-            name = topics[topic]
-            data.append(pack(7, 8, workspace_id, 16, id_, 8, version, 8, place, 8, now, len(name)))
-            data.append(name)
-            data.append(len(state).to_bytes(4, "big"))
-            data.append(state)
-        data.append(_COPY_ENDS)
-        with database.cursor() as cursor, cursor.copy(_COPY) as stream:
-            stream.write(b"".join(data))
-    return int(head)
 
 
 def append_new(database: Database, workspace_id: int, rows: Rows, condition: Condition = ALWAYS) -> Known:

@@ -133,7 +133,8 @@ def _import(  # noqa: PLR0913 (a file, its target, and its events)
             if others:
                 taken = batch.taken.without_keys(others)
                 batch = _Batch(taken, ledger.prepare(taken.events), batch.read)
-            recorded = ledger.record_in_bulk(connection, arguments.workspace, batch.prepared, repeated=repeated)
+            record = ledger.record_carefully if repeated else ledger.record_prepared
+            recorded = record(connection, arguments.workspace, batch.prepared)
             repeated = Outcome.DUPLICATE in recorded.outcomes  # then the next one will be, too
             position = recorded.position
             refused = batch.taken.with_conflicts(recorded.outcomes)
