@@ -39,9 +39,9 @@ def append_in_bulk(database: Database, workspace_id: int, rows: Rows, condition:
         with database.pipeline():
             moved = database.execute(_MOVE_HEAD, values)
             holds = None if condition is ALWAYS else database.execute(condition.holds, values)
-            if holds is not None and holds.fetchone() != (True,):
-                raise ConditionError
-            row = moved.fetchone()
+        if holds is not None and holds.fetchone() != (True,):
+            raise ConditionError
+        row = moved.fetchone()
         assert row is not None  # the statement always answers with the head
         head, now = row
         _set(data, places + _POSITION, np.arange(head - len(places) + 1, head + 1))

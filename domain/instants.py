@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+_DAY = 24 * 60 * 60 * 1000  # ms
 
 # RFC 3339, section 5.6 ("T" and "Z" may be lower case), without leap seconds. Python's own parser takes far more.
 _RFC_3339 = re.compile(
@@ -25,7 +25,8 @@ def parse_instant(text: str) -> int:
     if text.startswith("0000-"):
         datetime.fromisoformat("2000" + text[4:].upper())  # a leap year too, so month and day are still checked
         return BEFORE_1970
-    return (datetime.fromisoformat(text.upper()) - _EPOCH) // _MILLISECOND
+    since = datetime.fromisoformat(text.upper()) - _EPOCH
+    return since.days * _DAY + since.seconds * 1_000 + since.microseconds // 1_000  # half of the time of a division
 
 
 def format_instant(instant: int) -> str:

@@ -153,9 +153,11 @@ def append(database: Database, workspace_id: int, rows: Rows, condition: Conditi
     if condition is ALWAYS:
         row = database.execute(condition.append, values).fetchone()
     else:
-        with database.transaction(), database.pipeline():  # so that the head is not held while the rows are packed
-            database.execute(LOCK, values)
-            row = database.execute(condition.append, values).fetchone()
+        with database.transaction():
+            with database.pipeline():  # so that the head is not held while the rows are packed
+                database.execute(LOCK, values)
+                appended = database.execute(condition.append, values)
+            row = appended.fetchone()
     if row is None:
         raise ConditionError
     return int(row[0])

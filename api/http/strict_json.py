@@ -17,6 +17,7 @@ from domain.texts import shown
 
 # Arrays and objects of one text: 10,000 events have a fifth of it, and 5 MiB of `[],[],…` would become 200 MiB.
 MOST_CONTAINERS = 100_000
+ESCAPE = b"\\u"  # begins each escape that can stand for any character (RFC 8259, section 7)
 _LONG = 32 * 1024  # bytes
 BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -41,7 +42,7 @@ def decode(text: bytes) -> Any:  # noqa: ANN401 (whatever JSON can say)
         raise NotJSONError(_reason(text, error)) from error
     except RecursionError as error:
         raise NotJSONError("is nested too deep") from error
-    if _marks(_write(value)) != _marks(text):
+    if not is_whole(value, text):
         raise NotJSONError(_repeated(text))
     return value
 
@@ -55,7 +56,12 @@ def decode_each(texts: Sequence[bytes]) -> list[Any] | None:
         values = [_read(text) for text in texts]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return values if _marks(_write(values)) == _marks(together) else None
+    return values if is_whole(values, together) else None
+
+
+def is_whole(value: object, text: bytes) -> bool:
+    """Return whether a value has each name and string of the text that msgspec has decoded to it."""
+    return _marks(_write(value)) == _marks(text)
 
 
 def _has_too_many_containers(text: bytes) -> bool:

@@ -4,21 +4,22 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import falcon
+import msgspec
 
 from api.errors import BadRequestError, TooLargeError
 from api.http import bodies, strict_json
-from api.ingest import cloudevents, ndjson
+from api.ingest import cloudevents, ndjson, typed_events
 from domain.parsing import MAX_ERRORS, RejectedError, json_type
 from domain.texts import shown
 
 MAX_EVENTS = 10_000
 MAX_BODY_BYTES = 5 * 1024 * 1024
+MIN_TYPED_BYTES = 1_024  # a smaller body is most often one event, which gains nothing
 MAX_UNPACKED_BYTES = 1024 * 1024 * 1024  # of a packed stream of lines
 LINES_AT_ONCE = 5_000  # so many lines of a stream share a transaction,
 BYTES_AT_ONCE = MAX_BODY_BYTES  # or so many bytes of them
 MOST_BLANK = 10_000  # a stream may have so many blank lines more than others
 _EVENTS = "events"
-_ESCAPE = b"\\u"  # begins each escape of JSON that can stand for any character (RFC 8259, section 7)
 _TOO_LARGE = f"Expected at most {MAX_BODY_BYTES} bytes and {MAX_EVENTS} events"
 _UNPACKS_TOO_LARGE = f"Expected a body that unpacks to at most {MAX_UNPACKED_BYTES} bytes"
 _TOO_MANY_BLANK = f"Expected at most {MOST_BLANK} blank lines more than events"
@@ -29,13 +30,15 @@ class Part(NamedTuple):
     """Events that are recorded together: each raw one as it was received, and the function that decodes one to JSON.
 
     `decode` raises RejectedError for an event of the wrong form. `lines` are their line numbers, from 1, in a stream.
-    `is_text` says that no string of them can have NUL or a lone surrogate, which JSON has in escapes alone.
+    `is_text` says that no string of them can have NUL or a lone surrogate, which JSON has in escapes alone; `is_typed`
+    that each raw one is a `typed_events.Posted`.
     """
 
     raw: Sequence[Any]
     decode: Callable[[Any], Any]
     lines: Sequence[int] | None = None
     is_text: bool = False
+    is_typed: bool = False
 
 
 def is_stream(request: falcon.Request) -> bool:
@@ -84,10 +87,13 @@ class Stream:
 def part_of_lines(lines: Sequence[ndjson.Line]) -> Part:
     """Return the events of these lines."""
     numbers, texts = [number for number, _ in lines], [text for _, text in lines]
+    typed = None if None in texts else typed_events.decode_each(texts)  # type: ignore[arg-type]
+    if typed is not None:
+        return _typed(typed, numbers)
     read = None if None in texts else strict_json.decode_each(texts)  # type: ignore[arg-type]
     if read is None:
         return Part(texts, _line, numbers)
-    return Part(read, _as_it_is, numbers, is_text=not any(_ESCAPE in text for text in texts))  # type: ignore[operator]
+    return Part(read, _as_it_is, numbers, is_text=not any(strict_json.ESCAPE in text for text in texts))  # type: ignore[operator]
 
 
 async def body_of(request: falcon.Request) -> bytes:
@@ -116,7 +122,10 @@ def part_of(request: falcon.Request, data: bytes) -> Part:
 
 def part_of_json(data: bytes) -> Part:
     """Return the events of a body of plain JSON; raises what `part_of` raises."""
-    return Part(_plain(bodies.decoded(data)), _as_it_is, is_text=_ESCAPE not in data)
+    typed = typed_events.decode(data) if len(data) >= MIN_TYPED_BYTES else None
+    if typed is not None:
+        return _typed(_bounded(typed))
+    return Part(_plain(bodies.decoded(data)), _as_it_is, is_text=strict_json.ESCAPE not in data)
 
 
 def _plain(body: object) -> list[Any]:
@@ -134,9 +143,17 @@ def _plain(body: object) -> list[Any]:
 def _events(events: object, field: str) -> list[Any]:
     if not isinstance(events, list):
         raise BadRequestError((field, f"expected an array, got {json_type(events)}"))
+    return _bounded(events)
+
+
+def _bounded(events: list[Any]) -> list[Any]:
     if len(events) > MAX_EVENTS:
         raise TooLargeError(_TOO_LARGE)
     return events
+
+
+def _typed(events: Sequence[Any], lines: Sequence[int] | None = None) -> Part:
+    return Part(events, msgspec.to_builtins, lines, is_text=True, is_typed=True)
 
 
 def _object(body: object, expected: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from api.ingest import typed_events
 from api.ingest.formats import Part
 from domain import ledger
 from domain.events import Event, EventRetracted
@@ -87,6 +88,10 @@ def check_retractions(database: Database, workspace_id: int, taken: Intake) -> I
 
 def take(part: Part, first: int, now: int) -> Intake:
     """Check the events of a part, of which the first has this index; `now` is in ms, UTC."""
+    if part.is_typed:
+        valid = typed_events.events_of(part.raw, now)
+        if valid is not None:
+            return Intake(part, first, valid, list(range(len(valid))), {}, now)
     events: list[Event] = []
     places: list[int] = []
     refused: dict[int, Refused] = {}
