@@ -35,7 +35,7 @@ def main() -> None:
         _fill(pool)
         with web.running(environment) as (service, arbiter):
             _beside_a_crowd(service, arbiter, headers)
-            waits.compare(service, PATH, headers, BIG)
+            waits.compare(service, PATH, headers, BIG, pool)
         for workers in WORKERS:
             with web.running({**environment, "WEB_CONCURRENCY": str(workers)}) as (service, arbiter):
                 _spread(service, arbiter, headers)

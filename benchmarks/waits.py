@@ -8,7 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
+from psycopg.sql import SQL
+
 from benchmarks import measure, posting, read, web
+from domain.recorder import Pool
 
 SECONDS = 4
 ROUNDS = 5
@@ -32,9 +35,29 @@ request = function()
 end
 """
 
+# What PostgreSQL alone does for such posts: as many rows in a table of the same shape, under the lock of a head.
+_TABLES = SQL("""
+CREATE TABLE raw_events (LIKE stored_events INCLUDING ALL);
+CREATE TABLE raw_head AS SELECT 0::bigint AS head
+""")
+_INSERT = SQL("""
+WITH moved AS (UPDATE raw_head SET head = head + %(count)s RETURNING head), state AS (
+    SELECT '{{"id":"a-bit-longer-than-thirty-two-characters","campaign_id":12,"occurred_at":1792000000000,'
+        '"prospect_id":"prospect-123","step":1,"sender_id":"sender-1"}}'::bytea AS state
+)
+INSERT INTO raw_events (workspace_id, originator_id, originator_version, topic, state, position, recorded_at)
+SELECT 1, gen_random_uuid(), 1, 'domain.events:EmailSent', state, head - place, now()
+FROM moved, state, generate_series(0, %(count)s - 1) AS place
+""").format()
 
-def compare(service: str, path: str, headers: Mapping[str, str], questions_to: int) -> None:
-    """Measure beside posts to workspace 1, and beside questions to another one, in turns with nothing beside."""
+
+def compare(service: str, path: str, headers: Mapping[str, str], questions_to: int, pool: Pool) -> None:
+    """Measure beside posts to workspace 1, and beside questions to another one, in turns with nothing beside.
+
+    Also beside what PostgreSQL alone has to do for the posts, which is the limit.
+    """
+    with pool.connection() as database:
+        database.execute(_TABLES)
     first = itertools.count(1, 1_000)
 
     def post() -> float:
@@ -44,8 +67,14 @@ def compare(service: str, path: str, headers: Mapping[str, str], questions_to: i
         script = QUESTIONS % {"workspace": questions_to, "first": next(first)}
         return web.load(service, headers, connections=1, seconds=SECONDS + 1, script=script)
 
+    def insert() -> float:
+        until = time.monotonic() + SECONDS + 1
+        with ThreadPoolExecutor(POSTERS) as connections:
+            return sum(connections.map(lambda _: _insert(pool, until), range(POSTERS)))
+
     for what, disturb in (
         (f"p99 of reads beside {POSTERS} connections that post {SIZE:,}", post),
+        ("the limit: beside as many that insert as much within PostgreSQL", insert),
         ("p99 of reads beside a series, a breakdown, an explanation", ask),
     ):
         pairs, longest = [], 0.0
@@ -56,6 +85,15 @@ def compare(service: str, path: str, headers: Mapping[str, str], questions_to: i
             longest = max(longest, most)
         measure.report_waits(what, pairs, 3)
         print(f"(the longest took {1_000 * longest:.0f} ms, goal at most 250)", flush=True)
+
+
+def _insert(pool: Pool, until: float) -> float:
+    """Insert as a post does, by one connection; return how many rows."""
+    rows = 0
+    with pool.connection() as database:
+        while time.monotonic() < until:
+            rows += database.execute(_INSERT, {"count": SIZE}).rowcount
+    return rows
 
 
 def _disturbed(
