@@ -4,11 +4,10 @@ Only bodies of which each event is valid are read so. What has anything odd is l
 which says what is wrong; so this must take nothing that the parser refuses, and mean by it what the parser means.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from operator import or_
-from types import NoneType
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType, defstruct
@@ -25,11 +24,11 @@ Posted = msgspec.Struct  # an event as it was posted: the fields of its type, it
 
 
 def _posted(kind: type[Event]) -> type[Posted]:
-    """Return the class of an event as it is posted; a null in it is left to the parser."""
+    """Return the class of an event as it is posted."""
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for field in msgspec.structs.fields(kind):
         if field.name not in _LEFT_TO_THE_PARSER:
-            of_type = str if field.name == "occurred_at" else _without_null(field.type)
+            of_type = str if field.name == "occurred_at" else field.type
             # Absent, not of the default value: what is written again must be what was read.
             fields.append((field.name, of_type) if field.required else (field.name, of_type | UnsetType, UNSET))
     return defstruct(
@@ -43,23 +42,14 @@ def _posted(kind: type[Event]) -> type[Posted]:
     )
 
 
-def _without_null(of_type: Any) -> Any:  # noqa: ANN401 (a type form)
-    parts = get_args(of_type)
-    return _any_of(each for each in parts if each is not NoneType) if NoneType in parts else of_type
-
-
-def _any_of(types: Iterable[Any]) -> Any:  # noqa: ANN401 (a type form)
-    return reduce(or_, types)
-
-
-_ANY = _any_of(_posted(kind) for kind in EVENTS if kind is not EventRetracted)
+_ANY: Any = reduce(or_, (_posted(kind) for kind in EVENTS if kind is not EventRetracted))
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
-    events: list[_ANY]  # type: ignore[valid-type]
+    events: list[_ANY]
 
 
-_decode = msgspec.json.Decoder(_Body | list[_ANY]).decode  # type: ignore[valid-type]
+_decode = msgspec.json.Decoder(_Body | list[_ANY]).decode
 _decode_one = msgspec.json.Decoder(_ANY).decode
 
 
