@@ -7,10 +7,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 24 * 60 * 60 * 1000  # ms
 
 # RFC 3339, section 5.6 ("T" and "Z" may be lower case), without leap seconds. Python's own parser takes far more.
-_RFC_3339 = re.compile(
+_is_rfc_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
     r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
-)
+).fullmatch
 BEFORE_1970 = -1
 
 
@@ -19,13 +19,16 @@ def parse_instant(text: str) -> int:
 
     A time in the year 0, which `datetime` does not know, is `BEFORE_1970`. Raises ValueError for anything else.
     """
-    if not _RFC_3339.fullmatch(text):
+    if not _is_rfc_3339(text):
         msg = "expected an RFC 3339 time with an offset, such as 2026-11-01T10:00:00Z"
         raise ValueError(msg)
-    if text.startswith("0000-"):
+    try:
+        since = datetime.fromisoformat(text.upper()) - _EPOCH
+    except ValueError:
+        if not text.startswith("0000-"):
+            raise
         datetime.fromisoformat("2000" + text[4:].upper())  # a leap year too, so month and day are still checked
         return BEFORE_1970
-    since = datetime.fromisoformat(text.upper()) - _EPOCH
     return since.days * _DAY + since.seconds * 1_000 + since.microseconds // 1_000  # half of the time of a division
 
 

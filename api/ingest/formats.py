@@ -93,7 +93,7 @@ def part_of_lines(lines: Sequence[ndjson.Line]) -> Part:
     read = None if None in texts else strict_json.decode_each(texts)  # type: ignore[arg-type]
     if read is None:
         return Part(texts, _line, numbers)
-    return Part(read, _as_it_is, numbers, is_text=not any(strict_json.ESCAPE in text for text in texts))  # type: ignore[operator]
+    return Part(read, _as_it_is, numbers, is_text=not any(map(strict_json.has_escape, texts)))  # type: ignore[arg-type]
 
 
 async def body_of(request: falcon.Request) -> bytes:
@@ -125,7 +125,7 @@ def part_of_json(data: bytes) -> Part:
     typed = typed_events.decode(data) if len(data) >= MIN_TYPED_BYTES else None
     if typed is not None:
         return _typed(_bounded(typed))
-    return Part(_plain(bodies.decoded(data)), _as_it_is, is_text=strict_json.ESCAPE not in data)
+    return Part(_plain(bodies.decoded(data)), _as_it_is, is_text=not strict_json.has_escape(data))
 
 
 def _plain(body: object) -> list[Any]:

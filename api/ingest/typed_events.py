@@ -55,7 +55,7 @@ _decode_one = msgspec.json.Decoder(_ANY).decode
 
 def decode(body: bytes) -> list[Posted] | None:
     """Return the events of a body, an array of them or `{"events": [...]}`; None where it has anything odd."""
-    if strict_json.ESCAPE in body:
+    if strict_json.has_escape(body):
         return None
     try:
         value = _decode(body)
@@ -69,7 +69,7 @@ def decode(body: bytes) -> list[Posted] | None:
 def decode_each(texts: Sequence[bytes]) -> list[Posted] | None:
     """Return the events of texts that have one each, None where any has anything odd."""
     together = b"\n".join(texts)
-    if strict_json.ESCAPE in together:
+    if strict_json.has_escape(together):
         return None
     try:
         values = [_decode_one(text) for text in texts]
