@@ -9,7 +9,6 @@ from uuid import UUID
 from psycopg.errors import UniqueViolation
 from psycopg.sql import SQL
 
-from domain.bulk_append import append_in_bulk
 from domain.events import TOPICS, Event, EventRetracted, Retracted, UndecodableError, decode, encode
 from domain.forgotten import is_token
 from domain.recorder import ALWAYS, Condition, Database, Rows, append, append_new, head_of
@@ -34,7 +33,6 @@ WHERE workspace_id = %(workspace_id)s
 """)
 
 _SCANNED_AT_ONCE = 5_000
-BULK = 1_000  # events from which on COPY is faster, although it takes more round trips
 
 
 class Outcome(StrEnum):
@@ -111,8 +109,7 @@ def record_prepared(
         return Recorded([], head_of(database, workspace_id))
     distinct = without_repeats(prepared)
     try:
-        in_bulk = len(distinct.keys) >= BULK
-        position = (append_in_bulk if in_bulk else append)(database, workspace_id, rows(distinct), condition)
+        position = append(database, workspace_id, rows(distinct), condition)
     except UniqueViolation:
         return record_carefully(database, workspace_id, prepared, condition)
     return all_new(prepared, distinct, position)

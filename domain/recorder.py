@@ -4,13 +4,14 @@ Positions of a workspace are 1, 2, 3 … without a gap and become visible in ord
 workspace's `log_head` row and so holds it until its commit. No other workspace waits.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 from uuid import UUID
 
 from eventsourcing.persistence import ApplicationRecorder, IntegrityError, Notification, StoredEvent, Subscription
 from psycopg import Connection
-from psycopg.errors import UniqueViolation
+from psycopg.errors import DivisionByZero, UniqueViolation
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Composed
 from psycopg_pool import ConnectionPool
@@ -39,6 +40,9 @@ WITH moved AS (
 SELECT head FROM moved
 """)
 _APPEND = APPEND.format(condition=SQL("true"))
+# Follows an append in its transaction, and fails where the condition does not hold: it looks at the database as it is
+# once the append has the lock of the head, for which that may have waited.
+MUST_HOLD = SQL("SELECT 1 / coalesce({condition}, false)::int")
 
 # The same for Citus, which would make a transaction over several nodes of the one statement. The second one takes the
 # workspace's id from the row of its head, so it is the node of the workspace that answers all of it.
@@ -127,14 +131,13 @@ class Known(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """A condition of an append: `APPEND` formatted with it, a question for it alone, and its own parameters."""
+    """A condition of an append: `MUST_HOLD` formatted with it, and its parameters."""
 
-    append: Composed
-    holds: Composed
+    must_hold: Composed
     parameters: Mapping[str, object]
 
 
-ALWAYS = Condition(_APPEND, SQL("SELECT true").format(), {})
+ALWAYS = Condition(MUST_HOLD.format(condition=SQL("true")), {})
 
 
 class ConditionError(Exception):
@@ -151,29 +154,38 @@ def append(database: Database, workspace_id: int, rows: Rows, condition: Conditi
     if is_distributed(database):
         return _append_in_steps(database, values, condition)
     if condition is ALWAYS:
-        row = database.execute(condition.append, values).fetchone()
+        row = database.execute(_APPEND, values).fetchone()
     else:
-        with database.transaction():
-            with database.pipeline():  # so that the head is not held while the rows are packed
-                database.execute(LOCK, values)
-                appended = database.execute(condition.append, values)
-            row = appended.fetchone()
-    if row is None:
-        raise ConditionError
+        # One transaction in one round trip, so the head is held neither while the rows come nor until an answer has
+        # come back. Not prepared: where one of them fails, psycopg would take the other for prepared.
+        with _refusing(), database.pipeline():
+            appended = database.execute(_APPEND, values, prepare=False)
+            database.execute(condition.must_hold, values, prepare=False)
+        row = appended.fetchone()
+    assert row is not None  # the statement always answers with the head
     return int(row[0])
 
 
 def _append_in_steps(database: Database, values: Mapping[str, object], condition: Condition) -> int:
-    """Append for Citus: move the head, which locks it, ask for the condition under that lock, and insert."""
-    with database.transaction(), database.pipeline():
-        moved = database.execute(_MOVE, values)
-        holds = None if condition is ALWAYS else database.execute(condition.holds, values)
-        database.execute(_INSERT, values)
-        if holds is not None and holds.fetchone() != (True,):
-            raise ConditionError
+    """Append for Citus: move the head, which locks it, insert, and ask for the condition under that lock."""
+    with _refusing(), database.transaction():
+        with database.pipeline():
+            moved = database.execute(_MOVE, values)
+            database.execute(_INSERT, values)
+            if condition is not ALWAYS:
+                database.execute(condition.must_hold, values)
         row = moved.fetchone()
     assert row is not None  # the statement always answers with the head
     return int(row[0])
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Raise ConditionError where `MUST_HOLD` fails."""
+    try:
+        yield
+    except DivisionByZero as error:
+        raise ConditionError from error
 
 
 def append_new(database: Database, workspace_id: int, rows: Rows, condition: Condition = ALWAYS) -> Known:
@@ -182,14 +194,12 @@ def append_new(database: Database, workspace_id: int, rows: Rows, condition: Con
     No originator may occur twice. The workspace's head stays locked from the probe to the commit. Raises
     ConditionError where the condition does not hold under that lock.
     """
-    with database.transaction():
+    with _refusing(), database.transaction():
         row = database.execute(_LOCK_HEAD, {"workspace_id": workspace_id}).fetchone()
         assert row is not None  # the statement always answers with the head
         head = int(row[0])
         if condition is not ALWAYS:
-            asked = {"workspace_id": workspace_id, **condition.parameters}
-            if database.execute(condition.holds, asked).fetchone() != (True,):
-                raise ConditionError
+            database.execute(condition.must_hold, {"workspace_id": workspace_id, **condition.parameters})
         with database.transaction(force_rollback=True):
             probed = database.execute(_PROBE.of(database), {**parameters(workspace_id, rows), "head": head}).fetchall()
         new = {id_.bytes for id_, _, _, position in probed if position > head}

@@ -80,13 +80,13 @@ def decode_each(texts: Sequence[bytes]) -> list[Posted] | None:
 
 def events_of(posted: Sequence[Posted], now: int) -> list[Event] | None:
     """Return the events; None where an instant is none, or lies out of range. `now` is in ms, UTC."""
-    events, latest = [], now + FUTURE_TOLERANCE_MS
-    for fields in msgspec.to_builtins(posted):
-        try:
-            instant = fields["occurred_at"] = parse_instant(fields["occurred_at"])
-        except ValueError:
-            return None
-        if not 0 <= instant <= latest:
-            return None
-        events.append(BY_NAME[fields.pop("type")](**fields))
-    return events
+    fields = msgspec.to_builtins(posted)
+    try:
+        instants = [parse_instant(each["occurred_at"]) for each in fields]
+    except ValueError:
+        return None
+    if instants and not 0 <= min(instants) <= max(instants) <= now + FUTURE_TOLERANCE_MS:
+        return None
+    for each, instant in zip(fields, instants, strict=True):
+        each["occurred_at"] = instant
+    return [BY_NAME[each.pop("type")](**each) for each in fields]

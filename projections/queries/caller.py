@@ -8,7 +8,7 @@ from psycopg.sql import SQL
 
 from domain.access_log import ACCESS_LOG
 from domain.citus import Forms, is_distributed
-from domain.recorder import APPEND, LOCK, Condition, Database
+from domain.recorder import APPEND, LOCK, MUST_HOLD, Condition, Database
 from domain.several_logs import APPEND_TO_SEVERAL
 from projections.statements import Statement
 
@@ -57,7 +57,7 @@ _ALLOWED = SQL("""
 """)
 _APPEND = APPEND.format(condition=_MAY_WRITE)
 _APPEND_TO_SEVERAL = APPEND_TO_SEVERAL.format(allowed=_ALLOWED)
-_HOLDS = SQL("SELECT {}").format(_MAY_WRITE)
+_MUST_BE_ALLOWED = MUST_HOLD.format(condition=_MAY_WRITE)
 APPEND_IF_ALLOWED = Statement("append", _APPEND.as_bytes(), preceded_by=Statement("lock_head", LOCK.as_bytes()))
 APPEND_TO_SEVERAL_IF_ALLOWED = Statement("append_to_several", _APPEND_TO_SEVERAL.as_bytes())
 
@@ -162,7 +162,7 @@ def checked(rows: Sequence[Sequence[Any]]) -> Sealed[list[int]]:
 
 def may_write(writers: Collection[Credentials], now: int) -> Condition:
     """Return the condition that all these API keys may write to the workspace at this time (ms, UTC)."""
-    return Condition(_APPEND, _HOLDS, _of_writers(writers, now))
+    return Condition(_MUST_BE_ALLOWED, _of_writers(writers, now))
 
 
 def may_write_to(writers: Collection[tuple[int, Credentials]], now: int) -> dict[str, object]:

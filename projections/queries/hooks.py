@@ -6,7 +6,7 @@ from typing import NamedTuple
 from psycopg.sql import SQL, Literal
 
 from domain.citus import is_distributed
-from domain.recorder import APPEND, Condition, Database
+from domain.recorder import MUST_HOLD, Condition, Database
 from projections.queries.caller import CALLER, SEEN, Asked, Credentials, Sealed, parameters
 
 MOST_NAMES = 200  # different things that are counted of one hook; the others are counted together
@@ -25,9 +25,9 @@ SELECT {} FROM hook AS h JOIN prospect_key AS p USING (workspace_id)
 WHERE h.workspace_id = %s AND h.provider = %s ORDER BY h.created_at, h.hook_id
 """).format(_COLUMNS)
 # That the hook still counts; an append asks for it under the lock of the head.
-_STILL_THERE = SQL("EXISTS (SELECT FROM hook AS h WHERE h.hook_id = %(hook_id)s AND h.workspace_id = %(workspace_id)s)")
-_APPEND = APPEND.format(condition=_STILL_THERE)
-_HOLDS = SQL("SELECT {}").format(_STILL_THERE)
+_MUST_BE_THERE = MUST_HOLD.format(
+    condition=SQL("EXISTS (SELECT FROM hook AS h WHERE h.hook_id = %(hook_id)s AND h.workspace_id = %(workspace_id)s)")
+)
 _COUNT = SQL("""
 WITH counted AS (SELECT count(*) AS names FROM hook_received WHERE hook_id = %(hook_id)s), given AS (
     SELECT g.*, g.place + counted.names <= {most} OR EXISTS (
@@ -137,7 +137,7 @@ def of_workspace(database: Database, workspace_id: int, provider: str) -> list[K
 
 def still_there(hook: KnownHook) -> Condition:
     """Return the condition of an append that the hook was not revoked meanwhile."""
-    return Condition(_APPEND, _HOLDS, {"hook_id": hook.hook_id})
+    return Condition(_MUST_BE_THERE, {"hook_id": hook.hook_id})
 
 
 def count(database: Database, hook_id: str, at: int, counts: Counts) -> None:

@@ -100,13 +100,6 @@ def test_recording_no_events_returns_the_head(pool: Pool) -> None:
     assert record(pool) == ([], 1)
 
 
-@pytest.fixture(params=[1, ledger.BULK], ids=["by COPY", "by INSERT"])
-def bulk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make few events, or many, the ones that are appended by COPY."""
-    monkeypatch.setattr(ledger, "BULK", request.param)
-
-
-@pytest.mark.usefixtures("bulk")
 @on_the_database()
 @given(delivery=deliveries())
 def test_any_delivery_leaves_each_event_in_the_log_once(
@@ -124,7 +117,6 @@ def test_any_delivery_leaves_each_event_in_the_log_once(
     assert len({state for _, state in log(pool, workspace_id)}) == len(history)
 
 
-@pytest.mark.usefixtures("bulk")
 def test_eight_writers_of_overlapping_events_leave_each_once(pool: Pool) -> None:
     """Positions have no gap, the head is the count, and each event was accepted exactly once."""
 

@@ -32,9 +32,7 @@ from tests.support.stored_events import record, spoil
 PLAIN = {
     "domain.recorder._APPEND": "an append in one statement; Citus gets it in steps",
     "projections.queries.caller._APPEND": "the same, on a condition",
-    "projections.queries.hooks._APPEND": "the same, on a condition",
     "projections.queries.caller._APPEND_TO_SEVERAL": "an append to several workspaces; on Citus each has its own",
-    "domain.bulk_append._MOVE_HEAD": "the beginning of an append by COPY; Citus gets it in steps",
     "projections.building.epochs._GONE": "compares all logs at once; Citus compares one after the other",
     "projections.queries.hooks._COUNT_PLAIN": "counts and looks for the hook at once",
     "projections.queries.standing._STANDINGS": "asks whether cached answers hold; on Citus each is made anew",

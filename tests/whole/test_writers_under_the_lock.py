@@ -9,7 +9,6 @@ import pytest
 from domain import ledger
 from domain.access import Access
 from domain.api_keys import secret_sha256
-from domain.bulk_append import append_in_bulk
 from domain.ledger import Prepared, Recorded
 from domain.recorder import Condition, ConditionError, Database, Pool
 from projections.queries.caller import Credentials, may_write
@@ -62,13 +61,7 @@ def test_a_post_that_has_waited_for_the_head_is_refused_after_an_unlink(database
 Way = Callable[[Database, int, Prepared, Condition], Recorded]
 
 
-def record_in_bulk(database: Database, workspace_id: int, prepared: Prepared, condition: Condition) -> Recorded:
-    """Append events as thousands of them are."""
-    head = append_in_bulk(database, workspace_id, ledger.rows(prepared), condition)
-    return ledger.all_new(prepared, prepared, head)
-
-
-@pytest.mark.parametrize("way", [ledger.record_prepared, ledger.record_carefully, record_in_bulk])
+@pytest.mark.parametrize("way", [ledger.record_prepared, ledger.record_carefully])
 @pytest.mark.parametrize(
     "change",
     [lambda users, _: users.unlink("u-1", 340, "x"), lambda users, prefix: users.revoke_key("u-1", prefix, "x")],
@@ -76,7 +69,7 @@ def record_in_bulk(database: Database, workspace_id: int, prepared: Prepared, co
 def test_either_way_asks_under_the_lock(
     pool: Pool, users: Access, way: Way, change: Callable[[Access, str], None]
 ) -> None:
-    """The first try, the careful one and the one in bulk, of an unlink and of a revocation."""
+    """The first try and the careful one, of an unlink and of a revocation."""
     issued = users.issue_key("u-1", scopes=["write"], name="", expires_at=None, by="x")
     users.link("u-1", 340, "x")
     prefix, _, secret = issued.key.partition(".")
