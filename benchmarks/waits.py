@@ -35,10 +35,10 @@ request = function()
 end
 """
 
-# What PostgreSQL alone does for such posts: as many rows in a table of the same shape, under the lock of a head.
+# PostgreSQL's part alone: as many rows at a time into a table of the same shape, under the lock of a head.
 _TABLES = SQL("""
-CREATE TABLE raw_events (LIKE stored_events INCLUDING ALL);
-CREATE TABLE raw_head AS SELECT 0::bigint AS head
+CREATE TABLE IF NOT EXISTS raw_events (LIKE stored_events INCLUDING ALL);
+CREATE TABLE IF NOT EXISTS raw_head AS SELECT 0::bigint AS head
 """)
 _INSERT = SQL("""
 WITH moved AS (UPDATE raw_head SET head = head + %(count)s RETURNING head), state AS (
@@ -54,7 +54,7 @@ FROM moved, state, generate_series(0, %(count)s - 1) AS place
 def compare(service: str, path: str, headers: Mapping[str, str], questions_to: int, pool: Pool) -> None:
     """Measure beside posts to workspace 1, and beside questions to another one, in turns with nothing beside.
 
-    Also beside what PostgreSQL alone has to do for the posts, which is the limit.
+    Also beside inserts within PostgreSQL, without the service: the limit.
     """
     with pool.connection() as database:
         database.execute(_TABLES)
@@ -74,7 +74,7 @@ def compare(service: str, path: str, headers: Mapping[str, str], questions_to: i
 
     for what, disturb in (
         (f"p99 of reads beside {POSTERS} connections that post {SIZE:,}", post),
-        ("the limit: beside as many that insert as much within PostgreSQL", insert),
+        (f"the limit: beside as many that insert {SIZE:,} at a time within PostgreSQL", insert),
         ("p99 of reads beside a series, a breakdown, an explanation", ask),
     ):
         pairs, longest = [], 0.0

@@ -1,4 +1,4 @@
-"""The one parser of events: it checks what a worker posted, whatever format it came in, and names every fault."""
+"""The parser of events: it checks what a worker posted, whatever format it came in, and names every fault."""
 
 from collections.abc import Collection
 from functools import cache
@@ -50,7 +50,7 @@ class RejectedError(Exception):
 
 
 def parse(fields: object, now: int, *, is_text: bool = False) -> Event:  # noqa: C901, PLR0912 (the hot path)
-    """Return the event of a worker's JSON object, checked; the only parser, whatever format the object came in.
+    """Return the event of a worker's JSON object, checked, whatever format the object came in.
 
     `now` is the server's clock in ms; `is_text` says that no string of the object can have what `NOT_TEXT` finds.
     Raises RejectedError, which names all fields that are wrong.

@@ -157,9 +157,9 @@ def append(database: Database, workspace_id: int, rows: Rows, condition: Conditi
         row = database.execute(_APPEND, values).fetchone()
     else:
         # One transaction in one round trip, so the head is held neither while the rows come nor until an answer has
-        # come back. Not prepared: where one of them fails, psycopg would take the other for prepared.
+        # come back. The second one is not prepared: where the first one fails, psycopg would believe that it is.
         with _refusing(), database.pipeline():
-            appended = database.execute(_APPEND, values, prepare=False)
+            appended = database.execute(_APPEND, values)
             database.execute(condition.must_hold, values, prepare=False)
         row = appended.fetchone()
     assert row is not None  # the statement always answers with the head

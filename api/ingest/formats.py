@@ -1,4 +1,7 @@
-"""The formats of a post: each is decoded to JSON objects, which the one parser then checks."""
+"""The formats of a post: each is decoded to JSON objects, which the parser then checks.
+
+Where all events of plain JSON are valid, they are read without such objects (`typed_events`).
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -27,7 +30,7 @@ _TYPES = (falcon.MEDIA_JSON, ndjson.MEDIA_TYPE, cloudevents.STRUCTURED, cloudeve
 
 
 class Part(NamedTuple):
-    """Events that are recorded together: each raw one as it was received, and the function that decodes one to JSON.
+    """Events that are recorded together: the raw ones, and the function that decodes one of them to JSON.
 
     `decode` raises RejectedError for an event of the wrong form. `lines` are their line numbers, from 1, in a stream.
     `is_text` says that no string of them can have NUL or a lone surrogate, which JSON has in escapes alone; `is_typed`

@@ -1,4 +1,4 @@
-"""The commands `import` and `export`: a workspace's log in bulk, as lines of JSON, in by COPY and out in order.
+"""The commands `import` and `export`: a workspace's log in bulk, as lines of JSON.
 
 With `--from` the file is what a tool's API has listed of the past, and becomes the events that its hook would post.
 """

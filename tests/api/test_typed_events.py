@@ -14,6 +14,7 @@ from api.errors import BODY_FAULTS
 from api.ingest import formats, intake, typed_events
 from api.ingest.formats import Part
 from api.ingest.intake import Refused
+from domain import ledger
 from domain.events import BY_NAME, Event
 from tests.support.examples import email_sent
 
@@ -88,13 +89,13 @@ def typed(*, allowed: bool) -> Iterator[None]:
         yield
 
 
-def outcome(part_of: Callable[[], Part]) -> tuple[list[Event], list[int], list[Refused]] | str:
-    """Return the valid events with their places and the refused ones, or what is wrong with the body."""
+def outcome(part_of: Callable[[], Part]) -> tuple[list[Event], list[bytes], list[int], list[Refused]] | str:
+    """Return the valid events, their stored states and places, and the refused ones; or what is wrong with the body."""
     try:
         taken = intake.take(part_of(), 3, NOW_MS)
     except BODY_FAULTS as error:
         return repr((error, vars(error)))
-    return taken.events, taken.places, list(taken.refused.values())
+    return taken.events, ledger.prepare(taken.events).states, taken.places, list(taken.refused.values())
 
 
 def both(part_of: Callable[[], Part]) -> tuple[object, object]:

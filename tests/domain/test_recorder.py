@@ -7,8 +7,22 @@ from typing import Any
 import pytest
 from eventsourcing.persistence import ApplicationRecorder, IntegrityError, StoredEvent
 from eventsourcing.tests.persistence import ApplicationRecorderTestCase, NonInterleavingNotificationIDsBaseCase
+from psycopg.errors import UniqueViolation
+from psycopg.pq import TransactionStatus
+from psycopg.sql import SQL
 
-from domain.recorder import Pool, WorkspaceRecorder
+from domain.recorder import (
+    MUST_HOLD,
+    Condition,
+    ConditionError,
+    Pool,
+    Rows,
+    WorkspaceRecorder,
+    append,
+    head_of,
+)
+
+NEVER, HOLDS = (Condition(MUST_HOLD.format(condition=SQL(each)), {}) for each in ("false", "true"))
 
 
 class Bound:
@@ -91,3 +105,25 @@ def test_positions_of_eight_writers_have_no_gap_and_become_visible_in_order(pool
     assert recorder.max_notification_id() == 320
     with pool.connection() as database:
         assert database.execute("SELECT count(*), max(position) FROM stored_events").fetchone() == (320, 320)
+
+
+def test_an_append_whose_condition_does_not_hold_leaves_no_trace(pool: Pool) -> None:
+    """However often, also in turns with known events: the connection goes on, and positions have no gap."""
+    rows = [Rows([bytes([number]) * 16], [1], ["t"], [b"{}"]) for number in range(20)]
+    with pool.connection() as database:
+        for number, new in enumerate(rows):
+            with pytest.raises(ConditionError):
+                append(database, 1, new, NEVER)
+            with pytest.raises(UniqueViolation):
+                append(database, 1, Rows(new.ids * 2, [1, 1], ["t", "t"], new.states * 2), HOLDS)
+            assert head_of(database, 1) == number
+            assert append(database, 1, new, HOLDS) == number + 1
+        assert database.info.transaction_status == TransactionStatus.IDLE
+        assert database.execute("SELECT count(*), max(position) FROM stored_events").fetchone() == (20, 20)
+
+
+def test_a_condition_that_is_unknown_does_not_hold(pool: Pool) -> None:
+    """A comparison with NULL is neither true nor false."""
+    unknown = Condition(MUST_HOLD.format(condition=SQL("NULL::boolean")), {})
+    with pool.connection() as database, pytest.raises(ConditionError):
+        append(database, 1, Rows([b"k" * 16], [1], ["t"], [b"{}"]), unknown)

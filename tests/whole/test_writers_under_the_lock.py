@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from falcon import testing
 
 from domain import ledger
 from domain.access import Access
@@ -13,7 +14,9 @@ from domain.ledger import Prepared, Recorded
 from domain.recorder import Condition, ConditionError, Database, Pool
 from projections.queries.caller import Credentials, may_write
 from service.clock import clock
+from tests.api.test_hooks import SENT
 from tests.support.examples import api_key, email_sent, parsed
+from tests.support.hooks import add_hook, connected, deliver
 from tests.support.running import serving, users_of
 from tests.support.stored_events import log
 from tests.support.waiting import wait_for
@@ -56,6 +59,25 @@ def test_a_post_that_has_waited_for_the_head_is_refused_after_an_unlink(database
                     users.unlink("u-1", workspace, "cli:test")
                 assert posting.result(20).status == 403, (workspace, kind, body[:100])
     assert (log(pool, 340), log(pool, 341)) == (["e-0"], [])
+
+
+def test_a_delivery_that_has_waited_for_the_head_is_refused_after_its_hook_was_revoked(
+    pool: Pool, client: testing.TestClient
+) -> None:
+    """Also where it has something known; another hook of the workspace changes nothing."""
+    hook, _ = add_hook(pool, "smartlead"), add_hook(pool, "smartlead")
+    assert deliver(client, "smartlead", hook.token, SENT).status_code == 200
+    stored = log(pool)
+    for changes in ({"stats_id": "s-2"}, {"stats_id": "s-2", "sequence_number": 2}):
+        hook = add_hook(pool, "smartlead")
+        with ThreadPoolExecutor(1) as sender:
+            with pool.connection() as holder, holder.transaction(force_rollback=True):
+                holder.execute(HOLD, (340,))
+                delivering = sender.submit(deliver, client, "smartlead", hook.token, SENT | changes)
+                wait_for(lambda: one_waits(pool))
+                connected(pool).revoke(hook.hook_id, "cli:test")
+            assert delivering.result(20).status_code == 401
+        assert log(pool) == stored
 
 
 Way = Callable[[Database, int, Prepared, Condition], Recorded]
