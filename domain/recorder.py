@@ -22,7 +22,7 @@ Database = Connection[TupleRow]
 Pool = ConnectionPool[Database]
 
 # One statement, so one round trip: move the head, which locks it until the commit, and insert at the positions won.
-# Where the condition does not hold, nothing is moved and so nothing is inserted.
+# Where the condition does not hold, nothing is moved and so nothing is inserted (the event loop's form, behind `LOCK`).
 APPEND = SQL("""
 WITH moved AS (
     INSERT INTO log_head AS l (workspace_id, head)
@@ -40,9 +40,6 @@ WITH moved AS (
 SELECT head FROM moved
 """)
 _APPEND = APPEND.format(condition=SQL("true"))
-# Follows an append in its transaction, and fails where the condition does not hold: it looks at the database as it is
-# once the append has the lock of the head, for which that may have waited.
-MUST_HOLD = SQL("SELECT 1 / coalesce({condition}, false)::int")
 
 # The same for Citus, which would make a transaction over several nodes of the one statement. The second one takes the
 # workspace's id from the row of its head, so it is the node of the workspace that answers all of it.
@@ -68,6 +65,10 @@ LOCK = SQL("""
 INSERT INTO log_head AS l (workspace_id, head) VALUES (%(workspace_id)s, 0)
 ON CONFLICT (workspace_id) DO UPDATE SET head = l.head WHERE false
 """)
+
+# The other form, for appends of any size: it follows an append, without a condition, in its transaction, so it looks at
+# the database as it is once the append has waited; and it fails where the condition does not hold.
+MUST_HOLD = SQL("SELECT 1 / coalesce({condition}, false)::int")
 
 _LOCK_HEAD = SQL("""
 INSERT INTO log_head AS l (workspace_id, head) VALUES (%(workspace_id)s, 0)

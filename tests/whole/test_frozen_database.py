@@ -48,7 +48,7 @@ def test_requests_end_in_time_while_the_database_is_frozen() -> None:
                     if what == "small":
                         answer = service.post(340, key, email_sent(2))
                     elif what == "large":
-                        answer = service.post(340, key, *(email_sent(number) for number in range(500)))
+                        answer = service.post(340, key, *(email_sent(number) for number in range(2_000)))
                     else:
                         answer = service.request("GET", what, key)
                     if not stop.is_set():
