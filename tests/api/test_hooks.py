@@ -28,21 +28,12 @@ from service.web.application import make_parts
 from tests.connectors import cases
 from tests.connectors.cases import Example, examples_of
 from tests.support.examples import JWT_SECRET, api_key
-from tests.support.hooks import add_hook, connected, deliver, received
+from tests.support.hooks import SENT, add_hook, connected, deliver, received
 from tests.support.read_models import project_all
 from tests.support.stored_events import execute, log
 
 DASHBOARD = "/api/v1/dashboard/campaign-analytics/"
 WORKER, HOOK = 340, 341  # the same events by a worker, and by a hook
-SENT = {
-    "event_type": "EMAIL_SENT",
-    "campaign_id": 4711,
-    "campaign_name": "Spring",
-    "sl_lead_email": "Jane@Example.com",
-    "event_timestamp": "2026-03-02T10:00:00Z",
-    "sequence_number": 1,
-    "stats_id": "s-1",
-}
 RECEIPT = "2026-03-06T10:30:00.000Z"  # where the examples have no time of their own: a worker could not know it
 OF_SENT = {"accepted": 2, "duplicates": 0, "ignored": 0, "rejected": 0}  # the mail, and the campaign's name
 

@@ -12,6 +12,16 @@ from projections import access
 from projections.queries import hooks
 from service.clock import clock
 
+SENT = {  # as Smartlead says that an e-mail was sent
+    "event_type": "EMAIL_SENT",
+    "campaign_id": 4711,
+    "campaign_name": "Spring",
+    "sl_lead_email": "Jane@Example.com",
+    "event_timestamp": "2026-03-02T10:00:00Z",
+    "sequence_number": 1,
+    "stats_id": "s-1",
+}
+
 
 def connected(pool: Pool) -> Hooks:
     """Return the hooks of a database."""

@@ -14,9 +14,8 @@ from domain.ledger import Prepared, Recorded
 from domain.recorder import Condition, ConditionError, Database, Pool
 from projections.queries.caller import Credentials, may_write
 from service.clock import clock
-from tests.api.test_hooks import SENT
 from tests.support.examples import api_key, email_sent, parsed
-from tests.support.hooks import add_hook, connected, deliver
+from tests.support.hooks import SENT, add_hook, connected, deliver
 from tests.support.running import serving, users_of
 from tests.support.stored_events import log
 from tests.support.waiting import wait_for
