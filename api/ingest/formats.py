@@ -89,14 +89,15 @@ class Stream:
 
 def part_of_lines(lines: Sequence[ndjson.Line]) -> Part:
     """Return the events of these lines."""
-    numbers, texts = [number for number, _ in lines], [text for _, text in lines]
-    typed = None if None in texts else typed_events.decode_each(texts)  # type: ignore[arg-type]
-    if typed is not None:
-        return _typed(typed, numbers)
-    read = None if None in texts else strict_json.decode_each(texts)  # type: ignore[arg-type]
-    if read is None:
-        return Part(texts, _line, numbers)
-    return Part(read, _as_it_is, numbers, is_text=not any(map(strict_json.has_escape, texts)))  # type: ignore[arg-type]
+    numbers, texts = [number for number, _ in lines], [text for _, text in lines if text is not None]
+    if len(texts) == len(lines):  # else one is too long
+        typed = typed_events.decode_each(texts)
+        if typed is not None:
+            return _typed(typed, numbers)
+        read = strict_json.decode_each(texts)
+        if read is not None:
+            return Part(read, _as_it_is, numbers, is_text=not any(map(strict_json.has_escape, texts)))
+    return Part([text for _, text in lines], _line, numbers)
 
 
 async def body_of(request: falcon.Request) -> bytes:

@@ -4,7 +4,7 @@ Only bodies of which each event is valid are read so. What has anything odd is l
 which says what is wrong; so this must take nothing that the parser refuses, and mean by it what the parser means.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -55,27 +55,20 @@ _decode_one = msgspec.json.Decoder(_ANY).decode
 
 def decode(body: bytes) -> list[Posted] | None:
     """Return the events of a body, an array of them or `{"events": [...]}`; None where it has anything odd."""
-    if strict_json.has_escape(body):
+    values = _read([body], _decode)
+    if values is None:
         return None
-    try:
-        value = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if not strict_json.is_whole(value, body):
-        return None
+    (value,) = values
     return value.events if isinstance(value, _Body) else value
 
 
 def decode_each(texts: Sequence[bytes]) -> list[Posted] | None:
     """Return the events of texts that have one each, None where any has anything odd."""
-    together = b"\n".join(texts)
-    if strict_json.has_escape(together):
-        return None
-    try:
-        values = [_decode_one(text) for text in texts]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return values if strict_json.is_whole(values, together) else None
+    return _read(texts, _decode_one)
+
+
+def _read(texts: Sequence[bytes], read: Callable[[bytes], Any]) -> list[Any] | None:
+    return None if strict_json.has_escape(b"".join(texts)) else strict_json.decode_each(texts, read)
 
 
 def events_of(posted: Sequence[Posted], now: int) -> list[Event] | None:
