@@ -28,25 +28,28 @@ _TRIES, _PAUSE_SECONDS = 200, 0.0005  # of a reader, while slots change
 
 
 class Counts:
-    """The memory; its maker hands the descriptor down."""
+    """The memory of one process, or of a tree whose first process hands the descriptor down."""
 
-    def __init__(self, descriptor: int, *, slots: int = SLOTS) -> None:
-        """Take the descriptor of memory of `slots` slots."""
+    def __init__(self, descriptor: int = -1, *, slots: int = SLOTS) -> None:
+        """Take the descriptor of memory of `slots` slots; without one the memory is new and has no descriptor."""
         self.descriptor = descriptor
         self._memory = memoryview(mmap.mmap(descriptor, slots * SLOT_BYTES))
         self._version = self._memory[8:_HEADER_BYTES].cast("Q")
         self._slots = slots
 
     @classmethod
-    def made(cls, *, slots: int = SLOTS) -> Self:
-        """Return new memory that is no file's, but where the system knows no other."""
+    def shared(cls) -> Self:
+        """Return new memory with a descriptor, which is the caller's to hand down and to close.
+
+        It is no file's, but where the system knows no other.
+        """
         if hasattr(os, "memfd_create"):
             descriptor = os.memfd_create("campaign-analytics-counts")
         else:
             with tempfile.TemporaryFile() as file:
                 descriptor = os.dup(file.fileno())
-        os.ftruncate(descriptor, slots * SLOT_BYTES)
-        return cls(descriptor, slots=slots)
+        os.ftruncate(descriptor, SLOTS * SLOT_BYTES)
+        return cls(descriptor)
 
     @classmethod
     def inherited(cls, environment: Mapping[str, str]) -> Self | None:

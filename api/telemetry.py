@@ -54,7 +54,7 @@ class Measurements:
         """Return the measurements of a process, which shares memory with others where its environment says so."""
         shared = Counts.inherited(environment)
         if shared is None or SLOT not in environment:
-            return cls(Counts.made(slots=1), 0)
+            return cls(Counts(slots=1), 0)
         return cls(shared, int(environment[SLOT]))
 
     def _labelled(self, method: str, route: str, status: int) -> tuple[int, int]:

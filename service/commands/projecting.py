@@ -32,7 +32,7 @@ def _project(_: argparse.Namespace, chosen: Settings) -> int:
         signal.signal(number, lambda *_: stop.set())
     lifeline.watch()
     in_a_tree = Counts.inherited(os.environ)  # whose API tells the metrics of all its processes
-    measurements = Measurements(in_a_tree or Counts.made(), counts.PROJECTOR)
+    measurements = Measurements(in_a_tree or Counts(), counts.PROJECTOR)
     with (
         chosen_database(chosen) as url,
         _metrics(None if in_a_tree else chosen.metrics_bind, url, measurements),

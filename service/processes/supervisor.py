@@ -58,7 +58,7 @@ class Supervisor:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
         self._lifeline, self._write_end = os.pipe()
-        self._counts = Counts.made()
+        self._counts = Counts.shared()
         self._slot = self._counts.slot(counts.SUPERVISOR)
         self._slot.set(self._slot.place(telemetry.PROCESS), os.getpid())
         self._environment = {

@@ -45,7 +45,7 @@ def on_starting(server: Any) -> None:  # noqa: ANN401 (gunicorn's arbiter)
     """Create what the workers share: modules, the memory of their counts, and a database where none is configured."""
     from service.web import application  # noqa: F401, PLC0415 (imported once, so that a worker starts at once)
 
-    server.counts = counts.Counts.inherited(os.environ) or counts.Counts.made()
+    server.counts = counts.Counts.inherited(os.environ) or counts.Counts.shared()
     server.slots = {}  # by the age of a worker, which is gunicorn's number of it
     for slot in range(counts.FIRST_WORKER, counts.SLOTS):
         server.counts.fold(slot)  # an earlier gunicorn of this tree has ended with its workers

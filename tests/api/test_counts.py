@@ -24,7 +24,7 @@ KEYS = st.sampled_from(["requests\tGET\t/a\t200", "requests\tGET\t/b\t200", "sec
 @pytest.fixture(scope="module")
 def counts() -> Counts:
     """Give memory for many processes."""
-    return Counts.made()
+    return Counts()
 
 
 @given(st.lists(st.tuples(st.integers(FIRST_WORKER, FIRST_WORKER + 3), KEYS, st.integers(1, 9), st.booleans())))
@@ -32,7 +32,7 @@ def test_totals_are_the_sums_of_the_living_and_of_those_that_have_ended(
     steps: list[tuple[int, str, int, bool]],
 ) -> None:
     """But for what only a living process has; a slot is used again by the next one."""
-    counts = Counts.made(slots=8)
+    counts = Counts(slots=8)
     expected: dict[int, dict[str, float]] = {slot: {} for slot in range(8)}
     slots = {number: counts.slot(number) for number in range(8)}
     for slot, key, number, ends in steps:
@@ -54,7 +54,7 @@ def test_totals_are_the_sums_of_the_living_and_of_those_that_have_ended(
 
 def test_the_last_values_of_an_ended_process_stay() -> None:
     """Of the whole tree; an older sight of another process counts no more."""
-    counts = Counts.made(slots=8)
+    counts = Counts(slots=8)
     seen = f"{LATEST}lag"
     counts.slot(FIRST_WORKER).keep(seen, (20.0, 7))
     counts.slot(FIRST_WORKER + 1).keep(seen, (10.0, 9))
@@ -72,6 +72,23 @@ def test_a_process_that_goes_on_in_a_slot_goes_on_counting(counts: Counts) -> No
         slot = counts.slot(1)
         slot.add(slot.place("folded"), 2)
     assert counts.totals()["folded"] == [4]
+
+
+def open_descriptors() -> int:
+    """Return how many descriptors this process has."""
+    return sum(1 for _ in Path("/dev/fd").iterdir())
+
+
+def test_a_process_alone_opens_no_descriptor() -> None:
+    """However often an application is made in it; a tree's first process opens one, to hand it down."""
+    before = open_descriptors()
+    kept = [Counts(slots=1) for _ in range(50)]
+    assert open_descriptors() == before
+    assert {each.descriptor for each in kept} == {-1}
+    shared = Counts.shared()
+    shared.slot(1).add(shared.slot(1).place("folded"), 2)
+    assert Counts(shared.descriptor).totals() == {"folded": [2]}
+    os.close(shared.descriptor)
 
 
 def test_a_slot_that_is_full_loses_counts_and_nothing_else(counts: Counts) -> None:

@@ -171,7 +171,7 @@ def test_no_series_vanishes_while_the_database_is_away(
 
 def test_all_processes_of_a_tree_share_their_metrics() -> None:
     """Also one that has started since, and when that one has ended."""
-    counts = Counts.made(slots=8)
+    counts = Counts(slots=8)
     one, _ = Measurements(counts, FIRST_WORKER), Measurements(counts, FIRST_WORKER + 1)
     one.lag_seen(Lag(5, *[0] * (len(Lag._fields) - 1)))
     one.state_seen(3.5, writable=False)

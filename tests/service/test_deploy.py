@@ -66,7 +66,7 @@ def variables() -> set[str]:
 @pytest.fixture(scope="module")
 def samples() -> Labels:
     """Give what /metrics can show: each sample with its labels."""
-    counts = Counts.made()
+    counts = Counts()
     projector = counts.slot(PROJECTOR)
     projector.set(projector.place(PROCESS), 1)
     projector.set(projector.place(LOOKED_AT), 1)

@@ -55,7 +55,9 @@ class Reader:
         return self
 
     def settled(self) -> None:
-        """Wait until the page is live, and nothing is being loaded any more."""
+        """Wait until the page has drawn what was chosen, is live, and nothing is being loaded any more."""
+        # The page draws a change in the next frame, and only then shows that it loads something.
+        self.page.evaluate("() => new Promise(requestAnimationFrame)")
         self.page.wait_for_selector("#fresh.good", timeout=20_000)
         expect(self.page.locator(".loading")).to_have_count(0, timeout=20_000)
 
