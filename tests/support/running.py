@@ -219,10 +219,11 @@ def running(arguments: Iterable[str], cwd: Path = ROOT, /, **variables: str) -> 
 
 @contextmanager
 def serving(database_url: str, arguments: Iterable[str] = SERVE, **variables: str) -> Iterator[Service]:
-    """Run the service until it can serve; in the end it must stop as it should, unless the test has ended it."""
+    """Run the service until all workers have started; in the end it must stop, unless the test has ended it."""
     settings = {"DATABASE_URL": database_url, "JWT_SECRET": JWT_SECRET, "WEB_CONCURRENCY": "1", **variables}
     with running(arguments, **settings) as service:
         wait_for(service.is_ready)
+        wait_for(lambda: len(service.workers()) == int(settings["WEB_CONCURRENCY"]))
         yield service
         if service.process.poll() is None:
             service.stop()

@@ -43,7 +43,6 @@ def service(url: str, key: dict[str, str]) -> Iterator[Service]:
     """Give a service of two worker processes."""
     del key  # made before, so that the tests may stop the database meanwhile
     with serving(with_password(url), WEB_CONCURRENCY="2") as running:
-        wait_for(lambda: len(running.workers()) == 2)
         yield running
 
 
