@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVE = ("-m", "service.cli", "serve", "--port", "0")
 PASSWORD = "a-password-of-the-tests"
 DRAINED_SECONDS = 10.0
+_GUNICORN = "-m gunicorn"  # in the command of its processes
 _LISTENS = re.compile(r"[Ll]isten\w* at:? (http://[^\s\"]+)")
 
 
@@ -145,8 +146,9 @@ class Service:
         return next((each for each in children if command in each.command), None)
 
     def arbiter(self) -> Process | None:
-        """Return gunicorn's first process."""
-        return self.child("-m gunicorn")
+        """Return gunicorn's first process, which is the service's own where it was started by gunicorn."""
+        own = processes().get(self.process.pid)
+        return own if own and _GUNICORN in own.command else self.child(_GUNICORN)
 
     def projector(self) -> Process | None:
         """Return the projector."""
@@ -154,8 +156,8 @@ class Service:
 
     def workers(self) -> list[Process]:
         """Return gunicorn's worker processes."""
-        arbiter = self.arbiter() or processes()[self.process.pid]
-        return [each for each in descendants(arbiter.pid) if each.parent == arbiter.pid]
+        arbiter = self.arbiter()
+        return [each for each in descendants(arbiter.pid) if each.parent == arbiter.pid] if arbiter else []
 
     def each_worker(self) -> Iterator[Process]:
         """Give each worker in turn, while all the others are frozen and cannot answer."""
