@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from api.answers.projected import Projected
@@ -12,6 +12,7 @@ from api.answers.validation import Validation
 from api.answers.waiting import Waiting
 from api.auth.authentication import Authentication
 from api.auth.gate import Gate
+from api.errors import UnavailableError
 from api.ingest.appending import Appending, Commit, Record, Statements
 from api.ingest.known_writers import KnownWriters
 from api.ingest.lanes import Lanes
@@ -25,7 +26,7 @@ from domain.keyed_campaigns import KnownKeys
 from domain.ledger import Prepared, Recorded
 from domain.recorder import Database, Pool
 from projections import access
-from projections.pipeline import Pipeline
+from projections.pipeline import Pipeline, TooManySentError
 from projections.queries.caller import (
     APPEND_IF_ALLOWED,
     APPEND_TO_SEVERAL_IF_ALLOWED,
@@ -42,7 +43,7 @@ APPENDS = 8  # connections for appends in one process: one for posts to any work
 
 @dataclass(frozen=True)
 class Parts:
-    """The pool, the authentication, the clock (ms, UTC), the measurements, and the schema's migrations."""
+    """Everything that the application is handed, and what is made of it once; its clock tells ms, UTC."""
 
     pool: Pool
     threads: Threads
@@ -146,7 +147,13 @@ class Parts:
         return await self.threads.run(run)
 
     def _pipeline(self) -> Pipeline:
-        return Pipeline(partial(self.threads.run, self._borrowed), self._give_back)
+        return Pipeline(self._borrowed_in_thread, self._give_back)
+
+    async def _borrowed_in_thread(self) -> Database:
+        try:
+            return await self.threads.run(self._borrowed)
+        except UnavailableError as error:  # no thread was free
+            raise TooManySentError from error
 
     def _borrowed(self) -> Database:
         database = self.pool.getconn()

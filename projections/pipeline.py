@@ -43,7 +43,7 @@ Borrow = Callable[[], Awaitable[Database]]
 
 
 class TooManySentError(Exception):
-    """More statements than `MOST_SENT` wait for their answers."""
+    """More statements than `MOST_SENT` wait for their answers, or too many others wait for a connection."""
 
 
 class _Sent(NamedTuple):
@@ -68,7 +68,10 @@ class Pipeline:
     """One connection of the loop, opened with the first statement, and again after it was lost."""
 
     def __init__(self, borrow: Borrow, give_back: Callable[[Database], None]) -> None:
-        """Take where connections come from and go to; the latter is called on the loop with a closed connection."""
+        """Take where connections come from and go to; the latter is called on the loop with a closed connection.
+
+        `borrow` raises psycopg's errors and TooManySentError.
+        """
         self._borrow = borrow
         self._give_back = give_back
         self._database: Database | None = None
@@ -148,15 +151,20 @@ class Pipeline:
         try:
             database = await self._borrow()
             connection = database.pgconn
-            connection.nonblocking = 1
-            connection.enter_pipeline_mode()
+            try:
+                connection.nonblocking = 1
+                connection.enter_pipeline_mode()
+                # A descriptor of our own: libpq closes its one as soon as the server has gone, and the number may then
+                # name another file before the loop notices.
+                self._descriptor = os.dup(connection.socket)
+            except (OperationalError, OSError) as error:
+                database.close()
+                self._give_back(database)
+                raise OperationalError(f"a connection to the database can't be used: {error}") from error
             self._prepared = set()
             self._loaders = {}
             self._database = database
             self.opened += 1
-            # A descriptor of our own: libpq closes its one as soon as the server has gone, and the number may then name
-            # another file before the loop notices.
-            self._descriptor = os.dup(connection.socket)
             self._loop = asyncio.get_running_loop()
             self._loop.add_reader(self._descriptor, self._on_readable)
         finally:

@@ -211,6 +211,8 @@ class Streams:
                     pass  # poll without a hint
         finally:
             self._following = None
+            for each in self._open:  # of a task that has failed: their readers connect anew
+                each.end()
 
     def _due(self, now: float) -> list[Stream]:
         """Return the streams to query for, those first that were queried for the longest ago, so that none starves."""

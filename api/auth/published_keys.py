@@ -57,6 +57,11 @@ class PublishedKeys:
         self._begun = float("-inf")
         self.fetches = {"fetched": 0, "failed": 0, "unusable": 0}  # so often each has come of one
 
+    def known(self, key_id: str | None) -> Key | None:
+        """Return the key of this id among those that are fresh, as `find` would; None where that may have to fetch."""
+        known = self._known
+        return _lookup(known, key_id) if self._clock() - known.fetched_at <= FRESH_SECONDS else None
+
     def find(self, key_id: str | None) -> Key | None:
         """Return the key of this id; without an id the only key there is; None where there is no such key.
 
@@ -64,9 +69,8 @@ class PublishedKeys:
         that caused the fetch waits for it. Raises UnavailableError where no keys are known, or
         where this one may be among those that are just being fetched.
         """
-        known = self._known
-        key = _lookup(known, key_id)
-        if key is not None and self._clock() - known.fetched_at <= FRESH_SECONDS:
+        key = self.known(key_id)
+        if key is not None:
             return key
         began = self._begin()
         if began is not None:
@@ -82,11 +86,6 @@ class PublishedKeys:
     def fetched_at(self) -> float:
         """Return when the known keys were fetched, by the clock that was handed in; minus infinity: there are none."""
         return self._known.fetched_at
-
-    @property
-    def is_fresh(self) -> bool:
-        """Return whether the known keys are fresh."""
-        return self._clock() - self._known.fetched_at <= FRESH_SECONDS
 
     def preload(self) -> None:
         """Fetch the keys for the first time, for as long as a fetch may take; failing is no error yet."""

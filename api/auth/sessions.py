@@ -31,9 +31,8 @@ class Key(NamedTuple):
 class Keys(Protocol):
     """Where the keys come from."""
 
-    @property
-    def is_fresh(self) -> bool:
-        """Return whether `find` returns at once for a key that it has returned before."""
+    def known(self, key_id: str | None) -> Key | None:
+        """Return what `find` would, at once; None where `find` may have to fetch the keys."""
         ...
 
     def find(self, key_id: str | None) -> Key | None:
@@ -43,8 +42,6 @@ class Keys(Protocol):
 
 class FixedKey:
     """The one key of a configuration; a token's own `kid` changes nothing."""
-
-    is_fresh = True
 
     def __init__(self, key: Key, algorithm: str | None = None) -> None:
         """Take the key; raise BadKeyError where an algorithm is named that is not the key's."""
@@ -56,6 +53,8 @@ class FixedKey:
         """Return the key."""
         del key_id
         return self._key
+
+    known = find
 
 
 class Sessions:
@@ -73,8 +72,7 @@ class Sessions:
         """Return whether `user` may have to wait for keys, which are published elsewhere."""
         if isinstance(self.keys, FixedKey):
             return False
-        verified = self._verified.get(token_hash(token))
-        return verified is None or now >= verified.until or not self.keys.is_fresh
+        return not self.holds(token_hash(token), now)
 
     def user(self, token: str, now: int) -> str:
         """Return the user whose session this is; raise UnauthenticatedError where it is invalid.
@@ -94,12 +92,7 @@ class Sessions:
     def holds(self, digest: bytes, now: int) -> bool:
         """Return whether the token with this hash was verified, and is as valid at `now` (ms, UTC); never waits."""
         verified = self._verified.get(digest)
-        return (
-            verified is not None
-            and now < verified.until
-            and self.keys.is_fresh
-            and self.keys.find(verified.key_id) is verified.key
-        )
+        return verified is not None and now < verified.until and self.keys.known(verified.key_id) is verified.key
 
     def _verify(self, token: str) -> "Verified":
         from api.auth import tokens  # noqa: PLC0415 (commands take keys from their environment and verify nothing)

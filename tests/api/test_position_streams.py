@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from api import threads
 from api.answers import streams
 from api.app import create_app
 from api.dependencies import Parts
@@ -79,6 +80,36 @@ def test_one_stream_more_than_a_process_holds_is_refused(parts: Parts, monkeypat
         third = Call(parts, key)
         assert (await third.message())["status"] == 503
         await asyncio.gather(second.task, third.task)
+        parts.close()
+
+    asyncio.run(look())
+
+
+def test_streams_end_when_no_thread_is_free_to_connect_to_the_database(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their readers come again, and then get what a new one gets: nobody is left with a stream that says nothing."""
+    monkeypatch.setattr(streams, "ACCESS_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "LOOK_SECONDS", 0.05)
+    key = api_key(parts.users, 1)
+
+    async def look() -> None:
+        first = Call(parts, key)
+        await first.message()
+        await first.message()
+        with monkeypatch.context() as patched:
+            patched.setattr(threads, "MOST_WAITING", 0)
+            parts.reads.close()  # the connection is lost
+            assert await first.message() == {"type": "http.response.body"}
+            await first.task
+            refused = Call(parts, key)
+            assert (await refused.message())["status"] == 503
+            await refused.task
+        second = Call(parts, key)
+        assert (await second.message())["status"] == 200
+        assert b"event: position" in (await second.message())["body"]
+        parts.streams.close()
+        await second.task
         parts.close()
 
     asyncio.run(look())

@@ -19,6 +19,7 @@ from falcon import testing
 from api.app import create_app
 from api.auth import published_keys
 from api.auth.published_keys import PublishedKeys
+from api.auth.sessions import Sessions, token_hash
 from api.errors import UnavailableError
 from domain.access import Access
 from domain.recorder import Pool
@@ -369,6 +370,25 @@ def test_a_session_ends_when_its_key_is_withdrawn(users: Access, pool: Pool, pub
     clock.now += published_keys.FRESH_SECONDS + 1
     assert ask(client, withdrawn) == (401, BAD_SESSION), "the first request asks anew, and waits for the answer"
     assert ask(client, remaining)[0] == 200
+
+
+def test_a_session_whose_key_was_withdrawn_is_left_to_a_thread(published: Platform) -> None:
+    """There it may wait for the platform's keys; on the event loop all other requests would wait with it."""
+    clock, now = Time(), NOW * 1_000
+    keys = PublishedKeys(published.url, clock=clock)
+    sessions = Sessions(keys)
+    published.publish(jwk(RSA, kid="a"), jwk(EC, kid="b"))
+    withdrawn, remaining = token(RSA, "RS256", kid="a"), token(EC, "ES256", kid="b")
+    assert [sessions.user(each, now) for each in (withdrawn, remaining)] == ["u-1", "u-1"]
+    assert not sessions.may_wait(withdrawn, now)
+    published.publish(jwk(EC, kid="b"))
+    clock.now += published_keys.FRESH_SECONDS + 1
+    assert sessions.may_wait(remaining, now), "its key is not fresh any more"
+    assert sessions.user(remaining, now) == "u-1"
+    clock.now += published_keys.PAUSE_SECONDS
+    assert (sessions.may_wait(withdrawn, now), sessions.may_wait(remaining, now)) == (True, False)
+    assert not sessions.holds(token_hash(withdrawn), now)
+    assert published.fetches == 2, "nothing was fetched"
 
 
 def can_be_found(keys: PublishedKeys, key_id: str) -> bool:

@@ -1,8 +1,11 @@
 """Shows that each statement of the event loop's connection gets its own answer or error, whatever becomes of others."""
 
 import asyncio
+import errno
+import os
 import random
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -154,6 +157,32 @@ def test_a_connection_that_is_lost_fails_those_who_wait_and_is_opened_anew(run: 
             database.execute("SELECT pg_terminate_backend(%s, 5000)", (second,))
         await until(lambda: made._database is None)
         assert await made.rows(PID, {}) not in ([(pid,)], [(second,)])
+
+    run(test)
+
+
+def test_a_connection_that_cannot_be_watched_is_given_back_and_another_one_opened(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the process has no descriptor left; what it has open under other numbers stays open."""
+
+    def no_more(_: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def test(made: Pipeline) -> None:
+        for _ in range(2):  # the second time after a connection that could be watched
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "dup", no_more)
+                results = await asyncio.gather(*(made.rows(PID, {}) for _ in range(3)), return_exceptions=True)
+            assert [isinstance(each, psycopg.OperationalError) for each in results] == [True] * 3
+            assert len(await made.rows(PID, {})) == 1
+            made.close()
+        with Path(os.devnull).open("rb") as another:  # under the number that was closed just now
+            monkeypatch.setattr(os, "dup", no_more)
+            with pytest.raises(psycopg.OperationalError):
+                await made.rows(PID, {})
+            made.close()
+            assert another.read() == b""
 
     run(test)
 
