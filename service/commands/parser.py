@@ -25,6 +25,13 @@ _COMMANDS = {  # by the module that has them: only that of the command that is r
     "hooks": ("hooks",),
 }
 
+_NOT_USABLE = (  # a database that is away, read-only, or closed to this user
+    psycopg.OperationalError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.ReadOnlySqlTransaction,
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name, and return the exit code."""
@@ -42,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return say("interrupted", INTERRUPTED)
     except _misuses() as error:
         return say(error, MISUSED)
-    except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
+    except _NOT_USABLE as error:
         return say("the database can't be used: " + str(error).partition("\n")[0], FAILED)
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
         return say("the database has no tables of ours, or older ones: run campaign-analytics migrate", FAILED)
@@ -74,8 +81,9 @@ def _misuses() -> tuple[type[Exception], ...]:
 def _failures() -> tuple[type[Exception], ...]:
     """Return what else says that one has failed, and why; asked for once something has been raised."""
     from domain.access import AccessError  # noqa: PLC0415 (as above)
-    from projections.building.generations import SupersededError  # noqa: PLC0415
+    from projections.building.generations import OtherMeasuresError, SupersededError  # noqa: PLC0415
     from projections.building.replay_by_parts import NoRoomError  # noqa: PLC0415
+    from projections.marks import WentBackError  # noqa: PLC0415
     from service.embedded import EmbeddedUnavailable  # noqa: PLC0415
     from service.mcp import UnusableError  # noqa: PLC0415
     from service.processes.replay_workers import WorkerEndedError  # noqa: PLC0415
@@ -86,8 +94,10 @@ def _failures() -> tuple[type[Exception], ...]:
         EmbeddedUnavailable,
         NoRoomError,
         OSError,
+        OtherMeasuresError,
         PortInUseError,
         SupersededError,
         UnusableError,
+        WentBackError,
         WorkerEndedError,
     )

@@ -177,7 +177,7 @@ def test_a_connection_that_cannot_be_watched_is_given_back_and_another_one_opene
             assert [isinstance(each, psycopg.OperationalError) for each in results] == [True] * 3
             assert len(await made.rows(PID, {})) == 1
             made.close()
-        with Path(os.devnull).open("rb") as another:  # under the number that was closed just now
+        with Path(os.devnull).open("rb") as another:  # noqa: ASYNC230 (under the number that was closed just now)
             monkeypatch.setattr(os, "dup", no_more)
             with pytest.raises(psycopg.OperationalError):
                 await made.rows(PID, {})

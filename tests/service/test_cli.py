@@ -16,14 +16,16 @@ import psycopg
 import pytest
 
 from domain.recorder import Pool
-from projections.building import status
+from projections.building import replay, status
+from projections.building.generations import SupersededError
+from projections.marks import WentBackError
 from service import cli, database, logs
 from tests.support.commands import Command
 from tests.support.databases import new_database
 from tests.support.examples import email_sent
 from tests.support.read_models import project_all
 from tests.support.running import ROOT, environment
-from tests.support.stored_events import record
+from tests.support.stored_events import execute, record
 
 COMMANDS = (
     "demo",
@@ -193,7 +195,7 @@ def test_status_lists_the_lag_of_each_workspace_and_what_is_stuck(command: Comma
         {"workspace_id": 1, "head": 4, "position": 3, "lag": 1, "stuck": None, **rest},
         {"workspace_id": 20, "head": 3, "position": 1, "lag": 2, "stuck": stuck, **rest},
     ]
-    code, _, err = command("replay")
+    code, _, err = command("replay", "--workers", "1")
     assert code == 1
     assert "workspace 20 keeps its old rows: " in err
     replayed = json.loads(command("status", "--json").out)["workspaces"][0]
@@ -464,6 +466,40 @@ def test_a_database_user_without_rights_is_one_line_on_stderr(
     separator = "&" if "?" in database_url else "?"
     monkeypatch.setenv("DATABASE_URL", f"{database_url}{separator}options=-crole%3Dpg_monitor")
     assert command("status") == (1, "", "the database can't be used: permission denied for table log_head\n")
+
+
+def test_measures_that_were_changed_without_a_new_version_are_one_line_on_stderr(command: Command, pool: Pool) -> None:
+    """The line says what to do."""
+    record(pool, 1, email_sent(1))
+    project_all(pool)
+    execute(pool, "UPDATE fold_version SET measures = measures[2:]")
+    code, out, err = command("replay", "--workers", "1")
+    assert (code, out) == (1, "")
+    assert err.endswith(" of the fold sums other measures here: raise FOLD_VERSION\n")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (WentBackError(), str(WentBackError())),
+        (SupersededError(), str(SupersededError())),
+        (psycopg.errors.ReadOnlySqlTransaction("it only reads"), "the database can't be used: it only reads"),
+        (psycopg.errors.IdleInTransactionSessionTimeout("too slow"), "the database can't be used: too slow"),
+    ],
+)
+def test_what_ends_a_command_halfway_is_one_line_on_stderr(
+    command: Command, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    """A log that went back, a replay that another one has overtaken, a primary that became a standby."""
+
+    def fail(*_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(replay, "replay_all", fail)
+    code, _, err = command("replay", "--workers", "1")
+    assert (code, err.splitlines()[-1]) == (1, line)
+    assert "Traceback" not in err
 
 
 def test_an_impossible_home_is_one_line_on_stderr(
