@@ -1,7 +1,8 @@
 """`POST /api/v1/hooks/{provider}/{token}`: a connected tool's deliveries, in the tool's own format, become events.
 
 A tool that is refused stops posting, so each delivery with a valid token is answered with 200 once it is stored,
-ignored or written to the rejections. The token is in no log, metric or error: these name a request's route, and the
+ignored or written to the rejections. One whose body can't be read or whose signature does not fit is refused, and
+counted, so that `hooks list` shows it. The token is in no log, metric or error: these name a request's route, and the
 hook by its id.
 """
 
@@ -13,9 +14,8 @@ from typing import TYPE_CHECKING
 import falcon
 
 from api.dependencies import Parts
-from api.errors import NotFoundError, UnauthenticatedError, UnavailableError
+from api.errors import BODY_FAULTS, NotFoundError, UnauthenticatedError, UnavailableError
 from api.http import bodies
-from api.http.parameters import no_parameters
 from api.ingest import intake
 from api.ingest.appending import Commit
 from api.ingest.deliveries import ACCEPTED, DUPLICATE, OUTCOMES, REJECTED, Effect, connection_of, part_of_events
@@ -59,17 +59,26 @@ class HookDeliveries:
             raise NotFoundError("There is no such tool")
         hook = await run(self._hook, table, token)
         request.context.key, request.context.workspace = hook.hook_id, hook.workspace_id
-        no_parameters(request)
-        packed = bodies.is_packed(request)
-        body = await bodies.whole(request, MAX_BODY_BYTES, _TOO_LARGE)
-        if packed:
-            body = await run(bodies.unpacked, body, MAX_BODY_BYTES, _TOO_LARGE)
+        try:
+            packed = bodies.is_packed(request)
+            body = await bodies.whole(request, MAX_BODY_BYTES, _TOO_LARGE)
+            if packed:
+                body = await run(bodies.unpacked, body, MAX_BODY_BYTES, _TOO_LARGE)
+        except BODY_FAULTS as error:
+            await run(self._count_refused, hook, str(error))
+            raise
         headers = {name.lower(): value for name, value in request.headers.items()}
         if TEST.lower() in headers:
             effect = await run(rehearse, table, hook, body, headers, self._parts.clock())
         else:
             effect = await run(self._take, table, hook, body, headers, request.context.span)
         response.media = effect.answer()
+
+    def _count_refused(self, hook: KnownHook, reason: str) -> None:
+        """Count a delivery that is not translated, in a thread."""
+        with self._parts.connection() as database:
+            hooks.count(database, hook.hook_id, self._parts.clock(), {(UNNAMED, REJECTED, reason): 1})
+        self._parts.measurements.hooked(hook.provider, {REJECTED: 1})
 
     def _hook(self, table: Provider, token: str) -> KnownHook:
         with self._parts.connection() as database:
@@ -147,10 +156,7 @@ class HookDeliveries:
             logger.warning("hook %s: its secret %s is at fault: %s", hook.hook_id, hook.secret, error)
             raise UnavailableError("The signature can't be checked, please try again") from error
         except SignatureError as error:
-            reason = f"signature: {error}"
-            with self._parts.connection() as database:
-                hooks.count(database, hook.hook_id, delivery.now, {(UNNAMED, REJECTED, reason): 1})
-            self._parts.measurements.hooked(table.name, {REJECTED: 1})
+            self._count_refused(hook, f"signature: {error}")
             raise UnauthenticatedError("Invalid signature", "hook_signature") from error
 
 

@@ -29,7 +29,7 @@ MAX_LABEL = 64
 MAX_REFERENCE = 1_024
 _TOKEN_BYTES = 32
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]{0,127}|file:/[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
-_LABEL = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}")
+_LABEL = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{MAX_LABEL}}}")
 
 
 class UnknownHookError(AccessError):
@@ -41,7 +41,7 @@ class Terms:
     """What a workspace has decided about a tool: how its prospects, campaigns and labels are understood.
 
     `secret` is a reference, `env:NAME` or `file:/path`, to what its deliveries are signed with, `""` for none;
-    `labels` say by label, in lower case, what the tool's own categories mean.
+    `labels` say by label, in any case, what the tool's own categories mean.
     """
 
     workspace_id: int
@@ -144,7 +144,7 @@ class Hooks(AccessApplication):
 
     def add(self, terms: Terms, by: str) -> NewHook:
         """Add a hook; raise BadFieldError for terms that can't be."""
-        _check(terms, self._known)
+        labels = _check(terms, self._known)
         hook_id, token = f"hk_{secrets.token_hex(8)}", secrets.token_urlsafe(_TOKEN_BYTES)
         hook = Hook(
             hook_id,
@@ -154,7 +154,7 @@ class Hooks(AccessApplication):
             terms.prospects,
             terms.own_campaign_ids,
             terms.secret,
-            {label.strip().casefold(): meaning for label, meaning in terms.labels.items()},
+            labels,
             self._clock(),
             by,
         )
@@ -174,7 +174,8 @@ class Hooks(AccessApplication):
             self.revoke(hook_id, by)  # a concurrent call may have revoked it
 
 
-def _check(terms: Terms, known: Known) -> None:
+def _check(terms: Terms, known: Known) -> dict[str, str]:
+    """Raise BadFieldError for terms that can't be; return their labels as they are compared."""
     if not 1 <= terms.workspace_id <= MAX_ID:
         raise BadFieldError("workspace_id", f"expected a number from 1 to {MAX_ID}")
     if terms.provider not in known.signs:
@@ -186,7 +187,11 @@ def _check(terms: Terms, known: Known) -> None:
         raise BadFieldError("secret", "expected a reference, env:NAME or file:/path, never the secret itself")
     if terms.secret and not known.signs[terms.provider]:
         raise BadFieldError("secret", f"{terms.provider} signs nothing, so there is nothing to check")
-    if len(terms.labels) > MAX_LABELS or not all(map(_LABEL.fullmatch, terms.labels)):
+    labels = {label.strip().casefold(): meaning for label, meaning in terms.labels.items()}
+    if len(terms.labels) > MAX_LABELS or not all(map(_LABEL.fullmatch, (*terms.labels, *labels))):
         raise BadFieldError("labels", f"expected at most {MAX_LABELS} labels of 1–{MAX_LABEL} characters")
     if not set(terms.labels.values()) <= set(known.meanings):
         raise BadFieldError("labels", f"expected each to mean one of {', '.join(known.meanings)}")
+    if len(labels) < len(terms.labels):
+        raise BadFieldError("labels", "expected each label once, in whatever case and with whatever blanks around it")
+    return labels

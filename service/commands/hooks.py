@@ -18,7 +18,18 @@ from projections import access
 from projections.queries import hooks
 from service import references
 from service.clock import clock
-from service.commands.terminal import DONE, FAILED, Add, adder, by_operator, print_json, print_table, say, workspace
+from service.commands.terminal import (
+    DONE,
+    FAILED,
+    MISUSED,
+    Add,
+    adder,
+    by_operator,
+    print_json,
+    print_table,
+    say,
+    workspace,
+)
 from service.connect import chosen_pool
 from service.settings import Settings
 
@@ -52,13 +63,16 @@ def add_commands(add: Add) -> None:
 
 
 def _add(arguments: argparse.Namespace, chosen: Settings) -> int:
+    labels = dict(arguments.label)
+    if len(labels) < len(arguments.label):
+        return say("--label: expected each label once", MISUSED)
     terms = Terms(
         workspace_id=arguments.WORKSPACE,
         provider=arguments.PROVIDER,
         prospects=arguments.prospects,
         own_campaign_ids=arguments.own_campaign_ids,
         secret=arguments.secret,
-        labels=dict(arguments.label),
+        labels=labels,
     )
     with _hooks(chosen) as (connected, pool):
         added = connected.add(terms, by_operator())
@@ -93,7 +107,7 @@ def _list(arguments: argparse.Namespace, chosen: Settings) -> int:
 def _revoke(arguments: argparse.Namespace, chosen: Settings) -> int:
     with _hooks(chosen) as (connected, _):
         connected.revoke(arguments.ID, by_operator())
-    return DONE
+    return say(f"hook {arguments.ID} is revoked", DONE)
 
 
 def _test(arguments: argparse.Namespace, chosen: Settings) -> int:

@@ -219,17 +219,32 @@ def test_a_token_counts_for_its_provider_until_it_is_revoked(client: testing.Tes
 
 
 def test_what_is_no_hook_is_refused(client: testing.TestClient, pool: Pool) -> None:
-    """An unknown tool, a method, a query, a body that is too large, packed too large or in another way."""
+    """An unknown tool, a method; a body that is too large, packed too large or in another way, which is counted."""
     hook = add_hook(pool, "smartlead")
     path = f"/api/v1/hooks/smartlead/{hook.token}"
     assert deliver(client, "smartleads", hook.token, SENT).status_code == 404
     assert client.simulate_get(path).status_code == 405
-    assert client.simulate_post(path, json=SENT, query_string="x=1").status_code == 400
     assert deliver(client, "smartlead", hook.token, b" " * (5 * 1024 * 1024 + 1)).status_code == 413
     packed = {"Content-Encoding": "gzip"}
     assert deliver(client, "smartlead", hook.token, gzip.compress(b" " * 5_500_000), packed).status_code == 413
+    assert deliver(client, "smartlead", hook.token, b"not", packed).status_code == 400
     assert deliver(client, "smartlead", hook.token, b"x", {"Content-Encoding": "br"}).status_code == 415
+    assert received(pool) == {
+        ("", "rejected", "Expected at most 5242880 bytes"): 1,
+        ("", "rejected", "Expected a body that gzip makes at most 200 times smaller"): 1,
+        ("", "rejected", "body: is not gzip"): 1,
+        ("", "rejected", "Expected Content-Encoding: gzip, or none"): 1,
+    }
     assert deliver(client, "smartlead", hook.token, gzip.compress(json.dumps(SENT).encode()), packed).json == OF_SENT
+
+
+def test_what_a_tool_adds_to_the_url_changes_nothing(client: testing.TestClient, pool: Pool) -> None:
+    """A query, whatever it is: the token is all that counts."""
+    hook = add_hook(pool, "smartlead")
+    path = f"/api/v1/hooks/smartlead/{hook.token}"
+    for query, answer in (("attempt=1", OF_SENT), ("%ff", {**OF_SENT, "accepted": 0, "duplicates": 2})):
+        result = client.simulate_post(path, json=SENT, query_string=query)
+        assert (result.status_code, result.json) == (200, answer)
 
 
 def test_more_than_a_transaction_holds_is_taken_in_several(
@@ -467,6 +482,8 @@ def test_the_platform_adds_shows_and_revokes_hooks(client: testing.TestClient, p
         ({"workspace_id": 1, "provider": "heyreach", "secret": "env:X"}, "secret"),
         ({"workspace_id": 1, "provider": "smartlead", "labels": {"a": "happy"}}, "labels"),
         ({"workspace_id": 1, "provider": "smartlead", "labels": []}, "labels"),
+        ({"workspace_id": 1, "provider": "smartlead", "labels": {" ": "neutral"}}, "labels"),
+        ({"workspace_id": 1, "provider": "smartlead", "labels": {"Hot": "interested", "hot ": "nothing"}}, "labels"),
         ({"workspace_id": 1, "provider": "smartlead", "token": "x"}, "token"),
     ],
 )

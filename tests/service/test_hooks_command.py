@@ -64,7 +64,7 @@ def test_a_hook_is_added_listed_and_revoked(command: Command, client: testing.Te
     ]
     assert [line.split()[0] for line in table[1:]] == [listed["id"], "EMAIL_SENT", "EMAIL_SENT", "X"]
     for _ in range(2):
-        assert command("hooks", "revoke", listed["id"]) == (0, "", "")
+        assert command("hooks", "revoke", listed["id"]) == (0, "", f"hook {listed['id']} is revoked\n")
     assert deliver(client, "smartlead", url[2], SENT).status_code == 401
     assert json.loads(command("hooks", "list", "--json").out) == {"hooks": []}
 
@@ -86,6 +86,8 @@ def test_without_a_base_url_it_is_this_machine(command: Command, monkeypatch: py
         (("add", "340", "smartlead", "--base-url", "example.com"), 2, "expected a URL"),
         (("add", "340", "smartlead", "--label", "hot"), 2, "expected LABEL=MEANING"),
         (("add", "340", "smartlead", "--label", "hot=good"), 2, "expected LABEL=MEANING"),
+        (("add", "340", "smartlead", "--label", "a=nothing", "--label", "a=nothing"), 2, "expected each label once"),
+        (("add", "340", "smartlead", "--label", "a=nothing", "--label", "A=nothing"), 2, "labels: expected each label"),
         (("add", "340", "smartlead", "--secret", "s3cret"), 2, "secret: expected a reference"),
         (("add", "340", "heyreach", "--secret", "env:X"), 2, "heyreach signs nothing"),
         (("revoke", "hk_0"), 1, "there is no such hook"),

@@ -68,7 +68,7 @@ def test_the_token_of_a_hook_is_never_logged_or_returned(service: Service, url: 
         ("POST", path_of("smartlead", good.token), sent(1), 200),
         ("POST", path_of("smartlead", good.token), b"no JSON", 200),
         ("POST", path_of("smartlead", good.token), b" " * 6_000_000, 413),
-        ("POST", path_of("smartlead", f"{good.token}?x=1"), sent(1), 400),
+        ("POST", path_of("smartlead", f"{good.token}?x=1"), sent(1), 200),
         ("POST", path_of("smartlead", f"{good.token}/more"), sent(1), 404),
         ("POST", path_of("other", good.token), sent(1), 404),
         ("POST", path_of("instantly", good.token), sent(1), 401),
