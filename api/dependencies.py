@@ -130,8 +130,8 @@ class Parts:
 
     @contextmanager
     def connection(self) -> Iterator[Database]:
-        """Lend a connection to a thread, and measure that."""
-        database = self._borrowed()  # without `connection()`, which commits: these connections are in autocommit
+        """Lend a connection to a thread."""
+        database = self.pool.getconn()  # without `connection()`, which commits: these connections are in autocommit
         try:
             yield database
         finally:
@@ -151,17 +151,11 @@ class Parts:
 
     async def _borrowed_in_thread(self) -> Database:
         try:
-            return await self.threads.run(self._borrowed)
+            return await self.threads.run(self.pool.getconn)
         except UnavailableError as error:  # no thread was free
             raise TooManySentError from error
 
-    def _borrowed(self) -> Database:
-        database = self.pool.getconn()
-        self.measurements.connection_lent(1)
-        return database
-
     def _give_back(self, database: Database) -> None:
-        self.measurements.connection_lent(-1)
         if database.closed:  # what answers next may be a standby that has taken over, and lacks the end
             self.keys.forget()
         self.pool.putconn(database)

@@ -107,7 +107,7 @@ def _of_queues(totals: Totals) -> Iterator[Metric]:
     for labels, numbers in _labelled(totals, telemetry.QUEUE):
         queues.add_metric(labels, numbers[0])
     yield queues
-    in_use, most = (totals.get((key,), _ZERO)[0] for key in (telemetry.CONNECTIONS, telemetry.POOL_SIZE))
+    in_use, most = (totals.get((key,), _ZERO)[0] for key in (telemetry.POOL_IN_USE, telemetry.POOL_SIZE))
     yield _gauge("pool_connections", "Connections to the database in use.", in_use)
     yield _gauge("pool_size", "Connections to the database that the living processes may use.", most)
     for name, key, what in (

@@ -37,6 +37,7 @@ class Sampler:
         }
         values: dict[str, float] = {f"{telemetry.QUEUE}\t{name}": number for name, number in queues.items()}
         values[telemetry.POOL_SIZE] = pool["pool_max"]
+        values[telemetry.POOL_IN_USE] = pool["pool_size"] - pool["pool_available"]
         values[telemetry.POOL_WAITS] = pool.get("requests_queued", 0)
         values[telemetry.POOL_WAIT_SECONDS] = pool.get("requests_wait_ms", 0) / 1_000
         values[telemetry.POOL_FAILURES] = pool.get("requests_errors", 0)

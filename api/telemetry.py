@@ -24,8 +24,9 @@ REQUESTS, DURATIONS, EVENTS, REJECTIONS, HOOKS = "requests", "durations", "event
 COMMITS, COMMITTED_POSTS, DISK_FULL, RESTARTS = "commits", "committed_posts", "disk_full", "restarts"
 POOL_WAITS, POOL_WAIT_SECONDS, POOL_FAILURES = "pool_waits", "pool_wait_seconds", "pool_failures"
 KEYS_FETCHES, STANDBY_READS = "keys_fetches", "standby_reads"
-PROCESS, LOOKED_AT, CONNECTIONS = f"{LIVING}process", f"{LIVING}looked_at", f"{LIVING}connections"
-QUEUE, POOL_SIZE, KEYS_FETCHED_AT = f"{LIVING}queue", f"{LIVING}pool_size", f"{LIVING}keys_fetched_at"
+PROCESS, LOOKED_AT = f"{LIVING}process", f"{LIVING}looked_at"
+QUEUE, POOL_SIZE, POOL_IN_USE = f"{LIVING}queue", f"{LIVING}pool_size", f"{LIVING}pool_in_use"
+KEYS_FETCHED_AT = f"{LIVING}keys_fetched_at"
 LAG, STATE, TABLE = f"{LATEST}lag", f"{LATEST}state", f"{LATEST}table"
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,6 @@ class Measurements:
         self.counts = counts
         self._slot = counts.slot(slot)
         self._slot.set(self._slot.place(PROCESS), os.getpid())
-        self._connections = self._slot.place(CONNECTIONS)
         self._of = cache(self._labelled)  # methods, routes and statuses are few
         self._outcomes = [self._slot.place(f"{EVENTS}\t{outcome}") for outcome in OUTCOMES]
         self._hook = cache(lambda provider, outcome: self._slot.place(f"{HOOKS}\t{provider}\t{outcome}"))
@@ -98,10 +98,6 @@ class Measurements:
     def read_standby(self, outcome: str) -> None:
         """Count a read for which a standby was asked, or could not be."""
         self._slot.add(self._place(f"{STANDBY_READS}\t{outcome}"), 1)
-
-    def connection_lent(self, number: int) -> None:
-        """Count a connection that was borrowed (1) or returned (-1)."""
-        self._slot.add(self._connections, number)
 
     def sampled(self, values: Mapping[str, float]) -> None:
         """Set what this process is like now, by key: its gauges, and counts that something else counts for it."""

@@ -1,7 +1,6 @@
 """The commands about the read models: `replay`, `set-aside` and `status`."""
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,7 +32,7 @@ from service.commands.terminal import (
 )
 from service.connect import chosen_pool
 from service.processes.replay_workers import replay_workers
-from service.settings import Settings
+from service.settings import Settings, usable_cores
 
 _LOST = "its log went back: the read models are rebuilt by a projector"
 
@@ -45,7 +44,11 @@ def add_commands(add: Add) -> None:
         "--workspace", metavar="ID", type=workspace, action="append", help="only this one; may be repeated"
     )
     added.add_argument(
-        "--workers", metavar="N", type=workers, default=os.cpu_count() or 1, help="processes (as many as cores)"
+        "--workers",
+        metavar="N",
+        type=workers,
+        default=usable_cores(),
+        help="processes (as many as cores that it may use)",
     )
     added.add_argument("--verify", action="store_true", help="change nothing, compare, print the differences")
     added.add_argument(

@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 from falcon import testing
 
-from api import exposition, health
+from api import health
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Pool
-from service import database, settings
-from service.web.application import make_parts
-from tests.support.examples import JWT_SECRET, api_key, email_sent, parsed
+from service import database
+from tests.support.examples import api_key, email_sent, parsed
 from tests.support.read_models import project_all
 from tests.support.samples import read_samples
 
@@ -249,19 +248,6 @@ def test_the_lag_is_measured(client: testing.TestClient, pool: Pool) -> None:
     assert metrics["campaign_analytics_projection_lag_events"] == 3
     assert 30 <= metrics["campaign_analytics_projection_lag_seconds"] < 60
     assert metrics["campaign_analytics_projection_stuck"] == 0
-
-
-def test_connections_in_use_are_measured(pool: Pool) -> None:
-    """A connection counts while a request holds it, and no longer."""
-    parts = make_parts(pool, settings.from_environment({"JWT_SECRET": JWT_SECRET}), {})
-
-    def connections() -> float:
-        text = exposition.text(parts.measurements.counts, is_up=True).decode()
-        return read_samples(text)["campaign_analytics_pool_connections"]
-
-    with parts.connection():
-        assert connections() == 1
-    assert connections() == 0
 
 
 def test_no_label_names_a_user_or_a_workspace(client: testing.TestClient, users: Access) -> None:

@@ -268,12 +268,14 @@ def test_metrics_have_the_queues_and_the_pool(database_url: str) -> None:
         assert [before[f'queue_length{{queue="{name}"}}'] for name in queues] == [0] * 4
         assert (before["pool_size"], before["pool_connections"], before["pool_failures_total"]) == (1, 0, 0)
         waits = before["pool_waits_total"]
-        with parts.connection():
+        with parts.pool.connection():
             waiting = executor.submit(borrow)
             wait_for(lambda: queue_metrics()["pool_waits_total"] > waits)
             assert not waiting.done()
+            assert queue_metrics()["pool_connections"] == 1
         waiting.result()
         after = queue_metrics()
+        assert after["pool_connections"] == 0
         assert after["pool_waits_total"] == waits + 1
         assert after["pool_wait_seconds_total"] >= before["pool_wait_seconds_total"]
     parts.close()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from projections.building import replay, status
 from projections.building.generations import SupersededError
 from projections.marks import WentBackError
 from service import cli, database, logs
+from service.commands.parser import parser_of
 from tests.support.commands import Command
 from tests.support.databases import new_database
 from tests.support.examples import email_sent
@@ -260,6 +262,13 @@ def test_a_replay_of_an_unknown_workspace_fails_and_names_it(command: Command, p
     assert (code, out) == (1, "")
     assert "workspace 9 has no log" in err
     assert json.loads(command("status", "--json").out)["workspaces"][0]["position"] == 1
+
+
+def test_a_replay_starts_as_many_processes_as_cores_that_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container of one core on a machine of many it starts one."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    assert parser_of("replay").parse_args(["replay"]).workers == 1
+    assert parser_of("replay").parse_args(["replay", "--workers", "3"]).workers == 3
 
 
 @pytest.mark.processes
