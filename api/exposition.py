@@ -1,6 +1,7 @@
 """What the processes of a tree have measured, in Prometheus' text format.
 
-It reads memory and /proc alone, so it can be told while the database is away: what was last seen of it is told then.
+It reads memory, /proc and how full the file system of TMPDIR is, so it is there while the database is away: then it
+has what was last seen of that.
 """
 
 import os

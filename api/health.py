@@ -66,8 +66,8 @@ class Probe:
             return None
         if seen.fault is not None:
             return seen, None
-        # Citus asks all nodes for the lag, of which one may be silent: nobody's reads wait behind it. It needs none of
-        # the connections for appends.
+        # On Citus appends run in threads, so the loop's connections for appends are free: the lag is asked there, since
+        # one silent node would hold up all small reads.
         asks = self._parts.appends[0] if is_distributed else reads
         try:
             async with asyncio.timeout_at(until):

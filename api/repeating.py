@@ -21,7 +21,7 @@ from projections.queries.standing import Standing
 NOTE = "campaign_analytics.note"  # in a request's scope, where others may get its answer: a `Note`, at first None
 FAILURE = "campaign_analytics.failure"  # in a request's scope: why the database could not be asked
 MOST_BYTES = 32 * 1024 * 1024  # of all of them
-MOST_CHANGES = 3  # in a row; then nobody asks whether the answer holds, until it has
+MOST_CHANGES = 3  # in a row; then the answer is made anew without that question, until it comes out unchanged
 # The headers that an answer depends on, and no other: proxies add some that differ in each request.
 DEPENDS_ON = {b"x-api-key", b"cookie", b"if-none-match", b"accept", b"accept-encoding"} | {
     *(b"origin", b"access-control-request-method", b"access-control-request-headers")  # where others may read

@@ -1,4 +1,4 @@
-"""One log line a request: caller, workspace, method, path, status and duration; never a secret or a query."""
+"""One log line a request: caller, workspace, method, route, status and duration; never a secret or a query."""
 
 import logging
 from typing import Any

@@ -10,7 +10,7 @@ from api.errors import UnavailableError
 
 WAIT_SECONDS = 5.0  # a request waits no longer for a thread
 MOST_WAITING = 1_000  # requests for a thread; the next one is refused at once
-MOST_LARGE = 16  # requests for single journeys that wait in one process, the same
+MOST_LARGE = 16  # requests for single journeys that wait in one process; the next one is refused at once
 
 P = ParamSpec("P")
 R = TypeVar("R")

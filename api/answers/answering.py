@@ -31,7 +31,7 @@ from projections.queries.campaigns import MOST_EVENTS, Campaign, Needs, Selectio
 from projections.queries.past import as_of, position_at
 from projections.queries.standing import Standing, are_no_older, look
 
-_EXPLANATION_BYTES = 128 * 1024 * 1024  # of all that a process caches; half of it is one of 450,000 prospects
+_EXPLANATION_BYTES = 128 * 1024 * 1024  # of all that a process caches; one of 450,000 prospects takes half
 
 encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 

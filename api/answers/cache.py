@@ -1,7 +1,7 @@
 """Caches of what answers are made of, in this process: an unchanged dashboard costs one small query, a page its rows.
 
-A cache never decides who may see what: each request asks the database, which also compares the generation and the
-position of a workspace with those of the cached piece. A piece is used only where both are the same.
+A cache never decides who may see what: each request asks the database, which also compares the state of a workspace
+(generation, position, epoch and mark) with that of the cached piece. A piece is used only where they are the same.
 """
 
 from collections import OrderedDict
@@ -63,7 +63,7 @@ class _Piece(NamedTuple):
 
 
 class RenderedCache:
-    """A cache of rendered pieces by workspace, and of the workspaces of each caller's last answer; LRU."""
+    """A cache of rendered pieces by workspace (LRU), and of the workspaces of each caller's last answer (FIFO)."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         """Take the capacity in bytes."""

@@ -57,16 +57,16 @@ class Sender:
 
     def check(self) -> None:
         """Check the caller; raise UnauthenticatedError or AccessDeniedError where they may not write there now."""
-        self._known.refused((self.credentials, self.workspace_id))
         with self._parts.connection() as database:
             self._open(check(database, self.credentials, self._asked))
 
     async def check_on_loop(self) -> None:
-        """Do what `check` does on the event loop, so that a caller's first small post waits for no thread."""
+        """Do what `check` does on the event loop, so that a caller's post waits for no thread."""
         rows = await self._parts.reads.rows(CHECK, parameters(self.credentials, self._asked))
         self._open(checked(rows))
 
     def _open(self, sealed: Sealed[list[int]]) -> None:
+        self._known.refused((self.credentials, self.workspace_id))
         self._parts.gate.open(self._visit, sealed, "write")
         self._known.allowed((self.credentials, self.workspace_id))
 
