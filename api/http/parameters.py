@@ -6,7 +6,6 @@ A typo must not silently widen an answer, so a resource takes just the parameter
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -15,6 +14,7 @@ import falcon
 
 from api.errors import BadRequestError
 from domain.events import MAX_ID
+from domain.suggestions import did_you_mean
 from domain.texts import shown
 from projections.queries.caller import ALL, Asked
 
@@ -121,9 +121,7 @@ class Query:
     def _expected(self, name: str) -> str:
         if not self._by_name:
             return "no parameter is expected"
-        near = get_close_matches(name[:64], self._by_name, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        return f"expected one of {', '.join(self._by_name)}{meant}"
+        return f"expected one of {', '.join(self._by_name)}{did_you_mean(name, self._by_name)}"
 
 
 NOTHING = Query()

@@ -16,9 +16,8 @@ from projections.statements import Statement
 # What is read of a workspace `s` and the tables that it stands in.
 STANDS = SQL("""
     s.workspace_id, coalesce(h.head, 0) AS head, coalesce(p.generation, 0) AS generation,
-    coalesce(p.position, 0) AS position, p.stuck_position IS NOT NULL AS stuck,
-    coalesce(p.fold_version, {version}) AS fold_version, coalesce(h.epoch, 0) AS epoch,
-    coalesce(p.mark # p.forgotten, 0) AS mark,
+    coalesce(p.position, 0) AS position, coalesce(p.fold_version, {version}) AS fold_version,
+    coalesce(h.epoch, 0) AS epoch, coalesce(p.mark # p.forgotten, 0) AS mark,
     p.lost_at IS NOT NULL OR coalesce(p.position > coalesce(h.head, 0), false) AS lost
 """).format(version=Literal(FOLD_VERSION))
 _JOINED = SQL("""
@@ -42,10 +41,10 @@ def asked_by_caller(here: Here) -> Composed:
     return _ASKED.format(seen=SEEN, stands=STANDS, joined=joined(here))
 
 
-STANDING = SQL("a.workspace_id, a.epoch, a.generation, a.position, a.mark, a.head, a.stuck, a.lost, a.fold_version")
+STANDING = SQL("a.workspace_id, a.epoch, a.generation, a.position, a.mark, a.head, a.lost, a.fold_version")
 # Every statement that answers from read models begins with these columns, and then come its own.
 COLUMNS = SQL("{caller}, {standing}").format(caller=CALLER, standing=STANDING)
-OWN = 13  # the place of the first of its own columns
+OWN = 12  # the place of the first of its own columns
 _LOOK = forms(
     lambda here: SQL(
         "{asked} SELECT {columns} FROM caller AS c LEFT JOIN asked AS a ON true ORDER BY a.workspace_id"
@@ -93,7 +92,6 @@ class Standing(NamedTuple):
     position: int
     mark: int
     head: int
-    stuck: bool
     lost: bool
     fold_version: int
 

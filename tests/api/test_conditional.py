@@ -185,7 +185,7 @@ def test_the_cache_is_bounded() -> None:
 
     def render(workspace_id: int, size: int) -> bytes:
         workspace = Workspace(
-            Standing(workspace_id, 5, 7, 1, 9, 1, stuck=False, lost=False, fold_version=FOLD_VERSION), []
+            Standing(workspace_id, 5, 7, 1, 9, 1, lost=False, fold_version=FOLD_VERSION), []
         )
         return pieces.rendered(workspace, {}, lambda _: b"x" * size)
 
