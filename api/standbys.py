@@ -8,6 +8,7 @@ of that state, or of a later one of the same log, which the primary confirms. In
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import psycopg
@@ -15,12 +16,38 @@ from psycopg.errors import SerializationFailure
 
 from api.telemetry import Measurements
 from domain.recorder import Database, Pool
+from projections import marks
 
 CONNECT_SECONDS = 0.05  # a read waits no longer for a connection; that goes on being made for the next one
 LEFT_ALONE_SECONDS = 5.0  # after a failure
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+MarkAt = Callable[[int, int], int]  # takes a workspace and a position, and returns the mark there
+
+
+class PrimaryError(Exception):
+    """The primary has failed while it was to confirm what a standby has."""
+
+    def __init__(self, error: psycopg.Error) -> None:
+        """Take the primary's error."""
+        super().__init__(str(error))
+        self.error = error
+
+
+def marks_of(connection: Callable[[], AbstractContextManager[Database]]) -> MarkAt:
+    """Return what asks the primary for a mark while a standby is read; raises PrimaryError where that fails."""
+
+    def mark_at(workspace_id: int, position: int) -> int:
+        try:
+            with connection() as primary:
+                return marks.at(primary, workspace_id, position)
+        except psycopg.Error as error:
+            raise PrimaryError(error) from error
+
+    return mark_at
 
 
 class Standbys:
@@ -35,7 +62,8 @@ class Standbys:
     def read(self, ask: Callable[[Database], T | None]) -> T | None:
         """Return what `ask` reads by a connection to a standby, in a thread; None where that fails.
 
-        `ask` returns None where the standby does not have what is asked for.
+        `ask` returns None where the standby does not have what is asked for. Raises psycopg's errors of the primary,
+        where `ask` raises PrimaryError.
         """
         if time.monotonic() < self._left_alone_until:
             self._measurements.read_standby("away")
@@ -48,6 +76,8 @@ class Standbys:
                 outcome = "behind" if answer is None else "used"
             finally:
                 self._pool.putconn(database)
+        except PrimaryError as error:
+            raise error.error from error
         except SerializationFailure as error:  # the primary has deleted what was being read
             logger.info("a standby gave up a read, the primary is read: %s", error)
         except psycopg.Error as error:

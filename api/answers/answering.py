@@ -5,7 +5,6 @@ reads everything in one snapshot: the caller's access, the positions, and the ro
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import falcon
@@ -19,6 +18,7 @@ from api.dependencies import Parts
 from api.errors import BadRequestError, UnavailableError
 from api.http.conditional import VARY, VARY_BY_FORM, cached_tag, has, unchanged
 from api.http.parameters import Query
+from api.standbys import marks_of
 from domain.recorder import Database
 from projections import marks
 from projections.journeys import columns
@@ -153,10 +153,7 @@ class Reading:
             return None
 
         def is_no_older(found: list[Standing] | None) -> bool:
-            if found is None:
-                return False
-            with parts.connection() as primary:
-                return are_no_older(found, known, partial(marks.at, primary))
+            return found is not None and are_no_older(found, known, marks_of(parts.connection))
 
         def read(standby: Database) -> tuple[list[Standing], list[Campaign]] | None:
             if not is_no_older(parts.gate.open_copy(visit, look(standby, credentials, question.asked))):

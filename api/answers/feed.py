@@ -1,5 +1,7 @@
 """The event feed: the events of a workspace, in the order in which they were recorded."""
 
+from functools import partial
+
 import falcon
 
 from api.answers.answering import encode
@@ -7,11 +9,12 @@ from api.dependencies import Parts
 from api.errors import ConflictError, UnavailableError
 from api.http.conditional import tag, unchanged
 from api.http.parameters import ONE_WORKSPACE, WORKSPACE, Parameter, Query, Values, number, read_number
-from api.standbys import Standbys
+from api.standbys import Standbys, marks_of
 from domain.events import MAX_ID, UndecodableError, canonical, decode
 from domain.instants import format_instant
 from domain.ledger import LogRow
 from domain.recorder import Database
+from projections import marks
 from projections.queries import feed
 from projections.queries.caller import Credentials, Sealed
 from projections.queries.feed import Page, Row
@@ -53,13 +56,12 @@ def _rows(parts: Parts, standbys: Standbys, page: Page, values: Values) -> list[
     """Return the rows of a page that the primary has described, from a standby where one has them."""
 
     def read(copy: Database) -> list[Row] | None:
-        with parts.connection() as primary:
-            return feed.rows_of_copy(copy, primary, page, values[AFTER], values[LIMIT])
+        return feed.rows_of_copy(copy, marks_of(parts.connection), page, values[AFTER], values[LIMIT])
 
     rows = standbys.read(read)
     if rows is None:
         with parts.connection() as primary:
-            rows = feed.rows_of_copy(primary, primary, page, values[AFTER], values[LIMIT])
+            rows = feed.rows_of_copy(primary, partial(marks.at, primary), page, values[AFTER], values[LIMIT])
     if rows is None:
         raise UnavailableError("The log has changed meanwhile, please try again")
     return rows

@@ -1,5 +1,6 @@
 """The log, for its readers: in order, a page at a time, without gaps."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from psycopg.sql import SQL, Composed
@@ -68,10 +69,13 @@ def page(database: Database, credentials: Credentials, asked: Asked, after: int,
     return Sealed(rows[0], Page(rows[0][4], rows[0][5], rows[0][6], rows[0][7], events))
 
 
-def rows_of_copy(copy: Database, database: Database, page: Page, after: int, limit: int) -> list[Row] | None:
+def rows_of_copy(
+    copy: Database, mark_at: Callable[[int, int], int], page: Page, after: int, limit: int
+) -> list[Row] | None:
     """Return the events after a position of a page's log, at most `limit`, as a copy of the database has them.
 
-    None where the copy lacks some, has those of another past, or does not know yet that somebody was forgotten.
+    None where the copy lacks some, has those of another past, or does not know yet that somebody was forgotten:
+    `mark_at` takes a workspace and a position, and returns the mark there of the database itself.
     """
     number = min(limit, page.head - after)
     if number <= 0:
@@ -80,6 +84,6 @@ def rows_of_copy(copy: Database, database: Database, page: Page, after: int, lim
     values = {"workspace_id": page.workspace_id, "after": after, "limit": number}
     with copy.cursor(binary=True) as cursor:
         rows = cursor.execute(_ROWS, values).fetchall()
-    if len(rows) < number or mark != marks.at(database, page.workspace_id, after + number):
+    if len(rows) < number or mark != mark_at(page.workspace_id, after + number):
         return None
     return [(LogRow(*row[:3]), row[3]) for row in rows]

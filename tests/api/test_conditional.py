@@ -184,9 +184,7 @@ def test_the_cache_is_bounded() -> None:
     pieces = cache.RenderedCache(most_bytes=100)
 
     def render(workspace_id: int, size: int) -> bytes:
-        workspace = Workspace(
-            Standing(workspace_id, 5, 7, 1, 9, 1, lost=False, fold_version=FOLD_VERSION), []
-        )
+        workspace = Workspace(Standing(workspace_id, 5, 7, 1, 9, 1, lost=False, fold_version=FOLD_VERSION), [])
         return pieces.rendered(workspace, {}, lambda _: b"x" * size)
 
     for workspace_id in (1, 2, 3):

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import psycopg
 import pytest
 from falcon import testing
 
 from api.app import create_app
 from api.dependencies import Parts
-from api.standbys import Standbys
+from api.standbys import Standbys, marks_of
 from domain import ledger
 from domain.access import Access
 from domain.recorder import Database, Pool
@@ -166,3 +167,11 @@ def test_a_copy_of_another_version_is_not_read(
     assert emails(ask(client, key, SERIES)) == 5
     assert len(ask(client, key, FEED).json["events"]) == 5
     assert outcomes(client) == [0, 0, 2]
+
+
+def test_a_primary_that_fails_is_no_fault_of_the_standby(standbys: Standbys, pool: Pool, parts: Parts) -> None:
+    """The request gets the error, and the next one reads the standby all the same."""
+    pool.close()
+    with pytest.raises(psycopg.OperationalError):
+        standbys.read(lambda _: marks_of(parts.connection)(340, 1))
+    assert standbys.read(lambda copy: copy.execute("SELECT 1").fetchone()) == (1,)
