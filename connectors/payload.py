@@ -10,7 +10,7 @@ from connectors.connection import Connection
 from connectors.prospects import prospect_of_address
 from connectors.reading import find, instant_of, is_one_of, newest_of, text_of, whole_of
 from connectors.table import Choice, Fact, Provider, Recipe, Rule
-from domain.events import MAX_ID
+from domain.events import MAX_ID, MAX_NAME, MAX_SENDER_ID, MAX_STEP, MAX_VARIANT
 from domain.instants import format_instant
 from domain.texts import shown
 
@@ -18,10 +18,6 @@ RECIPE_VERSION = "1"  # stands before each id that is made here; a recipe never 
 Event = dict[str, object]  # as its JSON says it at `POST events/`
 
 _HOUR_MS = 3_600_000
-_MAX_NAME = 256  # characters of a campaign's name
-_MAX_STEP = 10_000
-_MAX_SENDER = 128
-_MAX_VARIANT = 64
 
 
 class IgnoredError(Exception):
@@ -189,11 +185,11 @@ class Payload:
         variant = text_of(find(self._payload, provider.variant))
         sender = text_of(find(self._payload, rule.sender or provider.sender))
         place: dict[str, int | str] = {}
-        if step is not None and 0 <= step <= _MAX_STEP:
+        if step is not None and 0 <= step <= MAX_STEP:
             place["step"] = step
-        if variant is not None and len(variant) <= _MAX_VARIANT:
+        if variant is not None and len(variant) <= MAX_VARIANT:
             place["variant"] = variant
-        if sender is not None and len(sender) <= _MAX_SENDER:
+        if sender is not None and len(sender) <= MAX_SENDER_ID:
             place["sender_id"] = sender
         return place
 
@@ -224,7 +220,7 @@ class Payload:
         name = find(self._payload, self._provider.campaign_name)
         if not isinstance(name, str):
             return []
-        name = name[:_MAX_NAME]
+        name = name[:MAX_NAME]
         event_id = recipe_id(("name", campaign, name, str(hour)))
         event: Event = {"id": event_id, "source": source, "type": "CampaignRenamed", **self._named(campaign)}
         return [{**event, "occurred_at": format_instant(hour), "name": name}]

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 
-_MAX_ID = 128  # characters of a prospect id
+from domain.events import MAX_PROSPECT_ID
 
 
 def prospect_of_address(address: str, key: bytes, *, plain: bool = False) -> str:
@@ -12,6 +12,6 @@ def prospect_of_address(address: str, key: bytes, *, plain: bool = False) -> str
     The address is trimmed and in lower case. With `plain` it is itself the id, unless it is longer than an id may be.
     """
     address = address.strip().lower()
-    if plain and len(address) <= _MAX_ID:
+    if plain and len(address) <= MAX_PROSPECT_ID:
         return address
     return "e:" + hmac.digest(key, address.encode(), hashlib.sha256).hex()[:32]

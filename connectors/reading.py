@@ -6,13 +6,14 @@ from decimal import Decimal
 from functools import cache
 
 from connectors.table import Newest
+from domain.events import MAX_PROSPECT_ID
 from domain.instants import parse_instant
 
 _MILLISECONDS_FROM = 10**11  # a number of seconds this high lies in the year 5138, so it is milliseconds
 _YEAR_1 = -62_135_596_800_000
 _YEAR_10000 = 253_402_300_800_000
 _LONGEST_TIME = 64  # characters
-_HIGHEST = 10**128  # an integer from here on is longer than any id may be
+_HIGHEST = 10**MAX_PROSPECT_ID  # an integer from here on is longer than any id may be
 _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?", re.ASCII)
 _BLANK_FOR_T = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}) ([0-9])")
 _OFFSET_WITHOUT_COLON = re.compile(r"([+-][0-9]{2})([0-9]{2})?$")

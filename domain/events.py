@@ -20,13 +20,18 @@ INSTANT_BITS = 45  # an instant of an event, in ms: up to the year 3084
 Status = Literal["DRAFT", "ACTIVE", "PAUSED", "COMPLETED", "ARCHIVED"]
 MAX_EVENT_ID = 128
 MAX_SOURCE = 256
+MAX_PROSPECT_ID = 128
+MAX_STEP = 10_000
+MAX_SENDER_ID = 128
+MAX_VARIANT = 64
+MAX_NAME = 256
 EventId = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_ID)]
 Source = Annotated[str, Meta(max_length=MAX_SOURCE)]
-ProspectId = Annotated[str, Meta(min_length=1, max_length=128)]
-Step = Annotated[int, Meta(ge=0, le=10_000)]
-SenderId = Annotated[str, Meta(min_length=1, max_length=128)]
-Variant = Annotated[str, Meta(min_length=1, max_length=64)]
-Name = Annotated[str, Meta(min_length=1, max_length=256)]
+ProspectId = Annotated[str, Meta(min_length=1, max_length=MAX_PROSPECT_ID)]
+Step = Annotated[int, Meta(ge=0, le=MAX_STEP)]
+SenderId = Annotated[str, Meta(min_length=1, max_length=MAX_SENDER_ID)]
+Variant = Annotated[str, Meta(min_length=1, max_length=MAX_VARIANT)]
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 MAX_CAMPAIGN_KEY = 256
 CampaignKey = Annotated[str, Meta(min_length=1, max_length=MAX_CAMPAIGN_KEY)]
 Code = Literal["conflict", "out_of_range", "unknown_type", "invalid_field", "malformed", "too_large"]

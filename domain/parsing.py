@@ -12,6 +12,7 @@ from domain.campaign_keys import campaign_id_of_key
 from domain.events import (
     BY_NAME,
     EVENTS,
+    MAX_PROSPECT_ID,
     CampaignCreated,
     CampaignRenamed,
     Code,
@@ -28,7 +29,9 @@ from domain.zones import time_zones
 
 FUTURE_TOLERANCE_MS = 5 * 60 * 1000  # a worker's clock may be ahead by this much
 MAX_ERRORS = 10  # that the answer names of one event
-_MAX_PROSPECT = 10**128  # an integer with more digits than a prospect id may have is left as it is, and refused
+_MAX_PROSPECT = (
+    10**MAX_PROSPECT_ID
+)  # an integer with more digits than a prospect id may have is left as it is, and refused
 NO_RETRACTION = "a retraction can't be taken back: send what it took back again, with another id"
 _Fault = tuple[Code, str]  # and the text, which begins with the field's name
 
@@ -230,7 +233,7 @@ def _check_field(field: msgspec.structs.FieldInfo, value: object, now: int) -> N
             raise _FaultError("invalid_field", f"is missing{instead}")
     elif field.name == "prospect_id" and type(value) is int:
         if abs(value) >= _MAX_PROSPECT:
-            raise _FaultError("invalid_field", "expected at most 128 characters")
+            raise _FaultError("invalid_field", f"expected at most {MAX_PROSPECT_ID} characters")
     else:
         try:
             msgspec.convert(value, field.type)

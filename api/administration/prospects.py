@@ -7,12 +7,12 @@ import falcon
 from api.dependencies import Parts
 from api.errors import BadRequestError
 from api.http.parameters import ONE_WORKSPACE, Query, path_is_utf8
+from domain.events import MAX_PROSPECT_ID
 from projections.building import forgetting
 from projections.queries.caller import who
 
 _OF_WORKSPACE = replace(ONE_WORKSPACE, text="the workspace, which must be named", required=True)
 FORGET = Query(_OF_WORKSPACE)
-_MAX_PROSPECT = 128
 
 
 class Prospects:
@@ -28,8 +28,8 @@ class Prospects:
         def check(request: falcon.Request) -> int:
             workspace_id = FORGET.read(request.query_string)[_OF_WORKSPACE].workspace_id
             assert workspace_id is not None  # it is required
-            if not 1 <= len(prospect) <= _MAX_PROSPECT or "\0" in prospect:
-                raise BadRequestError(("prospect_id", f"expected 1–{_MAX_PROSPECT} characters without NUL"))
+            if not 1 <= len(prospect) <= MAX_PROSPECT_ID or "\0" in prospect:
+                raise BadRequestError(("prospect_id", f"expected 1–{MAX_PROSPECT_ID} characters without NUL"))
             if not path_is_utf8(request):
                 raise BadRequestError(("prospect_id", "expected UTF-8"))
             return workspace_id

@@ -19,6 +19,7 @@ from api.openapi.vocabulary import (
     ref,
 )
 from domain.api_keys import MAX_KEY_NAME, SCOPES
+from domain.events import MAX_PROSPECT_ID
 from domain.workspaces import MAX_WORKSPACE_NAME
 
 
@@ -39,7 +40,7 @@ def access() -> Json:
         return {"get": change(text, [user], None, {"200": {"description": "the answer", "content": content}})}
 
     name = {**WORD, "maxLength": MAX_WORKSPACE_NAME, "pattern": NO_CONTROL}
-    prospect_id = {**WORD, "maxLength": 128, "pattern": "^[^/\\x00]+$"}
+    prospect_id = {**WORD, "maxLength": MAX_PROSPECT_ID, "pattern": "^[^\\x00]+$"}
     prospect = {"name": "prospect", "in": "path", "required": True, "schema": prospect_id}
     forgotten = object_of({"token": or_null(WORD), "events": COUNT})
     return {

@@ -18,11 +18,11 @@ from service.commands.terminal import (
     Add,
     adder,
     by_operator,
+    identifier,
     print_json,
     print_table,
     say,
     words,
-    workspace,
 )
 from service.connect import chosen_pool
 from service.settings import Settings
@@ -39,7 +39,7 @@ def add_commands(add: Add) -> None:
         ("unlink", "unlink a workspace from a user", "workspace {workspace} is not linked to {user}"),
         ("select", "make a linked workspace the user's current one", "workspace {workspace} is current for {user}"),
     ):
-        add(name, _change, text, USER=words, WS=workspace).set_defaults(change=getattr(Access, name), done=done)
+        add(name, _change, text, USER=words, WS=identifier).set_defaults(change=getattr(Access, name), done=done)
     add("show", _show, "show what a user may see", USER=words).add_argument(
         "--json", action="store_true", help="as JSON"
     )

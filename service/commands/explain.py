@@ -17,7 +17,7 @@ from projections.journeys.columns import EventColumns
 from projections.journeys.explanation import AVERAGE, EXPLAINED, amount_retracted, as_json, explain
 from projections.metrics import FOLD_VERSION
 from service import database
-from service.commands.terminal import DONE, FAILED, Add, print_json, say, show, words, workspace
+from service.commands.terminal import DONE, FAILED, Add, identifier, print_json, say, show, words
 from service.connect import chosen_pool
 from service.settings import Settings
 
@@ -41,8 +41,8 @@ class _Log(NamedTuple):
 def add_commands(add: Add) -> None:
     """Teach the parser this command."""
     added = add("explain", _explain, "tell why a campaign's numbers are what they are, from the log")
-    added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
-    added.add_argument("--campaign", metavar="ID", type=workspace, required=True, help="which campaign")
+    added.add_argument("--workspace", metavar="ID", type=identifier, required=True, help="whose log")
+    added.add_argument("--campaign", metavar="ID", type=identifier, required=True, help="which campaign")
     added.add_argument("--metric", metavar="NAME", choices=list(EXPLAINED), help="only this one: %(choices)s")
     added.add_argument("--prospect", metavar="ID", type=words, help="only what this one contributes")
     added.add_argument("--json", action="store_true", help="as JSON")

@@ -25,10 +25,10 @@ from service.commands.terminal import (
     Add,
     adder,
     by_operator,
+    identifier,
     print_json,
     print_table,
     say,
-    workspace,
 )
 from service.connect import chosen_pool
 from service.settings import Settings
@@ -40,7 +40,7 @@ def add_commands(add: Add) -> None:
     """Teach the parser `hooks` and its commands."""
     add = adder(add("hooks", None, "connect the tools that teams use"))
 
-    added = add("add", _add, "connect a tool, and print the URL to paste into it, this once", WORKSPACE=workspace)
+    added = add("add", _add, "connect a tool, and print the URL to paste into it, this once", WORKSPACE=identifier)
     added.add_argument("PROVIDER", choices=sorted(PROVIDERS), help="%(choices)s")
     added.add_argument("--base-url", metavar="URL", type=_base, help="where the tool reaches us (http://HOST:PORT)")
     added.add_argument("--prospects", choices=PROSPECTS, default=PROSPECTS[0], help="how addresses enter the log")

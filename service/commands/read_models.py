@@ -21,6 +21,7 @@ from service.commands.terminal import (
     MISUSED,
     Add,
     by_operator,
+    identifier,
     position,
     print_json,
     print_table,
@@ -28,7 +29,6 @@ from service.commands.terminal import (
     show,
     words,
     workers,
-    workspace,
 )
 from service.connect import chosen_pool
 from service.processes.replay_workers import replay_workers
@@ -41,7 +41,7 @@ def add_commands(add: Add) -> None:
     """Teach the parser these commands."""
     added = add("replay", _replay, "rebuild the read models from the log while everything goes on")
     added.add_argument(
-        "--workspace", metavar="ID", type=workspace, action="append", help="only this one; may be repeated"
+        "--workspace", metavar="ID", type=identifier, action="append", help="only this one; may be repeated"
     )
     added.add_argument(
         "--workers",
@@ -58,7 +58,7 @@ def add_commands(add: Add) -> None:
     )
     added.add_argument("--json", action="store_true", help="a summary as JSON")
     added = add("set-aside", _set_aside, "go past an event that can't be folded")
-    added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
+    added.add_argument("--workspace", metavar="ID", type=identifier, required=True, help="whose log")
     added.add_argument("--position", metavar="N", type=position, required=True, help="where `status` says it is stuck")
     how = added.add_mutually_exclusive_group(required=True)
     how.add_argument("--reason", metavar="TEXT", type=words, help="why that is right; kept and shown")

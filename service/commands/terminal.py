@@ -40,8 +40,8 @@ def adder(parser: argparse.ArgumentParser) -> Add:
     return add
 
 
-def workspace(text: str) -> int:
-    """Return the workspace that an argument names; raise argparse's error where it names none."""
+def identifier(text: str) -> int:
+    """Return the id, of a workspace or a campaign, that an argument gives; raise argparse's error where it is none."""
     if not re.fullmatch(r"[1-9][0-9]{0,18}", text) or int(text) > MAX_ID:
         msg = f"expected a number from 1 to {MAX_ID}"
         raise argparse.ArgumentTypeError(msg)
@@ -50,7 +50,7 @@ def workspace(text: str) -> int:
 
 def position(text: str) -> int:
     """Return the position of a log that an argument names; raise argparse's error where it names none."""
-    return 0 if text == "0" else workspace(text)
+    return 0 if text == "0" else identifier(text)
 
 
 def workers(text: str) -> int:

@@ -32,7 +32,7 @@ from projections.queries import rejections
 from service import database
 from service.clock import clock
 from service.commands import tool_export
-from service.commands.terminal import DONE, FAILED, MISUSED, Add, position, print_json, say, workspace
+from service.commands.terminal import DONE, FAILED, MISUSED, Add, identifier, position, print_json, say
 from service.connect import chosen_pool
 from service.settings import Settings
 
@@ -60,7 +60,7 @@ def add_commands(add: Add) -> None:
     """Teach the parser these commands."""
     added = add("import", _import_file, "load events from a file into a workspace's log")
     added.add_argument("file", metavar="FILE.ndjson", help="one event a line; - reads standard input")
-    added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
+    added.add_argument("--workspace", metavar="ID", type=identifier, required=True, help="whose log")
     added.add_argument("--create", action="store_true", help="begin a log that is not known yet, nor linked to anybody")
     added.add_argument(
         "--from",
@@ -73,7 +73,7 @@ def add_commands(add: Add) -> None:
     added.add_argument("--rejects", metavar="FILE", help="where rejected events go (FILE.ndjson.rejected.ndjson)")
     added.add_argument("--json", action="store_true", help="the counts as JSON")
     added = add("export", _export, "print a workspace's log, as import takes it")
-    added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose log")
+    added.add_argument("--workspace", metavar="ID", type=identifier, required=True, help="whose log")
     added.add_argument("--after", metavar="POSITION", type=position, default=0, help="only what comes behind (0)")
 
 

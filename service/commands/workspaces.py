@@ -25,11 +25,11 @@ from service.commands.terminal import (
     Add,
     adder,
     by_operator,
+    identifier,
     print_json,
     print_table,
     say,
     words,
-    workspace,
 )
 from service.connect import chosen_pool
 from service.settings import Settings
@@ -46,16 +46,16 @@ _COLUMNS = ("workspace_id", "name", "head", "users", "deleted_at")
 def add_commands(add: Add) -> None:
     """Teach the parser `forget`, and the commands of `workspace`."""
     added = add("forget", _forget, "put a random token in the place of a prospect's id, in all that is stored")
-    added.add_argument("--workspace", metavar="ID", type=workspace, required=True, help="whose prospect")
+    added.add_argument("--workspace", metavar="ID", type=identifier, required=True, help="whose prospect")
     added.add_argument("--prospect", metavar="ID", type=words, required=True, help="who is forgotten; - reads the id")
     added.add_argument("--json", action="store_true", help="as JSON")
     add = adder(add("workspace", None, "list, name, delete workspaces"))
     add("list", _list, "show all workspaces, deleted ones too").add_argument(
         "--json", action="store_true", help="as JSON"
     )
-    add("rename", _rename, "give a workspace a name", ID=workspace, NAME=words)
-    added = add("delete", _delete, "delete a workspace and all that is stored of it, for good", ID=workspace)
-    added.add_argument("--yes", metavar="ID", type=workspace, help="the id again, in place of a question")
+    add("rename", _rename, "give a workspace a name", ID=identifier, NAME=words)
+    added = add("delete", _delete, "delete a workspace and all that is stored of it, for good", ID=identifier)
+    added.add_argument("--yes", metavar="ID", type=identifier, help="the id again, in place of a question")
 
 
 def _forget(arguments: argparse.Namespace, chosen: Settings) -> int:
