@@ -121,10 +121,11 @@ export class Answers {
 			entry.loading = false;
 		}
 		if (era !== this.era) return false;
+		if (news) this.changed(entry);
 		if (entry.again) {
 			entry.again = false;
 			news = (await this.load(entry)) || news;
-		} else if (news) this.changed(entry);
+		}
 		return news;
 	}
 }

@@ -175,6 +175,30 @@ def test_where_streams_do_not_get_through_the_page_looks_every_two_seconds(
         expect(reader.page.locator("#fresh.bad")).to_contain_text("may be old")
 
 
+def test_an_answer_that_is_asked_for_again_before_it_has_come_is_shown(
+    browser: Browser, service: Service, key: str
+) -> None:
+    """Where the second answer is that nothing has changed, too: the first one is drawn as soon as it is there."""
+    slow = """(() => {
+        const ask = window.fetch, asked = new Set();
+        window.fetch = async (url, ...more) => {
+            if (!asked.has(url) && !url.includes("/stream/")) {
+                asked.add(url);
+                await new Promise((resolve) => setTimeout(resolve, 500));
+            }
+            return ask(url, ...more);
+        };
+        window.setInterval = () => 0;  // nothing is drawn because time goes by
+    })();"""
+    with reading(browser, service.url) as reader:
+        reader.context.add_init_script(slow)
+        reader.page.route("**/stream/**", lambda route: route.abort())
+        reader.page.goto(f"{service.url}/#key={key}")
+        expect(reader.page.locator("#fresh.warn")).to_contain_text("every 2 s")
+        expect(reader.page.locator(".campaigns")).to_be_visible()
+        expect(reader.page.locator(".loading")).to_have_count(0)
+
+
 @pytest.mark.parametrize(
     ("label", "choice", "query"),
     [
