@@ -28,7 +28,15 @@ from api.health import Healthz, Metrics, Probe, Readyz
 from api.hooks import HookDeliveries
 from api.http.bodies import RECEIVE
 from api.http.compression import Packed
-from api.http.headers import REQUEST_ID, SECURITY, TRACEPARENT, TRACESTATE, request_id_of, traceparent_of
+from api.http.headers import (
+    REQUEST_ID,
+    SECURITY,
+    TRACEPARENT,
+    TRACESTATE,
+    request_id_of,
+    traceparent_of,
+    with_one_cookie_line,
+)
 from api.ingest.events import Events
 from api.ingest.small_posts import ROUTE as EVENTS
 from api.ingest.small_posts import Receive, SmallPosts
@@ -55,6 +63,7 @@ class App(falcon.asgi.App[Any, Any]):
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # type: ignore[override]  # noqa: ANN401 (ASGI's)
         """Answer a request; Falcon would wait for the first piece of its body before anything else."""
         if scope["type"] == "http":
+            scope["headers"] = with_one_cookie_line(scope["headers"])
             scope[RECEIVE] = receive
             receive = _nothing_yet
             if self.repeating is not None and self.repeating.covers(scope):

@@ -202,7 +202,6 @@ def _identity(scope: Scope) -> _Identity:
     """Return what a request's answer depends on, and what names it."""
     parts = [scope["path"].encode(), scope["query_string"]]
     request_id, trace = list[bytes](), list[bytes]()
-    scope["headers"] = list(map(tuple, scope["headers"]))  # ASGI allows any iterables
     for name, value in scope["headers"]:
         if name in DEPENDS_ON:
             parts += (name, value)

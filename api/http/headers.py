@@ -1,6 +1,7 @@
 """The header fields of every answer, of the application and of the server before it, and those that name a trace."""
 
 import re
+from collections.abc import Iterable
 from random import Random
 
 REQUEST_ID = "X-Request-ID"
@@ -19,6 +20,18 @@ SECURITY = (
 )
 
 _random = Random()  # noqa: S311 (an id is no secret, and random bytes of the system take ten times as long)
+
+
+def with_one_cookie_line(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an ASGI scope with all cookies in one line, as RFC 9113, section 8.2.3, joins them.
+
+    Of several lines Falcon would read the last one alone, so that a cookie could stand twice and not be noticed.
+    """
+    pairs = [(name, value) for name, value in headers]  # ASGI allows any iterables
+    lines = [value for name, value in pairs if name == b"cookie"]
+    if len(lines) < 2:  # noqa: PLR2004
+        return pairs
+    return [*(each for each in pairs if each[0] != b"cookie"), (b"cookie", b"; ".join(lines))]
 
 
 def request_id_of(header: str | None) -> str:

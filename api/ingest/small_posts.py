@@ -97,7 +97,7 @@ class SmallPosts:
 
     def _post_of(self, scope: Scope) -> _Post | None:
         """Return the head of a post by a key that could write there before; None where it is odd."""
-        pairs = scope["headers"] = list(map(tuple, scope["headers"]))  # ASGI allows any iterables
+        pairs = scope["headers"]
         headers = dict(pairs)
         key, workspace = headers.get(_KEY), _workspace_of(scope["query_string"])
         if (

@@ -290,6 +290,24 @@ def test_no_header_moves_the_path(service: Service) -> None:
     assert answer[9:12] == b"404"
 
 
+def test_cookies_in_several_lines_are_those_of_one_line(service: Service, url: str) -> None:
+    """A second session in a line of its own is a second session; other cookies in lines of their own are harmless."""
+    with users_of(url) as users:
+        users.link("u-1", 340, "cli:test")
+        users.link("u-2", 340, "cli:test")
+
+    def status(*cookies: str) -> bytes:
+        lines = "".join(f"Cookie: {each}\r\n" for each in cookies)
+        head = f"GET {DASHBOARD}?workspace_id=340 HTTP/1.1\r\nHost: h\r\n{lines}\r\n"
+        return exchange(service.port, head.encode())[9:12]
+
+    one, other = session("u-1")["Cookie"], session("u-2")["Cookie"]
+    for good in ((one,), (one, "a=b"), ("a=b", one), ("a=b; c=d", one, "e=f")):
+        assert status(*good) == b"200"
+    for bad in ((one, other), (other, one), (one, one), ("sessionid=x", one), (one, "a=b; sessionid="), ("a=b", "c=d")):
+        assert status(*bad) == b"401"
+
+
 def test_a_client_that_is_too_slow_is_sent_away(service: Service, url: str) -> None:
     """No first byte: closed. A head that stops or trickles, a body that stops or trickles: 408 after its time."""
     with users_of(url) as users:
