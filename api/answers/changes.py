@@ -56,14 +56,13 @@ class ChangesResource:
     async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer; a thread compares."""
         shared = self._shared
-        visit, question = await shared.parts.gate.visit(request, response, lambda request: parse(request, CHANGES))
+        visit, question = await shared.parts.gate.visit(request, response, _parse)
         visit.about(question.asked)
         since = question.values[FROM]
         assert since is not None  # it is required
         first = await shared.reach(visit, question, since, FROM.name)
         last = await shared.reach(visit, question, question.values[TO], TO.name)
-        if last < first:
-            raise BadRequestError((TO.name, f"expected no position before {FROM.name}"))
+        _require_order(first, last)
         await shared.parts.threads.run_large(self._answer, visit, question, first, last)
 
     def _answer(self, visit: Visit, question: Question, first: int, last: int) -> None:
@@ -78,6 +77,20 @@ class ChangesResource:
         if not unchanged(request, response, cached_tag(request.path, (question.normal, standing.workspace_id, body))):
             response.content_type = falcon.MEDIA_JSON
             response.data = body
+
+
+def _parse(request: falcon.Request) -> Question:
+    question = parse(request, CHANGES)
+    since, upto = question.values[FROM], question.values[TO]
+    if since is not None and upto is not None:
+        _require_order(since.position, upto.position)
+    return question
+
+
+def _require_order(since: int | None, upto: int | None) -> None:
+    """Raise BadRequestError where the second position is before the first; None is not known yet."""
+    if since is not None and upto is not None and upto < since:
+        raise BadRequestError((TO.name, f"expected no position before {FROM.name}"))
 
 
 def _compared(campaign: Campaign, question: Question, first: int, last: int) -> ChangedCampaign | None:

@@ -33,23 +33,23 @@ def is_binary(request: falcon.Request) -> bool:
     return request.get_header(f"{_PREFIX}specversion") is not None
 
 
-def from_headers(request: falcon.Request, data: object) -> dict[str, Any]:
-    """Return the event of a request in binary mode as the structured mode would have it.
+def attributes(request: falcon.Request) -> dict[str, Any]:
+    """Return the context attributes that the headers of a request in binary mode carry.
 
     Raises BadRequestError where a header is not encoded as the binding has it.
     """
-    attributes: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     faults: list[tuple[str, str]] = []
     for name, value in request.headers.items():
         match = _ATTRIBUTE.fullmatch(name.lower())
         if match is not None:
             try:
-                attributes[match[1]] = _decoded(value.encode("latin-1"))  # as which Falcon has read it
+                found[match[1]] = _decoded(value.encode("latin-1"))  # as which Falcon has read it
             except ValueError as error:
                 faults.append((match[0], str(error)))
     if faults:
         raise BadRequestError(*faults[:MAX_ERRORS])
-    return {**attributes, "data": data}
+    return found
 
 
 def _decoded(value: bytes) -> str:

@@ -241,7 +241,9 @@ class Events:
 
 
 def _parse(request: falcon.Request) -> Asked:
-    return recording.asked_of(request.query_string)
+    asked = recording.asked_of(request.query_string)
+    formats.require_head(request)
+    return asked
 
 
 def _being_changed() -> UnavailableError:

@@ -100,6 +100,13 @@ def part_of_lines(lines: Sequence[ndjson.Line]) -> Part:
     return Part([text for _, text in lines], _line, numbers)
 
 
+def require_head(request: falcon.Request) -> None:
+    """Raise BadRequestError where headers carry attributes of an event, and one is not encoded as it should be."""
+    kind, _ = falcon.parse_header(request.content_type or "")
+    if kind.lower() == falcon.MEDIA_JSON and cloudevents.is_binary(request):
+        cloudevents.attributes(request)
+
+
 async def body_of(request: falcon.Request) -> bytes:
     """Return the body of a post that is not a stream, as it was sent.
 
@@ -121,7 +128,7 @@ def part_of(request: falcon.Request, data: bytes) -> Part:
         return Part([_object(body, "one event as an object")], cloudevents.fields)
     if kind == cloudevents.BATCH:
         return Part(_events(body, "body"), cloudevents.fields)
-    return Part([cloudevents.from_headers(request, body)], cloudevents.fields)
+    return Part([{**cloudevents.attributes(request), "data": body}], cloudevents.fields)
 
 
 def part_of_json(data: bytes) -> Part:

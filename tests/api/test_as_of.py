@@ -159,6 +159,13 @@ def test_a_moment_that_cannot_be_is_named(
     assert field in [each["field"] for each in answer.json["details"]]
 
 
+def test_positions_in_the_wrong_order_are_a_fault_whoever_asks(world: testing.TestClient) -> None:
+    """The query alone shows it, so nobody's access is asked."""
+    for workspace_id in (340, 999):
+        answer = get(world, BASE + "changes/", 400, workspace_id=workspace_id, **{"from": 9, "to": 3})
+        assert [each["field"] for each in answer.json["details"]] == ["to"]
+
+
 def test_changes_up_to_now_and_of_nothing(world: testing.TestClient) -> None:
     """Without `to` it is now; between a position and itself nothing has changed."""
     answer = get(world, BASE + "changes/", workspace_id=340, **{"from": len(worked_example())}).json

@@ -216,6 +216,20 @@ def test_an_unreadable_header_is_refused(
     assert log(pool) == []
 
 
+def test_a_fault_of_a_header_is_named_before_access_and_body_are_looked_at(
+    client: testing.TestClient, key: dict[str, str], users: Access
+) -> None:
+    """To whoever is authenticated."""
+    elsewhere, reads = api_key(users, 341, user="u-2"), api_key(users, 340, user="u-3", scopes=("read",))
+    for own in (key, elsewhere, reads):
+        assert binary(client, own, id="50%").status_code == 400
+    assert [binary(client, own, id="x").status_code for own in (key, elsewhere, reads)] == [200, 403, 403]
+    assert binary(client, {"X-API-Key": "ca_0.x"}, id="50%").status_code == 401
+    headers = {**key, "Content-Type": "application/json", "ce-specversion": "1.0", "ce-id": "50%"}
+    answer = client.simulate_post(PATH, headers=headers, body=b"{bad")
+    assert answer.json["details"][0]["field"] == "ce-id"
+
+
 @pytest.mark.parametrize("kind", [None, "application/json", "application/json; charset=utf-8", "text/x+json"])
 def test_data_may_come_as_base64(client: testing.TestClient, key: dict[str, str], kind: str | None) -> None:
     """As SDKs send bytes: it is the same event."""
