@@ -17,6 +17,7 @@ from api.auth.sessions import BadKeyError, FixedKey, Keys, Sessions
 
 MIN_THREADS = 1
 MOST_PORT = 65_535
+_SSL_MODES = ("prefer", "disable", "allow", "require", "verify-ca", "verify-full")
 _BIND = re.compile(r"((?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):)?(?P<port>[0-9]{1,5})")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")  # RFC 6454, 6.1
 
@@ -112,6 +113,13 @@ def _database_url(environment: Mapping[str, str], name: str, server: str) -> str
     parameters = _conninfo(url) if url.startswith(("postgresql://", "postgres://")) else None
     if parameters is None:
         msg = f"{name}: expected postgresql://user@host:port/database"
+        raise BadSettingError(msg)
+    for port in str(parameters.get("port", "")).split(","):
+        if port and not (port.isdecimal() and 1 <= int(port) <= MOST_PORT):
+            msg = f"{name}: expected a port from 1 to {MOST_PORT}"
+            raise BadSettingError(msg)
+    if parameters.get("sslmode", _SSL_MODES[0]) not in _SSL_MODES:
+        msg = f"{name}: sslmode: expected one of {', '.join(_SSL_MODES)}"
         raise BadSettingError(msg)
     if parameters.get("target_session_attrs", server) != server:
         msg = f"{name}: target_session_attrs: expected {server}, which it is by itself"

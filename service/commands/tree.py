@@ -51,7 +51,8 @@ def _run_tree(chosen: Settings, secret: dict[str, str], once_started: Callable[[
     logs.configure(chosen)
     with closing(supervisor.listen(chosen.host, chosen.port)) as listener, chosen_database(chosen) as url:
         database.migrate(url)
-        environment = {**os.environ, **secret, "DATABASE_URL": url}
+        # Gunicorn reads WEB_CONCURRENCY by itself, and takes no empty one.
+        environment = {**os.environ, **secret, "DATABASE_URL": url, "WEB_CONCURRENCY": str(chosen.processes)}
         tree = supervisor.Supervisor(listener, environment)
         code = tree.run(lambda stop: once_started(supervisor.url_of(listener), url, stop))
     wait_for_the_end(chosen)

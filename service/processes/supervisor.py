@@ -1,5 +1,6 @@
 """The process tree of `serve` and `demo`: gunicorn and the projector, started again when they die, ended together."""
 
+import errno
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ from types import FrameType
 from api import counts, telemetry
 from api.counts import Counts
 from service.processes import lifeline
+from service.settings import BadSettingError
 
 MAX_DEATHS = 5
 DEATHS_WITHIN_SECONDS = 60.0
@@ -31,11 +33,18 @@ class PortInUseError(Exception):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens at this host and port; raise PortInUseError where that fails."""
+    """Return a socket that listens at this host and port.
+
+    Raises BadSettingError where this machine has no such address, and PortInUseError where it can't be listened at.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        socket.getaddrinfo(host, port, family)
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            msg = f"HOST: {host} is no address of this machine: {error.strerror or error}"
+            raise BadSettingError(msg) from error
         msg = f"port {port} of {host} can't be listened at: {error.strerror or error}"
         raise PortInUseError(msg) from error
 

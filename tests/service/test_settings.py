@@ -28,6 +28,13 @@ BAD = [
     ("DATABASE_URL", {"DATABASE_URL": f"postgresql://u:{PASSWORD}@[::1/x"}),
     ("DATABASE_URL", {"DATABASE_URL": f"postgresql://u:{PASSWORD}@here/x?no_such_option=1"}),
     ("DATABASE_URL", {"DATABASE_URL": f"{NO_DATABASE}?target_session_attrs=any"}),
+    ("DATABASE_URL", {"DATABASE_URL": f"{NO_DATABASE}?sslmode=bogus"}),
+    *[
+        ("DATABASE_URL", {"DATABASE_URL": f"postgresql://u:{PASSWORD}@{bad}/x"})
+        for bad in ("here:abc", "here:99999", "here:0", "one:5432,two:x")
+    ],
+    ("HOST", {"HOST": "256.1.1.1"}),
+    ("HOST", {"HOST": "192.0.2.1"}),  # kept for documents, RFC 5737
     ("DATABASE_READ_URL", {"DATABASE_READ_URL": f"mysql://u:{PASSWORD}@here/x"}),
     ("DATABASE_READ_URL", {"DATABASE_READ_URL": f"{NO_DATABASE}?target_session_attrs=read-write"}),
     ("DATABASE_READ_URL", {"DATABASE_READ_URL": NO_DATABASE, "DATABASE_URL": ""}),

@@ -16,12 +16,14 @@ from tests.support.examples import JWT_SECRET, api_key, email_sent
 from tests.support.running import (
     PASSWORD,
     ROOT,
+    SERVE,
     Process,
     Service,
     descendants,
     environment,
     gone,
     processes,
+    running,
     serving,
     users_of,
     with_password,
@@ -170,6 +172,15 @@ def test_a_port_in_use_is_one_line_on_stderr(service: Service) -> None:
     assert (ended.returncode, ended.stdout) == (1, "")
     (line,) = ended.stderr.splitlines()
     assert f"port {service.port} of 127.0.0.1" in line
+
+
+def test_an_empty_variable_is_none(database_url: str) -> None:
+    """As compose files pass on what is not set; gunicorn reads one of them by itself."""
+    empty = ("WEB_THREADS", "KEEP_ALIVE", "HOST", "LOG_LEVEL", "RATE_LIMIT", "JWT_LEEWAY", "JWT_JWKS_URL")
+    variables = {"DATABASE_URL": database_url, "JWT_SECRET": JWT_SECRET, "WEB_CONCURRENCY": ""}
+    with running(SERVE, **variables, **dict.fromkeys(empty, "")) as service:
+        wait_for(service.is_ready)
+        service.stop()
 
 
 def test_plain_gunicorn_prints_a_bad_setting_in_one_line() -> None:
