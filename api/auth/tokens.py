@@ -13,6 +13,7 @@ from domain.access import is_user
 
 MIN_RSA_BITS = 2048  # RFC 7518, section 3.3
 INVALID = "Invalid session"
+_INSTANTS = ("exp", "nbf", "iat")  # numbers, RFC 7519, section 2
 _REASONS: dict[type[Exception], str] = {
     jwt.InvalidSignatureError: "signature",
     jwt.ImmatureSignatureError: "not_yet_valid",
@@ -43,6 +44,8 @@ def verified(token: str, keys: Keys, *, issuer: str | None, audience: str | None
         raise UnauthenticatedError("Session expired", "expired") from error
     except (jwt.PyJWTError, OverflowError) as error:  # an infinite exp
         raise UnauthenticatedError(INVALID, _REASONS.get(type(error), "invalid_token")) from error
+    if any(type(claims.get(name, 0)) not in (int, float) for name in _INSTANTS):  # PyJWT takes text and true, too
+        raise UnauthenticatedError(INVALID, "invalid_token")
     user = claims["sub"]
     if not isinstance(user, str) or not is_user(user):
         raise UnauthenticatedError(INVALID, "invalid_subject")

@@ -62,9 +62,9 @@ def unsigned(header: Any, claims: Any) -> dict[str, str]:
 
 GOOD = {"sub": "u-1", "exp": LATER}
 BAD_CLAIMS: dict[str, list[Any]] = {
-    "exp": [None, "x", [], {}, float("inf"), float("nan")],
-    "nbf": [LATER, "x", []],
-    "iat": [LATER, "x", []],
+    "exp": [None, "x", str(LATER), [], {}, float("inf"), float("nan")],
+    "nbf": [LATER, "x", str(NOW), True, []],
+    "iat": [LATER, "x", str(NOW), True, []],
     "sub": ["", "a\0", "a\n", "\ud800"],
 }
 NONE = {"alg": "none", "typ": "JWT"}
