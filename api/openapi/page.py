@@ -7,6 +7,7 @@ from pathlib import Path
 import falcon
 
 from api.answers.answering import encode
+from api.http.parameters import no_parameters
 from api.openapi.document import document
 
 _PACKAGE = "offapi"  # Swagger UI's own files; the package is not imported, as that would read all of them
@@ -42,8 +43,9 @@ def _document() -> bytes:
 class OpenAPI:
     """`GET /openapi.json`."""
 
-    async def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
+    async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with the document."""
+        no_parameters(request)
         response.content_type = falcon.MEDIA_JSON
         response.data = _document()
         response.set_header("Cache-Control", _CACHED)
@@ -58,8 +60,9 @@ class Documentation:
         self._read = lru_cache(self._read_file)
         self._files = {name: Path(str(package.locate_file(f"{_PACKAGE}/{file}"))) for name, file in _FILES.items()}
 
-    async def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
+    async def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with the page."""
+        no_parameters(request)
         response.content_type = falcon.MEDIA_HTML
         response.text = _PAGE
         response.set_header("Content-Security-Policy", _POLICY)

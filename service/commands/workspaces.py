@@ -100,6 +100,10 @@ def _rename(arguments: argparse.Namespace, chosen: Settings) -> int:
 
 
 def _delete(arguments: argparse.Namespace, chosen: Settings) -> int:
+    with chosen_pool(chosen) as pool, pool.connection() as connection:
+        known = access.known_workspaces(connection).union(*(dict(connection.execute(each)) for each in _LISTS))
+    if arguments.ID not in known:  # else a slip would take an id away for good
+        return say(f"nothing was deleted: there is no workspace {arguments.ID}", FAILED)
     again = arguments.yes
     if again is None:
         say(f"everything in workspace {arguments.ID} is lost for good; its id again:", DONE)

@@ -163,6 +163,8 @@ def test_the_page_shows_the_document_by_files_of_its_own(client: testing.TestCli
     assert '"/openapi.json"' in client.simulate_get("/docs/start.js").text
     assert client.simulate_get("/docs/other.js").status_code == 404
     assert client.simulate_get("/openapi.json").json["openapi"] == "3.1.0"
+    for path in ("/openapi.json", "/docs"):
+        assert client.simulate_get(path, query_string="foo=1").json["details"][0]["field"] == "foo"
 
 
 def test_an_example_of_each_type_of_event_can_be_posted(client: testing.TestClient, users: Access) -> None:

@@ -162,11 +162,25 @@ def test_a_deletion_that_was_interrupted_goes_on(
     assert rows_of(pool, 340) == {"deleted_workspace": 1}
 
 
+def test_a_workspace_that_never_was_is_not_deleted(command: Command, users: Access, pool: Pool) -> None:
+    """A slip takes no id away; whatever is known of one is enough: a hook, a link, a name, a log."""
+    result = command("workspace", "delete", "341", "--yes", "341")
+    assert (result.code, result.err) == (1, "nothing was deleted: there is no workspace 341\n")
+    add_hook(pool, "smartlead", 1)
+    users.link("u-1", 2, "cli:test")
+    users.rename_workspace(3, "Sales", "cli:test")
+    record(pool, 4, email_sent(1))
+    for known in "1234":
+        assert command("workspace", "delete", known, "--yes", known).code == 0
+    users.link("u-1", 341, "cli:test")
+
+
 def test_over_http_a_deleted_workspace_is_a_conflict(
     command: Command, client: testing.TestClient, users: Access
 ) -> None:
     """For the platform, which may not know yet."""
     admin = {**api_key(users, user="platform", scopes=("admin",)), "Content-Type": "application/json"}
+    users.rename_workspace(340, "Sales", "cli:test")
     command("workspace", "delete", "340", "--yes", "340")
     base = "/api/v1/access/"
     statuses = [
