@@ -9,7 +9,7 @@ import falcon.asgi
 import psycopg
 from psycopg.errors import DiskFull
 
-from domain.access import BadFieldError, BusyError
+from domain.refusals import BadFieldError, BusyError
 from projections.pipeline import TooManySentError
 
 RETRY_AFTER_SECONDS = 1

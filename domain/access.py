@@ -18,6 +18,7 @@ from domain.access_log import ACCESS_LOG, AccessApplication
 from domain.api_keys import MAX_KEY_NAME, SCOPES, IssuedKey, Key, new_prefix_and_secret, secret_sha256
 from domain.events import MAX_ID
 from domain.recorder import Database, append, rows_of
+from domain.refusals import BadFieldError, BusyError, DeletedWorkspaceError, NotLinkedError, UnknownKeyError
 from domain.workspaces import MAX_WORKSPACE_NAME, Workspace
 
 MAX_USER_ID = 255
@@ -25,36 +26,6 @@ _ATTEMPTS = 50  # each conflict means that another change succeeded, so this man
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and what UTF-8 can't say
 
 T = TypeVar("T")
-
-
-class AccessError(Exception):
-    """A change of a user's access was refused; the text says why."""
-
-
-class BadFieldError(AccessError):
-    """A field has an invalid value: `field` names it, `expected` says which values are valid."""
-
-    def __init__(self, field: str, expected: str) -> None:
-        """Take the field's name and the text of what is expected."""
-        super().__init__(f"{field}: {expected}")
-        self.field = field
-        self.expected = expected
-
-
-class NotLinkedError(AccessError):
-    """The workspace is not linked to the user, so it can't be the current one."""
-
-
-class UnknownKeyError(AccessError):
-    """The user never had such an API key."""
-
-
-class DeletedWorkspaceError(AccessError):
-    """The workspace was deleted: nobody can be linked to it, and no tool connected."""
-
-
-class BusyError(AccessError):
-    """Too many concurrent changes of the user; a retry helps."""
 
 
 class User(Aggregate):

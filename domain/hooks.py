@@ -15,11 +15,11 @@ from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import IntegrityError
 
-from domain.access import AccessError, BadFieldError
 from domain.access_log import AccessApplication
 from domain.api_keys import secret_sha256
 from domain.events import MAX_ID
 from domain.recorder import Database, Pool
+from domain.refusals import AccessError, BadFieldError
 from domain.suggestions import did_you_mean
 from domain.texts import shown
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
-from domain.access import DeletedWorkspaceError, User
+from domain.access import User
 from domain.hooks import Hook
 from domain.recorder import Database
+from domain.refusals import DeletedWorkspaceError
 from domain.workspaces import Workspace
 
 _LINK = SQL("INSERT INTO workspace_link (user_id, workspace_id, current) VALUES (%s, %s, %s)")

@@ -5,8 +5,9 @@ import falcon
 from api.dependencies import Parts
 from api.errors import BadRequestError
 from api.http.parameters import in_path, no_parameters, path_is_utf8
-from domain.access import BadFieldError, check_user
+from domain.access import check_user
 from domain.events import MAX_ID
+from domain.refusals import BadFieldError
 from projections.queries.caller import who
 
 MAX_BODY_BYTES = 64 * 1024

@@ -10,9 +10,9 @@ from api.dependencies import Parts
 from api.errors import BadRequestError, ConflictError, NotFoundError
 from api.http.bodies import json_object
 from api.tools import hook_url
-from domain.access import DeletedWorkspaceError
 from domain.events import MAX_ID
 from domain.hooks import PROSPECTS, Terms, UnknownHookError
+from domain.refusals import DeletedWorkspaceError
 from projections.queries import hooks
 
 

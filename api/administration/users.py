@@ -8,9 +8,9 @@ from api.dependencies import Parts
 from api.errors import BadRequestError, ConflictError, NotFoundError
 from api.http.bodies import json_object
 from domain import instants
-from domain.access import DeletedWorkspaceError, NotLinkedError, UnknownKeyError
 from domain.api_keys import SCOPES, Scope
 from domain.events import MAX_ID
+from domain.refusals import DeletedWorkspaceError, NotLinkedError, UnknownKeyError
 from projections import access
 
 ISSUED_HERE: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope != "admin")

@@ -12,10 +12,11 @@ import numpy as np
 from psycopg.errors import UniqueViolation
 from psycopg.sql import SQL
 
-from domain.access import Access, BusyError
+from domain.access import Access
 from domain.forgetting import Forgetting
 from domain.forgotten import new_token
 from domain.recorder import Database, head_of
+from domain.refusals import BusyError
 from projections.building import generations
 from projections.journeys import campaign, columns
 from projections.metrics import FOLD_VERSION

@@ -72,7 +72,7 @@ def parser_of(name: str | None = None) -> argparse.ArgumentParser:
 
 def _misuses() -> tuple[type[Exception], ...]:
     """Return what says that a command was misused; asked for once something has been raised."""
-    from domain.access import BadFieldError  # noqa: PLC0415 (most commands do without)
+    from domain.refusals import BadFieldError  # noqa: PLC0415 (most commands do without)
     from service.connection import EncodingError  # noqa: PLC0415
 
     return BadFieldError, EncodingError, settings.BadSettingError
@@ -80,7 +80,7 @@ def _misuses() -> tuple[type[Exception], ...]:
 
 def _failures() -> tuple[type[Exception], ...]:
     """Return what else says that one has failed, and why; asked for once something has been raised."""
-    from domain.access import AccessError  # noqa: PLC0415 (as above)
+    from domain.refusals import AccessError  # noqa: PLC0415 (as above)
     from projections.building.generations import OtherMeasuresError, SupersededError  # noqa: PLC0415
     from projections.building.replay_by_parts import NoRoomError  # noqa: PLC0415
     from projections.marks import WentBackError  # noqa: PLC0415

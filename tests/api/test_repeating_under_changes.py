@@ -13,8 +13,9 @@ import pytest
 from api import repeating
 from api.auth.sessions import FixedKey, secret
 from api.errors import UnavailableError
-from domain.access import Access, AccessError
+from domain.access import Access
 from domain.recorder import Pool
+from domain.refusals import AccessError
 from projections.building import forgetting, replay
 from projections.statements import Statement
 from service.clock import clock

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from eventsourcing.utils import get_topic
 
-from domain.access import Access, AccessError, NotLinkedError, UnknownKeyError, User
+from domain.access import Access, User
 from domain.api_keys import secret_sha256
 from domain.recorder import Pool
+from domain.refusals import AccessError, NotLinkedError, UnknownKeyError
 from projections import access
 from projections.queries.caller import Asked, Caller, Credentials, check, who
 from service.clock import clock

@@ -7,8 +7,9 @@ import sys
 import pytest
 from falcon import testing
 
-from domain.access import Access, DeletedWorkspaceError
+from domain.access import Access
 from domain.recorder import Pool
+from domain.refusals import DeletedWorkspaceError
 from domain.workspaces import Workspace
 from projections.building import ending, verification
 from tests.support.commands import Command
