@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOMS = ("domain", "connectors", "projections", "api", "service")
+PACKAGES = ("domain", "connectors", "projections", "api", "service")
 HOUSE = Path(__file__).parent.parent
 
 
@@ -58,8 +58,8 @@ def test_imports_go_one_way() -> None:
     """No room knows of the rooms that stand on it, nor of the tests."""
     wrong = [
         fault
-        for place, room in enumerate(ROOMS)
-        for fault in wrong_imports(room, (*ROOMS[place + 1 :], "tests", "benchmarks"))
+        for place, room in enumerate(PACKAGES)
+        for fault in wrong_imports(room, (*PACKAGES[place + 1 :], "tests", "benchmarks"))
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -74,7 +74,7 @@ def test_every_module_says_why_it_exists() -> None:
     """Its first sentence is its docstring."""
     silent = [
         str(file.relative_to(HOUSE))
-        for folder in (*ROOMS, "client", "tests", "benchmarks")
+        for folder in (*PACKAGES, "client", "tests", "benchmarks")
         for file in sorted((HOUSE / folder).rglob("*.py"))
         if not ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
     ]
@@ -115,7 +115,7 @@ def test_no_test_module_imports_another() -> None:
 def test_the_client_for_workers_needs_nothing_of_ours_and_we_nothing_of_it() -> None:
     """It is a distribution of its own, of the standard library alone, for Python 3.9 and newer."""
     client = "campaign_analytics_client"
-    wrong = [fault for room in ROOMS for fault in wrong_imports(room, (client,))]
+    wrong = [fault for room in PACKAGES for fault in wrong_imports(room, (client,))]
     for file in sorted((HOUSE / "client").rglob("*.py")):
         ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 9))
         wrong += [
