@@ -13,7 +13,7 @@ from domain.recorder import Database
 from domain.texts import shown
 from projections.queries.rejections import Rejection
 
-_CONFLICT = "id: names another fact already, with other content"
+_CONFLICT = "id: names another event already, with other content"
 _OF_A_RETRACTION = f"retracts: names a retraction, and {NO_RETRACTION}"
 
 

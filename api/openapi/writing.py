@@ -10,7 +10,7 @@ A prospect is known by `prospect_id`, character by character: `Jane@x.io` and `j
 journeys. Where an e-mail address is the id, every worker has to write it alike: without blanks around it and in lower
 case, in Python `address.strip().lower()`. An id of your own that never changes is better still.
 
-A name may stand once in an object. `source` and `id` name a fact for ever, so a lost answer is safe to send again."""
+A name may stand once in an object. `source` and `id` name an event for ever, so a lost answer is safe to send again."""
 
 
 def writing() -> Json:
@@ -20,7 +20,7 @@ def writing() -> Json:
     wrapped = object_of({"events": events}, additionalProperties=False)
     return {
         "tags": [WRITING],
-        "summary": "Tell what has happened, each fact once whatever is sent how often",
+        "summary": "Tell what has happened; each event is stored once, however often it is sent",
         "description": _TEXT,
         "parameters": [parameter.described() for parameter in POST.parameters],
         "requestBody": {

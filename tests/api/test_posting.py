@@ -50,7 +50,7 @@ def reject(index: int, name: str | None, code: str, error: str) -> dict[str, Any
     return {"index": index, "id": name, "code": code, "error": error}
 
 
-CONFLICT = "id: names another fact already, with other content"
+CONFLICT = "id: names another event already, with other content"
 SENT = email_sent(1)
 ELSEWHERE_SPELT = email_sent(1, occurred_at="2026-11-01T11:00:00.0009+01:00", step=None, source="")
 RAW = json.dumps(SENT).encode()
