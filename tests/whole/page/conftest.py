@@ -13,22 +13,23 @@ from tests.support.examples import api_key
 from tests.support.running import Service, serving, users_of
 
 
-@pytest.fixture(scope="package")
+# Of a module, not of all tests: while it is open, Playwright's event loop runs in this thread, and no other one can.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Give a browser for all tests of the page."""
+    """Give a browser for all tests of a module."""
     with launched() as browser:
         yield browser
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def url(browser: Browser, databases: Databases) -> Iterator[str]:
-    """Give a database for all tests of the page, where they can be run at all."""
+    """Give a database for all tests of a module, where they can be run at all."""
     del browser
     with databases.lend() as made:
         yield made
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def service(url: str) -> Iterator[Service]:
     """Give a service with the demonstration's data in workspaces 1 and 2."""
     with serving(url) as running:
@@ -41,7 +42,7 @@ def service(url: str) -> Iterator[Service]:
         yield running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def key(url: str, service: Service) -> str:
     """Give a key that may read both workspaces, of which 1 is the current one."""
     del service
