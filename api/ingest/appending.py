@@ -1,21 +1,26 @@
 """Group commit: small posts that arrive together share an append, since a commit waits for the disk."""
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice
 from typing import NamedTuple
 
-import psycopg
+from psycopg import OperationalError
 from psycopg.errors import UniqueViolation
 
+from api.errors import UnavailableError
 from api.ingest.lanes import Post, Traced
 from domain import ledger
 from domain.ledger import Prepared, Recorded
 from domain.recorder import Condition, ConditionError, Database, parameters
 from domain.several_logs import parameters_of_several
-from projections.pipeline import Pipeline
+from projections.pipeline import Pipeline, TooManySentError
 from projections.queries.caller import Credentials
 from projections.statements import Statement
 
+# A lost connection, a head that stays locked, no thread: what one post of a group meets, the others would meet too.
+_SAME_FOR_ALL = (OperationalError, TooManySentError, UnavailableError)
 MOST_OF_ONE = 4  # posts to one workspace in a group to several; more are left to the workspace's own lane
 
 Record = Callable[[Database, int, Prepared, Condition], Recorded]
@@ -56,10 +61,19 @@ class Appending:
         self._in_thread = in_thread
         self._committed = committed
 
-    async def commit_group(self, pipeline: Pipeline, group: list[Post], to_one: bool) -> list[Post]:  # noqa: FBT001
-        """Commit a group of one workspace or of any, answer its posts, and return those that are left undone."""
+    async def commit_group(
+        self,
+        pipeline: Pipeline,
+        group: list[Post],
+        to_one: bool,  # noqa: FBT001
+        give_back: Callable[[], None],
+    ) -> list[Post]:
+        """Commit a group of one workspace or of any, answer its posts, and return those that are left undone.
+
+        `give_back` is called once the connection is needed no more, before a thread is waited for.
+        """
         if to_one:
-            await self._commit(pipeline, group)
+            await self._commit(pipeline, group, give_back)
             return []
         return await self._commit_to_several(pipeline, group)
 
@@ -71,7 +85,7 @@ class Appending:
         together = {each: posts for each, posts in by_workspace.items() if len(posts) <= MOST_OF_ONE}
         try:
             positions = await self._append_to_several(pipeline, together) if together else {}
-        except psycopg.OperationalError as error:  # a lost connection is the same for all
+        except OperationalError as error:  # a lost connection is the same for all
             for post in chain.from_iterable(together.values()):
                 post.fail(error)
             return [post for post in group if post.workspace_id not in together]
@@ -95,37 +109,51 @@ class Appending:
             self._note(positions, [post for each in positions for post in together[each]])
         return positions
 
-    async def _commit(self, pipeline: Pipeline, group: list[Post]) -> None:
+    async def _commit(self, pipeline: Pipeline, group: list[Post], give_back: Callable[[], None]) -> None:
         """Commit a group of one workspace and answer its posts; a group that is refused is tried again post by post."""
-        workspace_id = group[0].workspace_id
-        try:
-            recorded = await self._append(pipeline, workspace_id, _joined(group), {each.writer for each in group})
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is raised where the post is awaited)
-            if len(group) > 1 and not isinstance(error, psycopg.OperationalError):
-                for each in group:
-                    await self._commit(pipeline, [each])
-                return
-            for each in group:  # a lost connection, or a head that stays locked, is the same for all
-                each.fail(error)
-            return
-        _answer(group, recorded)
-        self._note({workspace_id: recorded.position}, group)
+        distributed = await pipeline.is_distributed()  # Citus takes no append in one statement
+        known = group if distributed else await self._try_each(partial(self._append, pipeline), group)
+        if known:
+            give_back()
+            record = ledger.record_prepared if distributed else ledger.record_carefully
+            for post in await self._try_each(partial(self._append_in_thread, record), known):
+                post.fail(OperationalError("the log was changed meanwhile"))
 
-    async def _append(
-        self, pipeline: Pipeline, workspace_id: int, prepared: Prepared, writers: Collection[Credentials]
-    ) -> Recorded:
-        if await pipeline.is_distributed():  # Citus takes no append in one statement
-            return await self._in_thread(ledger.record_prepared, workspace_id, prepared, writers)
+    async def _try_each(self, append: Callable[[Sequence[Post]], Awaitable[Recorded]], group: list[Post]) -> list[Post]:
+        """Append a group, or else its posts one by one; return those of which some events are known already."""
+        again = deque([group])
+        known = list[Post]()
+        while again:
+            posts = [each for each in again.popleft() if not each.recorded.done()]  # else its caller has given up
+            if not posts:
+                continue
+            try:
+                recorded = await append(posts)
+            except UniqueViolation:
+                known += posts
+            except Exception as error:  # noqa: BLE001 (whatever it is, it is raised where the post is awaited)
+                if len(posts) > 1 and not isinstance(error, _SAME_FOR_ALL):
+                    again.extend([each] for each in posts)
+                else:
+                    for each in posts:
+                        each.fail(error)
+            else:
+                _answer(posts, recorded)
+                self._note({posts[0].workspace_id: recorded.position}, posts)
+        return known
+
+    async def _append(self, pipeline: Pipeline, posts: Sequence[Post]) -> Recorded:
+        workspace_id, prepared = posts[0].workspace_id, _joined(posts)
         distinct = ledger.without_repeats(prepared)
-        condition = self._statements.condition([(workspace_id, writer) for writer in writers])
+        condition = self._statements.condition({(workspace_id, each.writer) for each in posts})
         values = {**parameters(workspace_id, ledger.rows(distinct)), **condition}
-        try:
-            rows = await pipeline.rows(self._statements.to_one, values)
-        except UniqueViolation:
-            return await self._in_thread(ledger.record_carefully, workspace_id, prepared, writers)
+        rows = await pipeline.rows(self._statements.to_one, values)
         if not rows:
             raise ConditionError
         return ledger.all_new(prepared, distinct, int(rows[0][0]))
+
+    async def _append_in_thread(self, record: Record, posts: Sequence[Post]) -> Recorded:
+        return await self._in_thread(record, posts[0].workspace_id, _joined(posts), {each.writer for each in posts})
 
     def _note(self, positions: Mapping[int, int], posts: Sequence[Post]) -> None:
         traced = [each.traced for each in posts if each.traced is not None]

@@ -73,8 +73,9 @@ class Post:
             self.recorded.set_exception(error)
 
 
-# Commits a group of everybody's lane, or (True) of one workspace, and returns the posts that it has left undone.
-CommitGroup = Callable[[Pipeline, list[Post], bool], Awaitable[list[Post]]]
+# Commits a group of everybody's lane, or (True) of one workspace, and returns the posts that it has left undone; the
+# last argument is called where the rest of the work needs the connection no more.
+CommitGroup = Callable[[Pipeline, list[Post], bool, Callable[[], None]], Awaitable[list[Post]]]
 
 
 class _Connections:
@@ -196,16 +197,23 @@ class Lanes:
 
     async def _commit_next(self, pipeline: Pipeline, lane: _Lane) -> None:
         """Commit one group of a lane; the next group takes any free connection."""
-        group, left = self._next_group(lane), list[Post]()
+        group, left, held = self._next_group(lane), list[Post](), True
+
+        def give_back() -> None:
+            nonlocal held
+            if held:
+                held = False
+                lane.connections.free.append(pipeline)
+                self._begin(lane.connections)
+
         try:
             if group:
-                left = await self._commit_group(pipeline, group, lane.workspace_id is not None)
+                left = await self._commit_group(pipeline, group, lane.workspace_id is not None, give_back)
         except Exception as error:  # noqa: BLE001 (whatever it is, it is raised where the posts are awaited)
             for post in group:
                 post.fail(error)
         finally:
             lane.at_work = False
-            lane.connections.free.append(pipeline)
             for post in left:
                 self._queue(self._lane_of(post.workspace_id), post)
             committed = len(group) - len(left)
@@ -215,7 +223,7 @@ class Lanes:
                 lane.gathering = loop.call_later(GATHERING_SECONDS, self._end_gathering, lane)
             else:
                 self._end_gathering(lane)
-            self._begin(lane.connections)
+            give_back()
 
     def _end_gathering(self, lane: _Lane) -> None:
         """Wait for no more posts: the lane takes its turn; one of a workspace without any is no longer needed."""

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL
 
+from api.errors import UnavailableError
 from api.ingest import lanes
 from api.ingest.appending import Appending, Commit, Record, Statements, Writers
 from api.ingest.lanes import QueueTimeoutError
@@ -39,7 +40,8 @@ class Log:
         self.commits = list[Commit]()
         self.pipelines = [Pipeline(self._borrow, lambda _: None) for _ in range(connections)]
         statements = Statements(APPEND_IF_ALLOWED, APPEND_TO_SEVERAL_IF_ALLOWED, self._condition)
-        appending = Appending(statements, self._in_thread, self._committed)
+        self.in_thread: Callable[..., Coroutine[Any, Any, Recorded]] = self._in_thread
+        appending = Appending(statements, self._in_its_thread, self._committed)
         self.posts = lanes.Lanes(self.pipelines, appending.commit_group)
 
     async def record(self, *events: dict[str, Any], writer: Credentials = WRITER, workspace_id: int = 340) -> Recorded:
@@ -69,6 +71,9 @@ class Log:
                 return record(database, workspace_id, prepared, ALWAYS)
 
         return await asyncio.to_thread(work)
+
+    async def _in_its_thread(self, *arguments: Any) -> Recorded:
+        return await self.in_thread(*arguments)
 
     def _committed(self, commit: Commit) -> None:
         self.commits.append(commit)
@@ -134,6 +139,53 @@ def test_known_events_get_an_outcome_of_their_own(run: Run, pool: Pool) -> None:
 
     run(test)
     assert log(pool) == ["e-1", "e-2"]
+
+
+def test_posts_that_wait_for_a_thread_hold_no_connection(pool: Pool) -> None:
+    """Known events to more workspaces than there are connections hold up no new ones, to whatever workspace."""
+
+    async def test() -> None:
+        posts, busy = Log(pool), asyncio.Event()
+        in_thread = posts._in_thread
+
+        async def wait_and_record(*arguments: Any) -> Recorded:
+            await busy.wait()
+            return await in_thread(*arguments)
+
+        posts.in_thread = wait_and_record
+        await in_each(posts, email_sent(1))
+        known = [asyncio.create_task(posts.record(email_sent(1), workspace_id=each)) for each in WORKSPACES]
+        await until(lambda: all(each in posts.posts._own for each in WORKSPACES))
+        for number in range(2, 5):
+            assert (await posts.record(email_sent(number), workspace_id=343)).outcomes == [Outcome.ACCEPTED]
+        assert not any(each.done() for each in known)
+        busy.set()
+        assert [each.outcomes for each in await asyncio.gather(*known)] == [[Outcome.DUPLICATE]] * 3
+        for each in posts.pipelines:
+            each.close()
+
+    asyncio.run(test())
+
+
+def test_without_a_free_thread_the_posts_of_a_group_are_refused_at_once(pool: Pool) -> None:
+    """Each of them would wait in vain one after the other; those whose callers have given up are not tried at all."""
+
+    async def test() -> None:
+        posts, tried = Log(pool), list[int]()
+
+        async def none_is_free(_: Record, __: int, prepared: Prepared, ___: Collection[Credentials]) -> Recorded:
+            tried.append(len(prepared.events))
+            raise UnavailableError("no thread")
+
+        posts.in_thread = none_is_free
+        await in_each(posts, email_sent(1))
+        results = await asyncio.gather(*(posts.record(email_sent(1)) for _ in range(6)), return_exceptions=True)
+        assert [isinstance(each, UnavailableError) for each in results] == [True] * 6
+        assert sum(tried) == 6
+        for each in posts.pipelines:
+            each.close()
+
+    asyncio.run(test())
 
 
 def test_a_group_is_bounded(run: Run, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
