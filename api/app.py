@@ -23,12 +23,13 @@ from api.answers.prospects import ProspectLookup
 from api.answers.rejections import Rejections
 from api.answers.stream import StreamResource
 from api.dependencies import Parts
-from api.errors import add_error_handlers
+from api.errors import TooLongHeaderError, add_error_handlers
 from api.health import Healthz, Metrics, Probe, Readyz
 from api.hooks import HookDeliveries
 from api.http.bodies import RECEIVE
 from api.http.compression import Packed
 from api.http.headers import (
+    LONGEST,
     REQUEST_ID,
     SECURITY,
     TRACEPARENT,
@@ -62,6 +63,9 @@ class App(falcon.asgi.App[Any, Any]):
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # type: ignore[override]  # noqa: ANN401 (ASGI's)
         """Answer a request; Falcon would wait for the first piece of its body before anything else."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # before it is accepted, so a 403
+            return
         if scope["type"] == "http":
             scope["headers"] = with_one_cookie_line(scope["headers"])
             scope[RECEIVE] = receive
@@ -170,6 +174,9 @@ class _Around:
         request.context.measurements = self._measurements
         response.set_headers(SECURITY)
         response.set_header(REQUEST_ID, request_id)
+        for name, most in LONGEST.items():
+            if len(request.get_header(name) or "") > most:
+                raise TooLongHeaderError(name, most)
 
     async def process_response(self, request: falcon.Request, response: falcon.Response, _: object, __: object) -> None:
         context = request.context

@@ -78,6 +78,14 @@ class TooLargeError(Exception):
     """The body is larger than it may be; the text is the answer."""
 
 
+class TooLongHeaderError(Exception):
+    """A header is longer than it may be."""
+
+    def __init__(self, name: str, most: int) -> None:
+        """Take its name, and how many characters it may have."""
+        super().__init__(f"{name}: expected at most {most:,} characters")
+
+
 class UnsupportedTypeError(Exception):
     """The body is of a type that is not taken; the text is the answer."""
 
@@ -130,6 +138,7 @@ _STATUS: dict[type[Exception], HTTPStatus] = {
     RequestTimeoutError: HTTPStatus.REQUEST_TIMEOUT,
     ConflictError: HTTPStatus.CONFLICT,
     TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TooLongHeaderError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     UnsupportedTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     BusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -23,9 +23,23 @@ _NO_SUCH_SECRET = "0" * 64
 _INVALID_KEY, _REQUIRED = "Invalid API key", "Authentication required"
 
 
+def sessions_of(request: falcon.Request) -> list[str]:
+    """Return the tokens of all sessions that a request shows.
+
+    Nothing of other cookies is decoded: a stranger can have Python's own decoder take very long (CVE-2024-7592).
+    """
+    pairs = (each.partition("=") for each in (request.get_header("Cookie") or "").split(";"))
+    return [_unquoted(value.strip()) for name, _, value in pairs if name.strip() == COOKIE]
+
+
 def session_of(request: falcon.Request) -> str:
     """Return the token of a request that shows one session and no API key."""
-    return (request.get_cookie_values(COOKIE) or [""])[0]
+    return (sessions_of(request) or [""])[0]
+
+
+def _unquoted(value: str) -> str:
+    """Return a cookie's value without the quotation marks that may be around it (RFC 6265, section 4.1.1)."""
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
 
 
 def credentials_of_key(key: str) -> Credentials:
@@ -57,8 +71,8 @@ class Authentication:
         """Return whether `credentials` may have to wait for the platform's keys, so that it is left to a thread."""
         if self.sessions is None or request.get_header(HEADER) is not None:
             return False
-        cookies = request.get_cookie_values(COOKIE)
-        return cookies is not None and self.sessions.may_wait(cookies[0], self.clock())
+        tokens = sessions_of(request)
+        return len(tokens) == 1 and self.sessions.may_wait(tokens[0], self.clock())
 
     def verify_again(self, token: str) -> None:
         """Raise UnauthenticatedError where a session that was verified before is no longer valid."""
@@ -77,12 +91,12 @@ class Authentication:
         key = request.get_header(HEADER)
         if key is not None:
             return credentials_of_key(key)
-        cookies = request.get_cookie_values(COOKIE)
-        if cookies is None:
+        tokens = sessions_of(request)
+        if not tokens:
             raise UnauthenticatedError(_REQUIRED, "no_credentials")
-        if len(cookies) > 1 or self.sessions is None:
+        if len(tokens) > 1 or self.sessions is None:
             raise UnauthenticatedError(INVALID, "ambiguous" if self.sessions else "no_sessions")
-        user = self.sessions.user(cookies[0], self.clock())
+        user = self.sessions.user(tokens[0], self.clock())
         request.context.user = user
         return Credentials(session_user=user)
 

@@ -9,6 +9,9 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 TRACEPARENT, TRACESTATE = "traceparent", "tracestate"  # W3C Trace Context; it has none for answers
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
+# Characters of headers that take longer to read than their length would let one think, before anybody is authenticated.
+LONGEST = {"Accept": 1_024, "Content-Type": 256, "Cookie": 16_384, "If-None-Match": 4_096}
+
 # From OWASP's REST security cheat sheet: an API's answers are data, not to be sniffed, framed or stored.
 SECURITY = (
     ("Cache-Control", "no-store"),

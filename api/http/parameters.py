@@ -14,6 +14,7 @@ import falcon
 
 from api.errors import BadRequestError
 from domain.events import MAX_ID
+from domain.parsing import MAX_ERRORS
 from domain.suggestions import did_you_mean
 from domain.texts import shown
 from projections.queries.caller import ALL, Asked
@@ -103,9 +104,11 @@ class Query:
     def _texts(self, query_string: str) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
         """Return the texts of a query's parameters, and the faults of its form."""
         texts: dict[str, list[str]] = {}
-        faults = []
+        faults = list[tuple[str, str]]()
         for name, text in parse_qsl(query_string, keep_blank_values=True, errors="surrogateescape"):
             parameter = self._by_name.get(name)
+            if len(faults) == MAX_ERRORS:
+                break
             if parameter is None:
                 faults.append((shown(name), f"is not a parameter here, {self._expected(name)}"))
             elif name in texts and not parameter.repeatable:

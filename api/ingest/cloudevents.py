@@ -18,6 +18,7 @@ from domain.texts import shown
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
+MOST_CHARACTERS = 16_384  # of all headers that carry attributes
 _VERSION = "1.0"
 _PREFIX = "ce-"  # of the headers that carry the context attributes in binary mode
 _ATTRIBUTE = re.compile(r"ce-([a-z0-9]+)")  # CloudEvents 1.0.2, "Attribute Naming Convention"
@@ -40,8 +41,11 @@ def attributes(request: falcon.Request) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     faults: list[tuple[str, str]] = []
-    for name, value in request.headers.items():
-        match = _ATTRIBUTE.fullmatch(name.lower())
+    headers = {name.lower(): value for name, value in request.headers.items() if name.lower().startswith(_PREFIX)}
+    if sum(map(len, headers.values())) > MOST_CHARACTERS:
+        raise BadRequestError((_PREFIX + "*", f"expected at most {MOST_CHARACTERS:,} characters in all of them"))
+    for name, value in headers.items():
+        match = _ATTRIBUTE.fullmatch(name)
         if match is not None:
             try:
                 found[match[1]] = _decoded(value.encode("latin-1"))  # as which Falcon has read it

@@ -77,3 +77,10 @@ def test_all_faults_are_named_at_once_and_a_near_miss_is_suggested() -> None:
     assert faults["campaign_id"].endswith("for several campaigns repeat the parameter")
     with pytest.raises(BadRequestError, match="is given twice"):
         Query(ONE_WORKSPACE).read("workspace_id=1&workspace_id=2")
+
+
+def test_so_many_faults_of_a_query_are_named_and_no_more() -> None:
+    """Each costs a look for the name that was meant, and repeats what is expected."""
+    with pytest.raises(BadRequestError) as refused:
+        CAMPAIGNS.parameters.read("&".join(f"unknown{number}=1" for number in range(500)))
+    assert [name for name, _ in refused.value.faults] == [f"unknown{number}" for number in range(10)]

@@ -12,6 +12,7 @@ from select import POLLIN, poll
 import jwt
 import pytest
 
+from api.http.headers import LONGEST
 from service.web import worker
 from tests.support.databases import Databases
 from tests.support.examples import JWT_SECRET, SECURITY_HEADERS, api_key, email_sent, session
@@ -306,6 +307,44 @@ def test_cookies_in_several_lines_are_those_of_one_line(service: Service, url: s
         assert status(*good) == b"200"
     for bad in ((one, other), (other, one), (one, one), ("sessionid=x", one), (one, "a=b; sessionid="), ("a=b", "c=d")):
         assert status(*bad) == b"401"
+
+
+@pytest.mark.parametrize(("name", "most"), LONGEST.items())
+def test_a_header_that_takes_long_to_read_has_an_end(service: Service, name: str, most: int) -> None:
+    """It is named, whoever sends it."""
+    for length, expected in ((most + 1, b"431"), (most, b"200")):
+        values = ["x" * min(8_000, length - at) for at in range(0, length, 8_002)]  # joined by two characters
+        lines = "".join(f"{name}: {each}\r\n" for each in values)
+        answer = exchange(service.port, f"GET /healthz HTTP/1.1\r\nHost: h\r\n{lines}\r\n".encode())
+        if len(values) == 1 or expected == b"431":
+            assert answer[9:12] == expected
+        if expected == b"431":
+            assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {
+                "error": f"{name}: expected at most {most:,} characters"
+            }
+
+
+def test_of_other_cookies_nothing_is_decoded(service: Service, url: str) -> None:
+    """What is quoted in them, and how, takes no time and changes nothing; a session may stand in quotation marks."""
+    with users_of(url) as users:
+        users.link("u-1", 340, "cli:test")
+    token = session("u-1")["Cookie"].partition("=")[2]
+    for cookie, status in (
+        (f'a="{chr(92)}"{chr(92)}""; sessionid={token}', 200),
+        (f'sessionid="{token}"; b="', 200),
+        (f'a="; sessionid={token}; b="', 200),
+        (f'sessionid="{token}', 401),
+        (f"asessionid={token}", 401),
+    ):
+        assert service.dashboard({"Cookie": cookie}, "workspace_id=340").status == status
+
+
+def test_a_websocket_is_refused_without_a_trace(service: Service) -> None:
+    """There is none here; a stranger fills no log with it."""
+    head = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    answer = exchange(service.port, f"{head}Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode())
+    assert answer[9:12] == b"403"
+    assert "Traceback" not in service.output
 
 
 def test_a_client_that_is_too_slow_is_sent_away(service: Service, url: str) -> None:
