@@ -20,7 +20,9 @@ BODY_GRACE_SECONDS = 20.0  # a body may be waited for so long, and
 BODY_BYTES_PER_SECOND = 500  # a second more for each so many bytes of it
 MAX_RATIO = 200  # how much smaller a packed body may be; 5,000 events that differ in little are packed by 80
 _ANY_RATIO_BYTES = 1024 * 1024  # of what is unpacked, however small it was packed
-_PIECE = 64 * 1024
+_PIECE = 64 * 1024  # of what is unpacked, and
+_PACKED_PIECE = 16 * 1024  # of what is packed: zlib copies all that is behind a member
+_AT_ONCE = 50  # pieces of a body that are received before others have their turn
 _UTF_8 = ("utf-8", "utf8")
 
 
@@ -49,8 +51,11 @@ async def pieces(request: falcon.Request) -> AsyncIterator[bytes]:
     """
     receive, missing, spare = request.scope[RECEIVE], request.content_length, BODY_GRACE_SECONDS  # type: ignore[attr-defined]
     clock = asyncio.get_running_loop().time
-    more = missing != 0
+    more, number = missing != 0, 0
     while more:
+        number += 1
+        if number % _AT_ONCE == 0:  # what has come already is received without a pause, in which others have their turn
+            await asyncio.sleep(0)
         began = clock()
         try:
             async with asyncio.timeout(min(BODY_SECONDS, spare)):
@@ -93,6 +98,10 @@ class Unpacker:
 
     def feed(self, packed: bytes) -> Iterator[bytes]:
         """Yield what comes out; raise BadRequestError for what is not gzip, TooLargeError for too much."""
+        for begin in range(0, len(packed), _PACKED_PIECE):
+            yield from self._feed(packed[begin : begin + _PACKED_PIECE])
+
+    def _feed(self, packed: bytes) -> Iterator[bytes]:
         piece, rest = b"", packed
         self._packed += len(packed)
         while rest or len(piece) == _PIECE:  # a full piece may leave something behind

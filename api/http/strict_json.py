@@ -6,7 +6,6 @@ that, and with it two quotation marks. Measured on 5,000 events in one text: 0.8
 """
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,8 +19,6 @@ MOST_CONTAINERS = 100_000
 _LONG = 32 * 1024  # bytes
 BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
-_ESCAPED = re.compile(rb"\\(.)")
 
 _read = msgspec.json.Decoder().decode
 _write = msgspec.json.Encoder().encode
@@ -73,13 +70,11 @@ def _is_whole(value: object, text: bytes) -> bool:
 
 def _has_too_many_containers(text: bytes) -> bool:
     """Return whether a text has more arrays and objects than are taken, before anything is made of it."""
-    if len(text) <= 2 * MOST_CONTAINERS or _brackets(text) <= MOST_CONTAINERS:
+    if len(text) <= 2 * MOST_CONTAINERS or _count(text, b"[") + _count(text, b"{") <= MOST_CONTAINERS:
         return False
-    return _brackets(_STRING.sub(b"", text)) > MOST_CONTAINERS
-
-
-def _brackets(text: bytes) -> int:
-    return _count(text, b"[") + _count(text, b"{")
+    marks = np.frombuffer(_without_escapes(text), np.uint8)
+    within = np.logical_xor.accumulate(marks == ord('"'))  # a string
+    return int(np.count_nonzero(((marks == ord("[")) | (marks == ord("{"))) & ~within)) > MOST_CONTAINERS
 
 
 def _count(text: bytes, mark: bytes) -> int:
@@ -91,8 +86,12 @@ def _count(text: bytes, mark: bytes) -> int:
 
 def _marks(text: bytes) -> int:
     """Return how many quotation marks of JSON begin or end a string."""
-    marks = _count(text, b'"')
-    return marks - _ESCAPED.findall(text).count(b'"') if b"\\" in text else marks
+    return _count(_without_escapes(text) if b"\\" in text else text, b'"')
+
+
+def _without_escapes(text: bytes) -> bytes:
+    """Return a text without escaped backslashes and quotation marks, which could be taken for others."""
+    return text.replace(rb"\\", b"").replace(rb"\"", b"")
 
 
 def _reason(text: bytes, error: Exception) -> str:

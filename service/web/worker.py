@@ -16,6 +16,7 @@ from socket import socket
 from typing import Any
 
 import msgspec
+from gunicorn.asgi.parser import ParseError
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.glogging import Logger
 from gunicorn.workers.gasgi import ASGIWorker
@@ -29,6 +30,7 @@ HEAD_SECONDS = 10.0  # for all of the request line and headers, also of a new co
 SEND_SECONDS = 20.0  # an answer may wait so long for its client to take it, and
 SEND_BYTES_PER_SECOND = 4_096  # a second more for each so many bytes of it
 LINGER_SECONDS = 2.0  # for the client's end after the last answer (RFC 9112, section 9.6)
+MOST_TINY, TINY_BYTES = 1_000, 32  # so many pieces of bodies may have fewer bytes than so on average
 TAKE_SECONDS = 0.02  # between two looks at whether the application has taken what has come of a body
 SWEEP_SECONDS = 0.5  # between two looks for connections whose time is up
 MOST_CONNECTIONS = 10_000  # of one process
@@ -65,6 +67,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         self.until: float | None = time.monotonic() + seconds  # when the connection is closed
         self.fresh = True  # no request has come yet
         self.at_work = self.half_closed = self.broken = self.head_begun = False
+        self.pieces = self.piece_bytes = 0  # of bodies
         self._closed: bool
         super().connection_made(transport)
         self.worker.protocols[self] = None
@@ -81,12 +84,20 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def data_received(self, data: bytes) -> None:
         """Take a piece of a request; a head has its time from its first byte on, and an ended connection drops it."""
-        if self._closed:
+        if self._closed or self.broken:
             return
         if not self.at_work and self._current_request is None:
             self.head_begun = True
             self.until = self.until or time.monotonic() + HEAD_SECONDS
         super().data_received(data)
+
+    def _on_body(self, chunk: bytes) -> None:
+        """Take a piece of a body; many that are tiny would take the event loop a thousand times as long as one."""
+        self.pieces += 1
+        self.piece_bytes += len(chunk)
+        if self.pieces > MOST_TINY and self.piece_bytes < self.pieces * TINY_BYTES:
+            raise ParseError("the body comes in pieces that are too small")
+        super()._on_body(chunk)
 
     def eof_received(self) -> bool:
         """Answer a client that has ended its side after a request; close where there is none."""

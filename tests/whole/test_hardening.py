@@ -347,6 +347,23 @@ def test_a_websocket_is_refused_without_a_trace(service: Service) -> None:
     assert "Traceback" not in service.output
 
 
+@pytest.mark.parametrize("line", [b" ", b"x"])
+def test_a_body_in_tiny_pieces_is_refused(service: Service, url: str, line: bytes) -> None:
+    """Each takes as long as a large one; a few are fine."""
+    with users_of(url) as users:
+        key = api_key(users, 343, user="u-tiny")["X-API-Key"]
+    head = (
+        f"POST {EVENTS}?workspace_id=343 HTTP/1.1\r\nHost: h\r\nX-API-Key: {key}\r\nConnection: close\r\n"
+        "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ).encode()
+    event = json.dumps(email_sent(source="tiny")).encode()
+    tiny = b"".join(b"1\r\n%b\r\n" % event[at : at + 1] for at in range(len(event))) + b"0\r\n\r\n"
+    assert exchange(service.port, head + tiny)[9:12] == b"200"
+    answer = exchange(service.port, head + b"1\r\n%b\r\n" % line * 5_000 + b"0\r\n\r\n")
+    assert answer[9:12] == b"400"
+    assert service.is_ready()
+
+
 def test_a_client_that_is_too_slow_is_sent_away(service: Service, url: str) -> None:
     """No first byte: closed. A head that stops or trickles, a body that stops or trickles: 408 after its time."""
     with users_of(url) as users:
