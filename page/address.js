@@ -1,4 +1,4 @@
-// The view as the address holds it: what is shared, gone back to or reloaded shows the same.
+// The view as the address holds it, so that what is shared or reloaded shows the same.
 
 export const DEFAULTS = {
 	workspace: "", period: "30d", from: "", to: "", zone: "", status: "", search: "", sort: "-amount_of_prospects_contacted",
@@ -13,7 +13,7 @@ export function read() {
 	return view;
 }
 
-/** Show a view in the address; `step` makes it something that one can go back from. */
+/** Show a view in the address; `step`: one can go back from it. */
 export function write(view, step) {
 	const query = new URLSearchParams();
 	for (const [name, value] of Object.entries(view)) if (value !== DEFAULTS[name]) query.set(name, value);

@@ -1,9 +1,9 @@
-// Asks the service's public API; an answer is kept with its tag, so that an unchanged one is not sent again.
+// Asks the service's public API; answers are kept with their tags, so that unchanged ones are not sent again.
 
 import * as key from "./key.js";
 
 const ROOT = "/api/v1", DASHBOARD = "/dashboard/campaign-analytics/";
-const MOST_KEPT = 120;
+const MOST_KEPT = 120, LONGEST_MS = 30_000; // a request that takes longer has failed
 
 /** What the service refuses, with its status and in its words. */
 export class Refused extends Error {
@@ -18,7 +18,10 @@ export class Refused extends Error {
 /** The service can't be reached. */
 export class Unreachable extends Error {}
 
-/** Return the address of a question, which is one of the dashboard unless its path begins with /; values that are lists are repeated, empty ones left out. */
+/** Whether it may be over with the next try. */
+export const isAway = (error) => !(error instanceof Refused) || error.status >= 500 || error.status === 429;
+
+/** Return the address of a question, of the dashboard unless its path begins with /; lists are repeated, empty values left out. */
 export function address(path, query = {}) {
 	const search = new URLSearchParams();
 	for (const [name, value] of Object.entries(query)) {
@@ -42,7 +45,7 @@ export async function ask(url, more = {}, signal = null) {
 	throw new Refused(response.status, told.error || `The service answered ${response.status}`, told.details, Number(response.headers.get("Retry-After")) || 0);
 }
 
-/** What is kept: by the question's address, the data and its tag, what went wrong, whether it is being asked for. */
+/** By the address of a question: its data and tag, what went wrong, whether it is being asked for. */
 export class Answers {
 	constructor(changed) {
 		this.changed = changed;
@@ -57,14 +60,19 @@ export class Answers {
 		this.used.add(url);
 		let entry = this.kept.get(url);
 		if (!entry) {
-			entry = { url, data: null, tag: null, error: null, loading: false };
+			entry = { url, data: null, tag: null, error: null, loading: false, until: 0 };
 			this.kept.set(url, entry);
 			void this.load(entry);
 		}
 		return entry;
 	}
 
-	/** Begin to note what is used anew, and forget what has not been used for long. */
+	/** Return what is in use and may come later: the service was away, or busy. */
+	get failing() {
+		return [...this.used].map((url) => this.kept.get(url)).filter((entry) => entry?.error && isAway(entry.error));
+	}
+
+	/** Note anew what is used, and forget what has not been for long. */
 	begin() {
 		for (const url of this.used) {
 			const entry = this.kept.get(url);
@@ -78,15 +86,15 @@ export class Answers {
 		this.used = new Set();
 	}
 
-	/** Ask everything again that is in use; what is unchanged costs a few bytes. */
+	/** Ask everything again that is in use. */
 	async refresh() {
 		for (const url of [...this.kept.keys()]) if (!this.used.has(url)) this.kept.delete(url);
 		const [first, ...others] = this.kept.values();
-		const found = first ? [await this.load(first)] : []; // the most important numbers don't wait for the others
+		const found = first ? [await this.load(first)] : []; // the most important first
 		return [...found, ...await Promise.all(others.map((entry) => this.load(entry)))].some(Boolean);
 	}
 
-	/** Forget all of it: somebody else may be asking from now on, or nobody any more. */
+	/** Forget all of it. */
 	clear() {
 		this.era += 1;
 		this.kept.clear();
@@ -98,11 +106,12 @@ export class Answers {
 			entry.again = true;
 			return false;
 		}
+		if (Date.now() < entry.until) return false; // the service has asked to be left alone so long
 		entry.loading = true;
 		const era = this.era;
 		let news = false;
 		try {
-			const response = await ask(entry.url, entry.tag ? { "If-None-Match": entry.tag } : {});
+			const response = await ask(entry.url, entry.tag ? { "If-None-Match": entry.tag } : {}, AbortSignal.timeout(LONGEST_MS));
 			if (response.status !== 304) {
 				const data = await response.json();
 				if (era !== this.era) return false;
@@ -112,11 +121,11 @@ export class Answers {
 			}
 			news = news || entry.error !== null;
 			entry.error = null;
-			entry.at = Date.now();
 		} catch (error) {
-			entry.error = error;
+			entry.error = error instanceof Refused ? error : new Unreachable("The service can't be reached");
+			entry.until = Date.now() + 1_000 * (error.retry || 0);
 			news = true;
-			if (error instanceof Refused && error.status < 500 && error.status !== 429) entry.data = entry.tag = null;
+			if (!isAway(error)) entry.data = entry.tag = null;
 		} finally {
 			entry.loading = false;
 		}

@@ -1,4 +1,4 @@
-// One campaign: its funnel, what it did by step, text, sender and channel, and how those contacted in each week fared.
+// One campaign: its funnel, what it did by step, text, sender and channel, and by week of contact.
 
 import { inWords } from "./chance.js";
 import { bars } from "./charts.js";
@@ -36,7 +36,7 @@ function funnel(ctx, entry) {
 		if (!found) return null;
 		const values = FUNNEL.map((metric) => found.analytics[metric]);
 		return bars(FUNNEL.map((metric, at) => {
-			// Acceptances are a way of their own: who answers an e-mail need not have accepted an invitation.
+			// Who answers an e-mail need not have accepted an invitation.
 			const from = metric === "amount_of_prospects_replied" ? 1 : at - 1;
 			const note = at && values[from] ? ` ${percent(values[at] / values[from])} of ${NAMES[FUNNEL[from]].toLowerCase()}` : null;
 			return { name: NAMES[metric], value: values[at], text: number(metric, values[at], about(ctx, { dated: ctx.view.dated })), note };
@@ -65,7 +65,7 @@ export const rowName = (by, row) => by.map((key) => (row[key] === null ? `no ${k
 
 const answered = (row) => (touches(row.analytics) ? percent(row.analytics.amount_of_prospects_replied / touches(row.analytics)) : "–");
 
-/** Say of each step's texts which is answered more often, and whether that may be chance. */
+/** Say which of a step's texts is answered more often, and whether by chance. */
 export function verdicts(rows) {
 	const steps = new Map();
 	for (const row of rows) if (row.step !== null && row.variant !== null && touches(row.analytics)) steps.set(row.step, [...(steps.get(row.step) || []), row]);

@@ -16,7 +16,7 @@ export function millionths(hits1, tries1, hits2, tries2) {
 	if (hits > tries / 2) return millionths(tries1 - hits1, tries1, tries2 - hits2, tries2);
 	const least = Math.max(0, hits - tries2), most = Math.min(hits, tries1);
 	if (most - least > MOST) return null;
-	// The weight of each table is that of the one before by a ratio; the first is multiplied so that none is a fraction.
+	// The weight of each table is that of the one before by a ratio; the first one makes all of them whole.
 	const first = products(least, most, (k) => BigInt(k + 1) * BigInt(tries2 - hits + k + 1));
 	const next = (weight, k) => (weight * BigInt(tries1 - k) * BigInt(hits - k)) / (BigInt(k + 1) * BigInt(tries2 - hits + k + 1));
 	let seen = first;
@@ -36,7 +36,7 @@ function products(from, to, of) {
 	return product;
 }
 
-/** Say it: what differs, and whether that may be chance. Each side is {name, hits, tries}. */
+/** Say what differs, and whether by chance. Each side is {name, hits, tries}. */
 export function inWords(one, other, percent) {
 	const p = millionths(one.hits, one.tries, other.hits, other.tries);
 	if (p === null) return null;

@@ -1,10 +1,10 @@
-// Charts as SVG: lines over time, small trends, bars and heat maps; what they show also stands in a table beside them.
+// Charts as SVG: lines over time, small trends, bars and heat maps; a table beside them shows the same.
 
 import { el } from "./dom.js";
 
 const HEIGHT = 260, LEFT = 44, RIGHT = 44, TOP = 12, BOTTOM = 26;
 
-/** Return a round number that is at least so large, for the end of a scale. */
+/** Return a round number that is at least so large. */
 function round(value) {
 	if (value <= 0) return 1;
 	const unit = 10 ** Math.floor(Math.log10(value));
@@ -23,12 +23,12 @@ function path(values, x, y) {
 	return text;
 }
 
-/** Return the width of charts in their own units, so that their text has about the page's size. */
+/** Return the width of charts, so that their text has about the page's size. */
 export const lineWidth = () => (innerWidth < 600 ? 400 : innerWidth < 1_000 ? 720 : 1_080);
 
 /**
  * Return a chart of one or two series; each is {name, values, say, whole}, `labels` name the places. Each place says
- * what stands there, to the pointer and, as one walks along by arrow keys, to the screen reader.
+ * what stands there, to the pointer and, by arrow keys, to the screen reader.
  */
 export function lines(key, labels, series) {
 	const WIDTH = lineWidth();
@@ -56,7 +56,7 @@ export function lines(key, labels, series) {
 	);
 }
 
-/** Return a small trend; it says nothing that the number beside it does not, so readers of text are spared it. */
+/** Return a small trend, hidden from screen readers: the number beside it says the same. */
 export function trend(values) {
 	const known = values.map((value) => value ?? 0);
 	if (known.length < 2) return null;
@@ -77,13 +77,13 @@ export function bars(rows) {
 
 const DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/** Say which hour of the week it is: "3/14" is on Wednesdays after 14:00. */
+/** Say an hour of the week: "3/14" is on Wednesdays after 14:00. */
 export function hourOfWeek(cell) {
 	const [day, hour] = cell.split("/");
 	return `${DAYS[day - 1]}s, ${hour}:00 to ${hour}:59`;
 }
 
-/** Return a table of weekdays by hours, darker where there is more; `of` is a value by "weekday/hour" (1 = Monday), `cell` a button for it. */
+/** Return a table of weekdays by hours; `of` is a value by "weekday/hour" (1 = Monday), `cell` a button for it. */
 export function heat(name, of, cell) {
 	const hours = [...Array(24).keys()];
 	const most = Math.max(1, ...DAYS.flatMap((_, day) => hours.map((hour) => of(`${day + 1}/${hour}`))));

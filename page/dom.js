@@ -1,12 +1,12 @@
-// Makes elements of data, which becomes text only, and brings what is shown up to date without losing the focus.
+// Makes elements of data, which becomes text only, and brings them up to date without losing the focus.
 
 const SVG = "http://www.w3.org/2000/svg";
 const OWN = new Set(["open", "data-changed"]); // attributes that what is shown has by itself
 const SHAPES = /^(svg|path|line|rect|circle|text)$/;
 
 /**
- * Return an element, el("p.note", { id: "x" }, "text"); attributes may be left out. Those that are null or false are not set, true is an empty one, `key` tells
- * elements beside one another apart; children are elements, texts and numbers, null is nothing.
+ * Return an element: el("p.note", { id: "x" }, "text"). Attributes that are null or false are not set, true is an empty one,
+ * `key` tells siblings apart; children are elements, texts and numbers, null is nothing.
  * @param {string} name @param {...any} children @returns {Element}
  */
 export function el(name, ...children) {
@@ -27,13 +27,13 @@ export function el(name, ...children) {
 const versions = new WeakMap();
 let latest = 0;
 
-/** Return a number that stands for an object, as long as it is the same one. */
+/** Return a number that stands for an object. */
 export function versionOf(object) {
 	if (!versions.has(object)) versions.set(object, (latest += 1));
 	return versions.get(object);
 }
 
-/** Return an element whose children are made only where what is shown is of another version. */
+/** Return an element whose children are made anew only for another version. */
 export function lazy(name, attributes, version, children) {
 	const made = /** @type {any} */ (el(name, { ...attributes, "data-version": version }));
 	made.fill = () => made.append(...children());
@@ -52,8 +52,9 @@ function filled(fresh) {
 	return fresh;
 }
 
-/** Make an element like another one, keeping what is alike; `marked` is called with elements whose text has changed. */
+/** Make an element like another one; `marked` is called with elements whose text has changed. */
 export function morph(old, fresh, marked) {
+	const shown = old.getAttribute("data-value");
 	for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && !OWN.has(name)) old.removeAttribute(name);
 	for (const { name, value } of [...fresh.attributes]) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
 	const before = old.textContent;
@@ -61,8 +62,9 @@ export function morph(old, fresh, marked) {
 	if (marked && old.hasAttribute("data-live") && old.textContent !== before) marked(old);
 	if ((old instanceof HTMLSelectElement || old instanceof HTMLInputElement) && fresh.hasAttribute("data-value")) {
 		const value = fresh.getAttribute("data-value");
-		if (old.value !== value && document.activeElement !== old) old.value = value;
+		if (old.value !== value && (document.activeElement !== old || shown !== value)) old.value = value;
 	}
+	if (old instanceof HTMLInputElement && old.type === "checkbox") old.checked = fresh.hasAttribute("checked");
 }
 
 function morphChildren(old, fresh, marked) {

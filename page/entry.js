@@ -1,4 +1,4 @@
-// Coming in: what stands on the page for somebody whom the service does not know, or no longer.
+// Coming in: what somebody sees whom the service does not know, or no longer.
 
 import { el } from "./dom.js";
 

@@ -2,7 +2,7 @@
 
 const formats = new Map();
 
-/** Return a format of instants, made once: to make one takes longer than to use it. */
+/** Return a format of instants, made once. */
 export function dates(locale, options) {
 	const id = locale + JSON.stringify(options);
 	if (!formats.has(id)) formats.set(id, new Intl.DateTimeFormat(locale, options));
@@ -13,7 +13,7 @@ const WHOLE = new Intl.NumberFormat("en");
 const HUNDREDTHS = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
 const TENTHS = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
-/** Return metrics by their names, without what the names of counts begin with. */
+/** Return metrics by their names without `amount_of_`. */
 export const ids = (names) => names.split(" ").map((each) => (/^average|_rate$|^touches/.test(each) ? each : `amount_of_${each}`));
 
 export const NAMES = Object.fromEntries(Object.entries({
@@ -28,7 +28,7 @@ export const NAMES = Object.fromEntries(Object.entries({
 	reply_rate: "Reply rate", touches: "Touches", interested_rate: "Interested rate", open_rate: "Open rate", bounce_rate: "Bounce rate",
 }).map(([each, name]) => [ids(each)[0], name]));
 
-/** What a rate is the share of, and of what; each of both can be explained. */
+/** What a rate is the share of, and of what. */
 export const RATES = {
 	acceptance_rate: ids("invites_accepted invites_sent"),
 	reply_rate: ids("prospects_replied prospects_contacted"),
@@ -37,7 +37,7 @@ export const RATES = {
 	bounce_rate: ids("emails_bounced emails_sent"),
 };
 
-export const isRate = (metric) => metric in RATES;
+export const isRate = (metric) => Object.hasOwn(RATES, metric);
 export const isTime = (metric) => metric === "average_reply_time_seconds" || metric === "average_reply_time";
 
 /** Return a metric's value in words. */
@@ -51,7 +51,7 @@ export function shown(metric, value) {
 
 export const whole = (value) => WHOLE.format(value);
 
-/** A share is exact to four decimals, so it is shown to a hundredth of a percent at most. */
+/** A share is exact to four decimals, so shown to a hundredth of a percent. */
 export function percent(share) {
 	return `${HUNDREDTHS.format(Math.round(share * 10_000) / 100)} %`;
 }
@@ -62,7 +62,7 @@ export function duration(seconds) {
 	return `${TENTHS.format(seconds / Number(length))} ${unit}`;
 }
 
-/** How a value differs from the one before, in words; null where there is nothing to compare. */
+/** How a value differs from the one before, in words, or null. */
 export function change(metric, now, before) {
 	if (typeof now !== "number" || typeof before !== "number") return null;
 	const by = now - before;

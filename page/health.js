@@ -1,4 +1,4 @@
-// How ingestion is doing: how fresh the numbers are, what came in lately, and what was rejected and why.
+// How ingestion is doing: how fresh the numbers are, what came in lately, what was rejected and why.
 
 import { el } from "./dom.js";
 import { instant, whole, words } from "./format.js";
@@ -6,12 +6,13 @@ import { empty, given, section, table } from "./parts.js";
 
 const LATEST = 10, SHOWN = 20, STUCK_MS = 60_000;
 
-/** Say how the connection is and how fresh the numbers are: {kind, text}. */
+/** Say how fresh the numbers are: {kind, text}. */
 export function freshness(ctx) {
 	const { live, zone } = ctx;
 	const since = instant(new Date(live.since).toISOString(), zone).slice(-8);
 	if (ctx.asOf) return { kind: "calm", text: `As it was known on ${ctx.view.as_of}` };
 	if (ctx.unreachable) return { kind: "bad", text: `No connection since ${since}: what you see may be old` };
+	if (ctx.answers.failing.length) return { kind: "bad", text: "Some numbers may be old: they are asked for again" };
 	if (live.state === "connecting") return { kind: "calm", text: "Connecting …" };
 	const stuck = [...live.positions.values()].filter((each) => each.behindSince && Date.now() - each.behindSince > STUCK_MS);
 	if (stuck.length) return { kind: "bad", text: `Workspace ${stuck.map((each) => each.workspace_id).join(", ")} has not moved for a minute while events wait: tell whoever runs the service` };

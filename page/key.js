@@ -1,9 +1,9 @@
-// The API key of this tab: from a signed-in link or typed in, kept until the tab is closed, never part of an address.
+// The API key of this tab: from a link or typed in, kept until the tab is closed, never part of an address.
 
 const NAME = "api-key";
 const KEY = /^[A-Za-z0-9_]{1,64}\.[!-~]+$/;
 
-/** Take a key out of the address' fragment, if there is one, before anything else happens. */
+/** Take a key out of the address' fragment, if there is one. */
 export function takeFromAddress() {
 	const given = new URLSearchParams(location.hash.slice(1)).get("key");
 	if (given === null) return;

@@ -1,13 +1,13 @@
-// Tells when the numbers move: by the service's stream, and where streams don't get through, by asking every 2 s.
+// Tells when the numbers move: by the service's stream, or where none gets through by asking every 2 s.
 
 import { Refused, address, ask } from "./api.js";
 
 const POLL_MS = 2_000;
 const SILENT_MS = 40_000; // more than two of the stream's comments
-const FIRST_MS = 6_000; // a proxy that holds messages back shows nothing by then
+const FIRST_MS = 6_000; // a proxy may hold messages back
 
 export class Live {
-	/** `moved` is called when something has moved (with true where that was before one looked), `said` when the state has, `ended` when access is gone. */
+	/** `moved` is called when numbers have moved (true: before one looked), `said` when the state has, `ended` when access has gone. */
 	constructor({ moved, said, ended }) {
 		this.moved = moved;
 		this.said = said;
@@ -18,7 +18,7 @@ export class Live {
 		this.heard = 0;
 		this.failures = 0;
 		this.stopping = null;
-		// A browser has few connections to a service, so a page that nobody sees keeps none.
+		// A browser has six connections to a service: a page that nobody sees keeps none.
 		document.addEventListener("visibilitychange", () => {
 			const { workspace, stopping } = this;
 			if (document.hidden) stopping?.abort();
@@ -33,7 +33,7 @@ export class Live {
 		}, POLL_MS);
 	}
 
-	/** Follow these workspaces from now on: one's id, ALL, or the current one. */
+	/** Follow a workspace by its id, or ALL. */
 	follow(workspace) {
 		if (this.stopping && this.workspace === workspace) return;
 		this.stop();
@@ -42,7 +42,7 @@ export class Live {
 		const stopping = new AbortController();
 		this.stopping = stopping;
 		this.become("connecting");
-		void this.run(stopping.signal);
+		if (!document.hidden) void this.run(stopping.signal);
 	}
 
 	stop() {
@@ -50,7 +50,7 @@ export class Live {
 		this.stopping = null;
 	}
 
-	/** How many events the logs hold that the numbers do not yet, and since when there are any. */
+	/** How many events the logs hold that the numbers do not yet. */
 	get behind() {
 		return [...this.positions.values()].reduce((sum, { head, position }) => sum + head - position, 0);
 	}
@@ -64,6 +64,7 @@ export class Live {
 	}
 
 	poll() {
+		this.positions.clear(); // of a stream that has ended
 		this.become("polling");
 		this.moved();
 	}

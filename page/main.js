@@ -1,12 +1,12 @@
-// The page: keeps the view, asks for what it needs, and shows that again whenever one of them has changed.
+// The page: keeps the view, asks for what it needs, and draws when one of them has changed.
 
 import { read, write, DEFAULTS } from "./address.js";
-import { Answers, Refused, Unreachable, ask, address } from "./api.js";
+import { Answers, Refused, Unreachable, address, ask, isAway } from "./api.js";
 import { campaign } from "./campaign.js";
 import { listen } from "./charts.js";
 import { el, morph } from "./dom.js";
 import { denied, entry } from "./entry.js";
-import { dates } from "./format.js";
+import { NAMES, dates } from "./format.js";
 import { freshness, health } from "./health.js";
 import * as key from "./key.js";
 import { Live } from "./live.js";
@@ -25,12 +25,12 @@ const answers = new Answers(() => schedule());
 const live = new Live({ moved: (first) => void renew(first), said: () => schedule(), ended: (error) => end(error) });
 let view = read(), me = null, features = null, refused = null, unreachable = false, most = FIRST_ROWS, flash = false, endedAt = 0;
 
-view.zone ||= HERE; // in the address, as a day is another one elsewhere
+view.zone ||= HERE; // a day is another one elsewhere
 
 const observe = watch(root, () => schedule());
 const ZONES = [...new Set([HERE, "UTC", ...Intl.supportedValuesOf("timeZone")])], ZONE_CHOICES = ZONES.map((each) => [each, each.replaceAll("_", " ")]);
 
-// What this version of the service can do, by its own description; what it can't is not shown.
+// What this version of the service can do, by its own description.
 function can(path, parameter = "", word = "") {
 	const of = Object.entries(features?.paths ?? {}).find(([each]) => each.endsWith(`/${path}`))?.[1].get;
 	if (!of || !parameter) return Boolean(of);
@@ -90,13 +90,14 @@ function schedule() {
 
 function render() {
 	answers.begin();
+	const focused = /** @type {any} */ (document.activeElement);
 	const marked = flash ? (element) => {
 		element.setAttribute("data-changed", "");
 		setTimeout(() => element.removeAttribute("data-changed"), 2_500);
 	} : null;
 	morph(root, el("div", { id: "page" }, page()), marked);
 	observe();
-	const asks = me !== null && !refused && view.why !== "";
+	const asks = me !== null && !refused && Object.hasOwn(NAMES, view.why);
 	if (asks) {
 		morph(dialog, el("dialog", { id: "why", "aria-labelledby": "why-title" }, why(context())), null);
 		if (!dialog.open) dialog.showModal();
@@ -104,6 +105,7 @@ function render() {
 		if (dialog.open) dialog.close();
 		dialog.replaceChildren();
 	}
+	if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true }); // it was moved
 	document.title = me === null || refused ? "Outreach" : `Outreach – ${me.workspaces.find((each) => String(each.id) === workspace(view, me))?.name ?? "all workspaces"}`;
 	const errors = [...answers.used].map((url) => answers.kept.get(url)?.error);
 	const wrong = errors.find((error) => error instanceof Refused && (error.status === 401 || error.status === 403)), away = errors.some((error) => error instanceof Unreachable);
@@ -115,26 +117,29 @@ function render() {
 	}
 }
 
-// Asks everything that is shown again, one time after another however often something moves.
+// Asks everything that is shown again, one time after another.
 let renewing = false, again = false;
 async function renew(quiet = false) {
 	again = true;
 	if (renewing || me === null || refused) return;
 	renewing = true;
-	while (again && !refused) {
-		again = false;
-		if (document.hidden) break;
-		flash = !quiet;
-		if (await answers.refresh()) {
-			render();
-			if (!quiet) spoken.textContent = "The numbers have changed.";
+	try {
+		while (again && !refused) {
+			again = false;
+			if (document.hidden) break;
+			flash = !quiet;
+			if (await answers.refresh()) {
+				render();
+				if (!quiet) spoken.textContent = "The numbers have changed.";
+			}
+			setTimeout(() => { flash = false; }, 0);
 		}
-		setTimeout(() => { flash = false; }, 0);
+	} finally {
+		renewing = false;
 	}
-	renewing = false;
 }
 
-// The service no longer lets this reader see what was asked: nothing of it stays on the page.
+// This reader may no longer see what was asked: nothing of it stays.
 function end(error) {
 	if (error.status !== 401 && error.status !== 403) return;
 	const expired = ["Invalid API key", "Invalid session", "Session expired", "Authentication required"].includes(error.message);
@@ -149,27 +154,33 @@ function end(error) {
 	} else void begin(error);
 }
 
-/** Learn who is asking; `wrong` is why that has to be learnt again. */
+/** Learn who is asking; `wrong`: why again. */
+let begun = 0;
 async function begin(wrong = null) {
+	const own = (begun += 1);
+	let found;
 	refused = null;
 	unreachable = false;
 	schedule();
 	try {
-		me = await (await ask(address("/me/"))).json();
+		found = await (await ask(address("/me/"))).json();
 	} catch (error) {
+		if (own !== begun) return; // somebody has come or gone meanwhile
 		me = null;
 		if (error instanceof Refused && error.status === 401) {
 			refused = error;
 			key.forget();
-		} else if (error instanceof Unreachable) {
+		} else if (isAway(error)) {
 			unreachable = true;
-			setTimeout(() => void (unreachable && begin()), 2_000);
-		} else if (error instanceof Refused) refused = new Refused(401, error.message, error.details, 0);
+			setTimeout(() => void (unreachable && begin()), 1_000 * (error.retry || 2));
+		} else refused = new Refused(401, error.message, error.details, 0);
 		schedule();
 		return;
 	}
+	if (own !== begun) return;
+	me = found;
 	const asked = workspace(view, me);
-	view.workspace = asked; // so that the address shows the same to whoever it is shared with
+	view.workspace = asked; // so that the address can be shared
 	write(view, false);
 	const mine = asked === "ALL" || me.workspaces.some((each) => String(each.id) === asked);
 	const repeated = Date.now() - endedAt < 2_000;
@@ -177,14 +188,18 @@ async function begin(wrong = null) {
 	if (wrong && (!mine || wrong.details.length || repeated)) refused = wrong;
 	else if (asked) live.follow(asked);
 	schedule();
-	if (features === null) {
-		try {
-			features = await (await fetch("/openapi.json")).json();
-		} catch {
-			features = {}; // then only what every version has is shown
-		}
-		schedule();
+	void describe();
+}
+
+async function describe() {
+	if (features !== null) return;
+	try {
+		const answer = await fetch("/openapi.json");
+		if (answer.ok) features = await answer.json();
+	} catch {
+		return; // asked again later
 	}
+	schedule();
 }
 
 function set(changes, step = true) {
@@ -194,7 +209,7 @@ function set(changes, step = true) {
 	follow();
 }
 
-/** Follow the workspace of the view; one that was denied may be another one by now. */
+/** Follow the workspace of the view. */
 function follow() {
 	if (me !== null) {
 		if (refused && workspace(view, me) !== live.workspace) refused = null;
@@ -229,6 +244,7 @@ const DO = {
 		void begin();
 	},
 	out: () => {
+		begun += 1;
 		key.forget();
 		live.stop();
 		answers.clear();
@@ -295,7 +311,13 @@ on(window, "hashchange", () => {
 });
 on(window, "resize", () => schedule());
 on(window, "online", () => void renew(true));
-setInterval(() => me !== null && schedule(), 5_000); // a day may end, and a state may last
+setInterval(() => {
+	if (me === null || document.hidden) return;
+	void describe();
+	if (answers.failing.length) void renew(true);
+	for (const url of answers.used) if (url.includes("/rejections/")) void answers.load(answers.kept.get(url)); // these move nothing
+	schedule(); // a day may end, and a state may last
+}, 5_000);
 
 listen(document, tip, (text) => { spoken.textContent = text; });
 write(view, false);

@@ -1,4 +1,4 @@
-// The overview: how all matching campaigns are doing, over time, by hour of the week, and each of them.
+// The overview: all matching campaigns, over time, by hour of the week, and each of them.
 
 import { bars, heat, hourOfWeek, lineWidth, lines, trend } from "./charts.js";
 import { el, lazy, versionOf } from "./dom.js";
@@ -20,7 +20,7 @@ export function overview(ctx) {
 	return [tiles(ctx), chart(ctx), campaigns(ctx), hours(ctx), times(ctx)];
 }
 
-/** The most important numbers, each with its change against the period before and its trend. */
+/** The most important numbers, with change and trend. */
 export function tiles(ctx) {
 	const { answers, view } = ctx;
 	const now = answers.need("summary/", summary(ctx));
@@ -105,7 +105,7 @@ function times(ctx) {
 	}));
 }
 
-/** Return the campaigns that a view shows, sorted as it says: ties by workspace and id, nothing last. */
+/** Return a view's campaigns, sorted: ties by workspace and id, nothing last. */
 export function chosen(campaigns, view) {
 	const search = view.search.trim().toLocaleLowerCase();
 	const by = view.sort.replace(/^-/, ""), way = view.sort.startsWith("-") ? -1 : 1;

@@ -1,4 +1,4 @@
-// What the API does not explain by itself: an hour, an hour of the week, a row, replies that took so long; picked out of what it explains.
+// What the API does not explain by itself, picked out of what it does: an hour, an hour of the week, a row, replies that took so long.
 
 import { BY, rowName } from "./campaign.js";
 import { hourOfWeek } from "./charts.js";
@@ -10,10 +10,10 @@ import { TOUCHES, filters, period, touches } from "./questions.js";
 
 const DAYS = 40, ANSWERS = 20; // days of hours in an answer, and so many answers at most
 
-/** Return of an hour, or of replies that took so long, the answer and its number, each campaign's, and which contributions it has; of other parts null. */
+/** Of an hour, or replies that took so long: the answer, its number, each campaign's, and which contributions it has; else null. */
 export function partOf(ctx, metric) {
 	const { answers, kind, at } = ctx;
-	if (kind === "hour") {
+	if (kind === "hour" && Date.parse(at)) {
 		const ask = (more) => answers.need("timeseries/", { ...filters(ctx), timezone: ctx.zone, interval: "hour", include: "extended", ...more });
 		const one = ask(), place = (data) => data.series.findIndex((each) => each.start === at), all = (data) => data.series[place(data)]?.analytics ?? {};
 		return { said: `the hour from ${bucket(at, "hour")}`, one, all, of: (data) => all(data)[metric],
@@ -21,7 +21,7 @@ export function partOf(ctx, metric) {
 			has: ({ at: when }) => Date.parse(when) >= Date.parse(at) && Date.parse(when) < (Date.parse(one.data.series[place(one.data) + 1]?.start) || Infinity) };
 	}
 	if (kind !== "times") return null;
-	const ask = (more) => answers.need("reply-times/", { ...filters(ctx), ...more }), one = ask(), of = (data) => data?.histogram[at].count ?? 0;
+	const ask = (more) => answers.need("reply-times/", { ...filters(ctx), ...more }), one = ask(), of = (data) => data?.histogram[at]?.count ?? 0;
 	const [from, to] = [at - 1, at].map((place) => one.data?.histogram[place]?.up_to_seconds ?? null);
 	const own = (each) => ask({ by: "campaign" }).data?.rows.find((row) => row.campaign === each.id && (row.workspace_id ?? each.workspace_id) === each.workspace_id);
 	return { said: `replies that took ${from === null ? "" : `over ${duration(from)} `}${to === null ? "" : `up to ${duration(to)}`}`, one, of,

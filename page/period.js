@@ -19,7 +19,7 @@ export function plus(day, days) {
 	return at.toISOString().slice(0, 10);
 }
 
-/** Return the first and the last day of a view's period; nothing where it has no bounds or they make no sense. */
+/** Return the first and last day of a view's period; nothing where it has none. */
 export function days(view, now = new Date()) {
 	const today = dayOf(now, view.zone || HERE);
 	const first = `${today.slice(0, 8)}01`;
@@ -40,7 +40,7 @@ export function before(of) {
 	return { start: plus(of.start, -length), end: plus(of.start, -1) };
 }
 
-/** Return intervals that make a readable chart of a period, the finest first. */
+/** Return intervals for a readable chart, the finest first. */
 export function intervals(of) {
 	if (!of) return ["week", "month", "day"];
 	const length = (Date.parse(of.end) - Date.parse(of.start)) / 86_400_000 + 1;

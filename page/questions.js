@@ -1,4 +1,4 @@
-// What the page asks the API for a view; every number that is shown is the answer to one of these.
+// What the page asks the API for a view; every number shown answers one of these.
 
 import { ids } from "./format.js";
 import { intervals, plus } from "./period.js";
@@ -8,14 +8,14 @@ export const TOUCHES = ids("emails_sent invites_sent linkedin_messages_sent");
 export const touches = (analytics) => TOUCHES.reduce((sum, each) => sum + (analytics[each] || 0), 0);
 export const STATUSES = ["ACTIVE", "PAUSED", "COMPLETED", "DRAFT", "ARCHIVED", "UNKNOWN"];
 
-/** Return which workspace a view is about: an id, ALL, or nothing where there is none. */
+/** Return a view's workspace: an id, ALL, or nothing. */
 export function workspace(view, me) {
 	if (view.workspace) return view.workspace;
 	if (me.current_workspace !== null) return String(me.current_workspace);
 	return me.workspaces.length ? "ALL" : "";
 }
 
-/** Return what of a view narrows the numbers: workspace, period, status, campaign. */
+/** Return what of a view narrows the numbers. */
 export function filters(ctx, range = ctx.range) {
 	const { view } = ctx;
 	return {
@@ -24,7 +24,7 @@ export function filters(ctx, range = ctx.range) {
 	};
 }
 
-/** Return the question of all matching campaigns as one, and of the period before. */
+/** Return the question of all campaigns as one, and of the period before. */
 export function summary(ctx) {
 	return { ...filters(ctx), include: "extended", compare: ctx.range && "previous" };
 }
@@ -39,14 +39,14 @@ export function series(ctx) {
 	return { ...filters(ctx), timezone: ctx.zone, interval: interval(ctx), include: "extended" };
 }
 
-/** Return the last day of a bucket of a series that begins on a day, where another one begins on `next` or none does. */
+/** Return the last day of a bucket that begins on a day, the next one on `next`, if any. */
 export function bucketEnd(day, next, interval, ctx) {
 	if (next && interval !== "hour") return plus(next, -1);
 	const end = interval === "week" ? plus(day, 6) : interval === "month" ? plus(`${plus(`${day.slice(0, 8)}01`, 31).slice(0, 8)}01`, -1) : day;
 	return ctx.range && ctx.range.end < end ? ctx.range.end : end;
 }
 
-/** Return the period of a view, where it has no bounds that of its chart; null where that is not known yet, or empty. */
+/** Return the period of a view, else of its chart; null where that is empty or not known yet. */
 export function period(ctx) {
 	if (ctx.range) return ctx.range;
 	const found = ctx.answers.need("timeseries/", series(ctx)).data;

@@ -1,4 +1,4 @@
-// A small trend for each campaign in view: 25 campaigns a request, which stay together, so that sorting asks nothing.
+// A small trend for each campaign in view: 25 a request, which stay together, so that sorting asks nothing.
 
 import { NAMES } from "./format.js";
 import { keyOf } from "./parts.js";
@@ -9,7 +9,7 @@ const MOST = 25, NINE = 8; // of the nine numbers, the first names are the count
 const seen = new Set();
 let asked = "", batches = [], placed = new Set();
 
-/** Note which rows come into view; `changed` is called where there are new ones. */
+/** Note which rows come into view; `changed` is called for new ones. */
 export function watch(root, changed) {
 	const observer = new IntersectionObserver((entries) => {
 		const before = seen.size;
@@ -21,7 +21,7 @@ export function watch(root, changed) {
 	};
 }
 
-/** Return what is known of the trends of campaigns: by their keys, a metric's values over time. */
+/** Return what is known of campaigns' trends, by their keys. */
 export function trends(ctx, campaigns, metric) {
 	const range = period(ctx), found = new Map();
 	if (!range) return found;

@@ -1,4 +1,4 @@
-// Why a number is what it is: the campaigns that make it, then the prospects and events, adding up before one's eyes.
+// Why a number is what it is: the campaigns, then the prospects and events that make it.
 
 import { el } from "./dom.js";
 import { NAMES, RATES, duration, instant, isRate, shown, whole, words } from "./format.js";
@@ -59,7 +59,7 @@ function byCampaign(ctx, metric) {
 	}));
 }
 
-/** The prospects and events of one campaign, a page at a time; of a part those that belong to it. */
+/** The prospects and events of a campaign, or of a part of it, a page at a time. */
 function contributions(ctx, metric) {
 	const { answers, zone, part } = ctx, time = metric === TIME, limit = part ? SEARCHED : PAGE;
 	const { campaign_id: campaign, status, ...of } = filters(ctx);
