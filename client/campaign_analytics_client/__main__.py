@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from campaign_analytics_client import salvage as copying
 from campaign_analytics_client.errors import ClientError, InvalidEventError
 from campaign_analytics_client.events import prepare
+from campaign_analytics_client.rows import DAMAGED
 from campaign_analytics_client.spool import Spool
 
 if TYPE_CHECKING:
@@ -75,7 +76,10 @@ def dead(spool: Spool, chosen: argparse.Namespace) -> int:
 def retry(spool: Spool, chosen: argparse.Namespace) -> int:
     """Put dead letters back at the end of what is sent."""
     if chosen.all:
-        bodies: dict[int, bytes | None] = {letter.number: None for letter in spool.dead()}
+        letters = spool.dead()
+        bodies: dict[int, bytes | None] = {letter.number: None for letter in letters if letter.code != DAMAGED}
+        if len(bodies) < len(letters):
+            print(f"{len(letters) - len(bodies):,} damaged ones stay until they are --mended", file=sys.stderr)
     elif chosen.mended is not None:
         with chosen.mended as lines:
             bodies = dict(map(_mended, filter(str.strip, lines)))
@@ -116,7 +120,7 @@ def _mended(line: str) -> tuple[int, bytes]:
 
 def _missing(numbers: Sequence[int]) -> int:
     for number in numbers:
-        print(f"{number} is no dead letter of this spool", file=sys.stderr)
+        print(f"{number} is no dead letter of this spool, or damaged", file=sys.stderr)
     return FAILED if numbers else DONE
 
 

@@ -92,7 +92,7 @@ def _settled(answer: dict[str, Any], posted: int) -> Settled | None:
         if type(index) is not int or not 0 <= index < posted:
             return None
         indexes.add(index)
-        rejected.append(Rejected(index, str(each.get("code")), str(each.get("error"))))
+        rejected.append(Rejected(index, _storable(each.get("code")), _storable(each.get("error"))))
     if len(indexes) != len(rejected) or min(accepted, duplicates) < 0:
         return None
     if accepted + duplicates + len(rejected) != posted:
@@ -106,7 +106,12 @@ def _reason(status: int, answer: dict[str, Any]) -> str:
         reason += f": {answer['error']}"
     if answer.get("details"):
         reason += f" {json.dumps(answer['details'], ensure_ascii=False)}"
-    return reason[:_SHOWN_CHARACTERS]
+    return _storable(reason[:_SHOWN_CHARACTERS])
+
+
+def _storable(value: object) -> str:
+    """Return what a server says as a text that can be stored: JSON may have lone surrogates, UTF-8 has none."""
+    return str(value).encode(errors="replace").decode()
 
 
 def _seconds(retry_after: str | None, now: datetime) -> float | None:
@@ -114,9 +119,11 @@ def _seconds(retry_after: str | None, now: datetime) -> float | None:
         return None
     try:
         seconds = float(int(retry_after))
+    except OverflowError:
+        seconds = MAX_RETRY_AFTER_SECONDS
     except ValueError:
         try:
             seconds = (parsedate_to_datetime(retry_after) - now).total_seconds()
-        except (TypeError, ValueError):  # no date, or one without a zone
+        except (OverflowError, TypeError, ValueError):  # no date, one without a zone, or beyond all years
             return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)

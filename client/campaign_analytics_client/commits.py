@@ -36,7 +36,7 @@ class Commits:
         """Take the spool, and what to call after each commit."""
         self._spool = spool
         self._appended = appended
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may call, too, while its thread holds this
         self._closed = False
         self._waiting: SimpleQueue[_Ticket | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="campaign-analytics-commits", daemon=True)

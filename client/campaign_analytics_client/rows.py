@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+DAMAGED = "damaged"  # the code of a dead letter whose bytes have changed on disk
+
 
 class Row(NamedTuple):
     """An event that waits: its place in the spool, its JSON, and whether that is still what was written."""

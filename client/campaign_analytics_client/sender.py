@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from campaign_analytics_client import answers, backoff
 from campaign_analytics_client.errors import ClientError, SpoolDamagedError, SpoolError
-from campaign_analytics_client.rows import Refusal, Row
+from campaign_analytics_client.rows import DAMAGED, Refusal, Row
 from campaign_analytics_client.transport import Packed, Transport, TransportError, pack
 
 if TYPE_CHECKING:
@@ -193,9 +193,7 @@ class Sender:
     def _settle(self, batch: _Batch, settled: answers.Settled) -> Pause:
         rows = batch.rows
         refusals = [Refusal(batch.intact[each.place].number, each.code, each.error) for each in settled.rejected]
-        refusals += [
-            Refusal(row.number, "damaged", "it is no longer what was written") for row in rows if not row.intact
-        ]
+        refusals += [Refusal(row.number, DAMAGED, "it is no longer what was written") for row in rows if not row.intact]
         self._spool.settle(rows, refusals)
         self.accepted += settled.accepted
         self.duplicates += settled.duplicates

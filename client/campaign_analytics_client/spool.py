@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from campaign_analytics_client.database import Database
 from campaign_analytics_client.errors import SpoolDamagedError, SpoolError, SpoolFullError
-from campaign_analytics_client.rows import Content, DeadLetter, Note, Refusal, Row
+from campaign_analytics_client.rows import DAMAGED, Content, DeadLetter, Note, Refusal, Row
 
 if TYPE_CHECKING:
     import os
@@ -26,6 +26,7 @@ _FORMAT = 1
 _ROWS_A_STATEMENT = 200
 _RESERVE = 2  # the sender may go beyond the limit by this factor, to keep why events were refused
 _MAX_ERROR_CHARACTERS = 500
+_LETTERS = "SELECT number, at, code, error, CAST(body AS BLOB) FROM dead"  # damage may have made anything of a body
 _TABLES = (
     "CREATE TABLE event (number INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL, checksum INTEGER NOT NULL)",
     (
@@ -104,7 +105,7 @@ class Spool:
         with self._database.writing() as connection:
             for number, code, error in refusals:
                 connection.execute(
-                    "INSERT INTO dead SELECT number, ?, ?, ?, body FROM event WHERE number = ?",
+                    "INSERT INTO dead SELECT number, ?, ?, ?, CAST(body AS BLOB) FROM event WHERE number = ?",
                     (at, code, error[:_MAX_ERROR_CHARACTERS], number),
                 )
             connection.execute("DELETE FROM event WHERE number <= ?", (rows[-1].number,))
@@ -130,17 +131,18 @@ class Spool:
     def dead(self) -> list[DeadLetter]:
         """Return the dead letters in the order of the spool."""
         with self._database.reading() as connection:
-            rows = connection.execute("SELECT number, at, code, error, body FROM dead ORDER BY number").fetchall()
+            rows = connection.execute(f"{_LETTERS} ORDER BY number").fetchall()
         return [DeadLetter(*row) for row in rows]
 
     def revive(self, number: int, body: bytes | None = None) -> bool:
         """Put a dead letter at the end of those that wait, with another body where one is given.
 
-        Returns whether it was there; when this returns, the event is on disk in its new place.
+        Returns whether it was there, and is not damaged or given another body; when this returns, the event is on disk
+        in its new place.
         """
         with self._database.writing() as connection:
-            row = connection.execute("SELECT body FROM dead WHERE number = ?", (number,)).fetchone()
-            if row is None:
+            row = connection.execute("SELECT body, code FROM dead WHERE number = ?", (number,)).fetchone()
+            if row is None or (body is None and row[1] == DAMAGED):
                 return False
             connection.execute("DELETE FROM dead WHERE number = ?", (number,))
             _insert(connection, [row[0] if body is None else body])
@@ -155,9 +157,7 @@ class Spool:
     def letter(self, number: int) -> DeadLetter | None:
         """Return the dead letter with a number, None where there is none."""
         with self._database.reading() as connection:
-            row = connection.execute(
-                "SELECT number, at, code, error, body FROM dead WHERE number = ?", (number,)
-            ).fetchone()
+            row = connection.execute(f"{_LETTERS} WHERE number = ?", (number,)).fetchone()
         return DeadLetter(*row) if row else None
 
     def bury(self, bodies: Sequence[bytes], letters: Sequence[DeadLetter]) -> None:

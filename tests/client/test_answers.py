@@ -95,6 +95,9 @@ def test_who_may_not_write_stops() -> None:
         ("0", 0.0),
         ("-3", 0.0),
         ("999999999", MAX_RETRY_AFTER_SECONDS),
+        ("9" * 400, MAX_RETRY_AFTER_SECONDS),
+        ("9" * 5_000, None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
         ("Sun, 01 Nov 2026 10:00:30 GMT", 30.0),
         ("Sun, 01 Nov 2026 09:00:00 GMT", 0.0),
         ("soon", None),
@@ -104,6 +107,13 @@ def test_who_may_not_write_stops() -> None:
 def test_retry_after_is_understood_as_seconds_or_an_instant(retry_after: str | None, seconds: float | None) -> None:
     for status in (429, 503):
         assert meaning(status, b"", retry_after=retry_after) == Later(f"the server answers {status}", seconds)
+
+
+def test_what_a_server_says_can_be_stored_whatever_it_is() -> None:
+    """JSON may have lone surrogates, which no file takes."""
+    assert meaning(503, {"error": "\ud800"}) == Later("the server answers 503: ?", None)
+    answer = {"accepted": 0, "duplicates": 0, "rejected": [rejected(0, code="\ud800", error="\ud800x")]}
+    assert meaning(422, answer, posted=1) == Settled(0, 0, (Rejected(0, "?", "?x"),))
 
 
 COUNTS = st.integers(-1, 4) | st.booleans() | st.none()

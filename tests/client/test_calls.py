@@ -308,6 +308,32 @@ client.close(timeout=0)
 
 
 @pytest.mark.processes
+def test_a_handler_of_a_signal_may_tell_events_too(spool: Path) -> None:
+    """Wherever the call is that it interrupts: a worker's last event, at SIGTERM, say."""
+    code = """
+import signal, sys
+from campaign_analytics_client import Client
+client = Client("http://127.0.0.1:1", "k.s", 340, sys.argv[1])
+handled = 0
+def tell(*_):
+    global handled
+    handled += 1
+    client.email_sent("handler", campaign_id=1)
+    if handled < 1_000:
+        signal.setitimer(signal.ITIMER_REAL, 0.0003)
+signal.signal(signal.SIGALRM, tell)
+signal.setitimer(signal.ITIMER_REAL, 0.0003)
+while handled < 1_000:
+    client.email_sent("p", campaign_id=1)
+client.close(timeout=0)
+"""
+    command = [sys.executable, "-c", code, str(spool)]
+    subprocess.run(command, check=True, timeout=60, env=python_path())
+    told = [each["prospect_id"] for each in spooled_events(spool)]
+    assert told.count("handler") == 1_000
+
+
+@pytest.mark.processes
 def test_ctrl_c_leaves_nothing_behind_but_the_spool(spool: Path, server: Dummy) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, server.url, str(spool)],

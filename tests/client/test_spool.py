@@ -175,6 +175,20 @@ def test_an_event_that_is_no_longer_what_was_written_is_set_aside_and_the_others
     assert server.taken == ids(1, 3)
     with closing(Spool(spool)) as opened:
         assert [(letter.number, letter.code) for letter in opened.dead()] == [(2, "damaged")]
+        assert not opened.revive(2), "it would be sent as something that nobody has told"
+        assert opened.revive(2, bodies(2)[0])
+
+
+def test_a_body_that_has_become_text_breaks_no_other_letter(spool: Path, server: Dummy) -> None:
+    """One bit in a file decides whether it is bytes or text."""
+    with sending(spool, server.url, 1, 2, 3) as sender:
+        with closing(sqlite3.connect(spool)) as database:
+            database.execute("UPDATE event SET body = CAST(body AS TEXT) WHERE number = 2")
+            database.commit()
+        sender.step()
+    with closing(Spool(spool)) as opened:
+        assert [(letter.code, letter.body) for letter in opened.dead()] == [("damaged", bodies(2)[0])]
+        assert opened.letter(2) == opened.dead()[0]
 
 
 def test_damage_within_the_file_stops_the_sender_with_an_error(spool: Path, server: Dummy) -> None:
