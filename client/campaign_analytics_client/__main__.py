@@ -104,7 +104,7 @@ def salvage(spool: Spool, chosen: argparse.Namespace) -> int:
         saved = copying.salvage(spool, new)
     print(f"{saved.events:,} events and {saved.dead:,} dead letters were copied", file=sys.stderr)
     for first, last in saved.lost:
-        print(f"{first} to {last} can't be read", file=sys.stderr)
+        print(f"{first} to {last} can't be read, or not all of them", file=sys.stderr)
     return FAILED if saved.lost else DONE
 
 

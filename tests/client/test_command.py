@@ -121,3 +121,20 @@ def test_what_can_be_read_of_a_spool_is_copied_into_a_new_one(
     output_of(capsys, "retry", new, "--all")
     assert [each["id"] for each in waiting(new)] == ids(5, 1, 2, 3)
     output_of(capsys, "salvage", refused, new, code=1)
+
+
+def test_events_are_salvaged_though_dead_letters_can_not_be_read(
+    refused: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is looked up by itself; the numbers that might be lost are named all the same."""
+    new = refused.with_name("new")
+    with closing(sqlite3.connect(refused)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        [(page,)] = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'dead'").fetchall()
+        [(size,)] = database.execute("PRAGMA page_size").fetchall()
+    with refused.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    assert __main__.main(["salvage", str(refused), str(new)]) == 1
+    assert "1 events and 0 dead letters were copied" in capsys.readouterr().err
+    assert [each["id"] for each in waiting(new)] == ids(4)
