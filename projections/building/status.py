@@ -21,7 +21,7 @@ SELECT h.workspace_id, h.head, coalesce(p.position, 0), greatest(h.head - coales
     to_char(p.replayed_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), h.epoch,
     to_char(h.epoch_since, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), {lost}, p.stuck_position, p.stuck_topic, p.stuck_reason
 FROM log_head AS h LEFT JOIN projection AS p USING (workspace_id) {waiting}
-WHERE h.workspace_id > 0 ORDER BY h.workspace_id
+WHERE h.workspace_id > 0 AND (h.head > 0 OR p.workspace_id IS NOT NULL) ORDER BY h.workspace_id
 """).format(waiting=_WAITING, lost=_IS_LOST)
 _TOTAL = SQL("""
 WITH lag AS (

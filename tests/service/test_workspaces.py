@@ -122,12 +122,14 @@ def test_a_workspace_is_deleted_for_good(
     # The refused post has locked a head, at 0, that was not there.
     assert {**rows_of(pool, 340), "log_head": 1} == {"deleted_workspace": 1, "log_head": 1}
     assert log(pool) == []
+    listed = json.loads(command("status", "--json").out)["workspaces"]
+    assert [each["workspace_id"] for each in listed] == [341]
 
     kinds = [type(each).__qualname__ for each in users.events.get(Workspace.create_id(340))]
     assert kinds == ["Workspace.Registered", "Workspace.Renamed", "Workspace.Deleted"]
-    [listed, _] = json.loads(command("workspace", "list", "--json").out)["workspaces"]
-    assert listed["workspace_id"] == 340
-    assert listed["deleted_at"] is not None
+    [deleted, _] = json.loads(command("workspace", "list", "--json").out)["workspaces"]
+    assert deleted["workspace_id"] == 340
+    assert deleted["deleted_at"] is not None
     assert command("workspace", "delete", "340", "--yes", "340").code == 0
     assert log(pool, 341)
 
