@@ -36,7 +36,6 @@ function funnel(ctx, entry) {
 		if (!found) return null;
 		const values = FUNNEL.map((metric) => found.analytics[metric]);
 		return bars(FUNNEL.map((metric, at) => {
-			// Who answers an e-mail need not have accepted an invitation.
 			const from = metric === "amount_of_prospects_replied" ? 1 : at - 1;
 			const note = at && values[from] ? ` ${percent(values[at] / values[from])} of ${NAMES[FUNNEL[from]].toLowerCase()}` : null;
 			return { name: NAMES[metric], value: values[at], text: number(metric, values[at], about(ctx, { dated: ctx.view.dated })), note };

@@ -1,4 +1,4 @@
-// Whether two proportions differ by more than chance: Fisher's exact test, in whole numbers of any size.
+// Whether two proportions differ by more than chance: Fisher's exact test, in whole numbers.
 // R. A. Fisher, "Statistical Methods for Research Workers" (1934), section 21.02; two-sided: all tables that are no more
 // probable than the one that was seen.
 

@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 
 const HEIGHT = 260, LEFT = 44, RIGHT = 44, TOP = 12, BOTTOM = 26;
 
-/** Return a round number that is at least so large. */
+/** A round number that is at least so large. */
 function round(value) {
 	if (value <= 0) return 1;
 	const unit = 10 ** Math.floor(Math.log10(value));

@@ -27,7 +27,7 @@ export function el(name, ...children) {
 const versions = new WeakMap();
 let latest = 0;
 
-/** Return a number that stands for an object. */
+/** A number that stands for an object. */
 export function versionOf(object) {
 	if (!versions.has(object)) versions.set(object, (latest += 1));
 	return versions.get(object);

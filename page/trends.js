@@ -1,4 +1,4 @@
-// A small trend for each campaign in view: 25 a request, which stay together, so that sorting asks nothing.
+// A small trend for each campaign in view: 25 a request, so that sorting asks nothing.
 
 import { NAMES } from "./format.js";
 import { keyOf } from "./parts.js";

@@ -68,7 +68,8 @@ function contributions(ctx, metric) {
 	if (!pages.has(id)) pages.clear(), pages.set(id, []);
 	const cursors = pages.get(id);
 	const entries = [answers.need(path, question), ...cursors.map((cursor) => answers.need(path, { ...question, cursor }))];
-	if (entries.length > 1 && entries.at(-1).data === null && !entries.at(-1).loading) pages.set(id, []); // a cursor that no longer holds
+	if (entries.some(({ data }) => data && data.value !== entries[0].data?.value)) pages.set(id, []), (entries.length = 1); // another state
+	else if (entries.length > 1 && entries.at(-1).data === null && !entries.at(-1).loading) pages.set(id, []); // does not hold
 	return given(entries[0], (first) => given(part?.one ?? entries[0], (data) => {
 		const took = (ms) => duration(ms / 1_000), say = time && !part ? took : whole, value = part ? part.of(data) ?? 0 : first.value;
 		const known = entries.filter((entry) => entry.data).map((entry) => entry.data);
@@ -95,7 +96,7 @@ export function more(id, cursor) {
 	if (cursors && !cursors.includes(cursor)) cursors.push(cursor);
 }
 
-/** What has changed since the day that a view looks at. */
+/** What has changed since the view's day. */
 function changes(ctx) {
 	const entry = ctx.answers.need("changes/", { workspace_id: ctx.workspace, from: ctx.asOf });
 	if (absent(entry)) return null;

@@ -137,3 +137,24 @@ def test_going_back_takes_a_column_and_its_mark_away(browser: Browser, service: 
         assert rows_of(reader) == before
         campaigns = ask(service, key, DASHBOARD, workspace_id=1, **last(30))["campaigns"]
         assert len(before) == len(campaigns)
+
+
+def test_an_explanation_with_several_pages_open_adds_up_again_after_an_event(
+    browser: Browser, service: Service, url: str
+) -> None:
+    """The further pages are of the log before it, so the reader begins with the first page again."""
+    with users_of(url) as users:
+        headers = api_key(users, 44, user="pages")
+    service.post(44, headers, *(email_sent(number, occurred_at=now()) for number in range(130)))
+    with reading(browser, service.url) as reader:
+        reader.come(headers["X-API-Key"], "?period=all&why=amount_of_emails_sent&why_campaign=123&why_workspace=44")
+        rows, total = reader.page.locator("dialog tbody tr"), reader.page.locator("dialog .sum")
+        expect(rows).to_have_count(100)
+        reader.page.locator("dialog").get_by_role("button", name="Show 100 more").click()
+        expect(rows).to_have_count(130)
+        service.post(44, headers, email_sent(1_000, occurred_at=now()))
+        expect(total).to_have_attribute("data-of", "131")
+        expect(rows).to_have_count(100)
+        reader.page.locator("dialog").get_by_role("button", name="Show 100 more").click()
+        expect(rows).to_have_count(131)
+        expect(total.locator(".adds")).to_be_visible()
