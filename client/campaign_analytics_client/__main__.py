@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from campaign_analytics_client import salvage as copying
@@ -17,7 +19,7 @@ from campaign_analytics_client.rows import DAMAGED
 from campaign_analytics_client.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 DONE, FAILED = 0, 1
 
@@ -26,12 +28,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0 where it is done, 1 where it failed."""
     chosen = _parser().parse_args(arguments)
     try:
-        with closing(Spool(chosen.spool)) as spool:
+        with _opened(chosen) as spool:
             result: int = chosen.run(spool, chosen)
             return result
     except (ClientError, OSError) as error:
         print(error, file=sys.stderr)
         return FAILED
+
+
+@contextmanager
+def _opened(chosen: argparse.Namespace) -> Iterator[Spool]:
+    """Open the spool; to salvage it a copy, since a spool's log is written into its file as it is closed."""
+    path = Path(chosen.spool)
+    if chosen.run is not salvage or not path.exists():
+        with closing(Spool(path)) as spool:
+            yield spool
+        return
+    with TemporaryDirectory(dir=Path(chosen.new).parent) as directory:
+        for each in (path, path.with_name(f"{path.name}-wal")):
+            if each.exists():
+                shutil.copyfile(each, Path(directory) / each.name)
+        with closing(Spool(Path(directory) / path.name)) as spool:
+            yield spool
 
 
 def status(spool: Spool, chosen: argparse.Namespace) -> int:

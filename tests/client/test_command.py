@@ -135,6 +135,10 @@ def test_events_are_salvaged_though_dead_letters_can_not_be_read(
     with refused.open("r+b") as file:
         file.seek((page - 1) * size)
         file.write(b"\xff" * size)
+    log = refused.with_name(f"{refused.name}-wal")
+    log.write_bytes(b"what is left of a log")
+    before = refused.read_bytes()
     assert __main__.main(["salvage", str(refused), str(new)]) == 1
+    assert (refused.read_bytes(), log.read_bytes()) == (before, b"what is left of a log"), "it is left as it is"
     assert "1 events and 0 dead letters were copied" in capsys.readouterr().err
     assert [each["id"] for each in waiting(new)] == ids(4)
