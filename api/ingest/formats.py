@@ -102,9 +102,10 @@ def part_of_lines(lines: Sequence[ndjson.Line]) -> Part:
 
 def require_head(request: falcon.Request) -> None:
     """Raise BadRequestError where headers carry attributes of an event, and one is not encoded as it should be."""
-    kind, _ = falcon.parse_header(request.content_type or "")
-    if kind.lower() == falcon.MEDIA_JSON and cloudevents.is_binary(request):
-        cloudevents.attributes(request)
+    if cloudevents.is_binary(request):
+        kind, _ = falcon.parse_header(request.content_type or "")
+        if kind.lower() == falcon.MEDIA_JSON:
+            cloudevents.attributes(request)
 
 
 async def body_of(request: falcon.Request) -> bytes:

@@ -30,7 +30,7 @@ HEAD_SECONDS = 10.0  # for all of the request line and headers, also of a new co
 SEND_SECONDS = 20.0  # an answer may wait so long for its client to take it, and
 SEND_BYTES_PER_SECOND = 4_096  # a second more for each so many bytes of it
 LINGER_SECONDS = 2.0  # for the client's end after the last answer (RFC 9112, section 9.6)
-MOST_TINY, TINY_BYTES = 1_000, 32  # so many pieces of bodies may have fewer bytes than so on average
+MOST_TINY, TINY_BYTES = 1_000, 32  # so many pieces of a body may have fewer bytes than so on average
 TAKE_SECONDS = 0.02  # between two looks at whether the application has taken what has come of a body
 SWEEP_SECONDS = 0.5  # between two looks for connections whose time is up
 MOST_CONNECTIONS = 10_000  # of one process
@@ -67,7 +67,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         self.until: float | None = time.monotonic() + seconds  # when the connection is closed
         self.fresh = True  # no request has come yet
         self.at_work = self.half_closed = self.broken = self.head_begun = False
-        self.pieces = self.piece_bytes = 0  # of bodies
+        self.pieces = self.piece_bytes = 0  # of the body that comes
         self._closed: bool
         super().connection_made(transport)
         self.worker.protocols[self] = None
@@ -90,6 +90,11 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             self.head_begun = True
             self.until = self.until or time.monotonic() + HEAD_SECONDS
         super().data_received(data)
+
+    def _on_headers_complete(self) -> Any:  # noqa: ANN401 (gunicorn's)
+        """Begin with another body, of which no piece has come."""
+        self.pieces = self.piece_bytes = 0
+        return super()._on_headers_complete()
 
     def _on_body(self, chunk: bytes) -> None:
         """Take a piece of a body; many that are tiny would take the event loop a thousand times as long as one."""

@@ -1,9 +1,11 @@
 """Shows what is logged and never is, and what broken, slow and idle clients get."""
 
+import http.client
 import json
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -362,6 +364,23 @@ def test_a_body_in_tiny_pieces_is_refused(service: Service, url: str, line: byte
     answer = exchange(service.port, head + b"1\r\n%b\r\n" % line * 5_000 + b"0\r\n\r\n")
     assert answer[9:12] == b"400"
     assert service.is_ready()
+
+
+def test_many_small_bodies_on_one_connection_are_no_tiny_pieces_of_one(service: Service, url: str) -> None:
+    """Each body begins anew, however long the connection stays open."""
+    with users_of(url) as users:
+        key = api_key(users, user="u-names", scopes=("admin",))
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    headers = {**key, "Content-Type": "application/json"}
+    statuses = Counter[int]()
+    for _ in range(worker.MOST_TINY + 100):
+        connection.request("PUT", "/api/v1/access/workspaces/343", b"{}", headers)
+        response = connection.getresponse()
+        statuses[response.status] += 1
+        answer = json.loads(response.read())
+        assert [each["field"] for each in answer["details"]] == ["name"]
+    connection.close()
+    assert statuses == {400: worker.MOST_TINY + 100}
 
 
 def test_a_client_that_is_too_slow_is_sent_away(service: Service, url: str) -> None:
