@@ -1,7 +1,7 @@
 """Shows that a stream whose reader has gone is forgotten, and that a process holds so many and no more."""
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -10,6 +10,7 @@ from api.answers import streams
 from api.app import create_app
 from api.dependencies import Parts
 from domain.recorder import Pool
+from projections.pipeline import TooManySentError
 from service import settings
 from service.web.application import make_parts
 from tests.support.examples import JWT_SECRET, api_key
@@ -102,6 +103,8 @@ def test_streams_end_when_no_thread_is_free_to_connect_to_the_database(
             parts.reads.close()  # the connection is lost
             assert await first.message() == {"type": "http.response.body"}
             await first.task
+            with pytest.raises(TooManySentError):
+                await parts.reads.is_distributed()
             refused = Call(parts, key)
             assert (await refused.message())["status"] == 503
             await refused.task
@@ -110,6 +113,30 @@ def test_streams_end_when_no_thread_is_free_to_connect_to_the_database(
         assert b"event: position" in (await second.message())["body"]
         parts.streams.close()
         await second.task
+        parts.close()
+
+    asyncio.run(look())
+
+
+def test_streams_end_where_what_keeps_them_up_to_date_fails(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is: else they would say nothing any more."""
+    key = api_key(parts.users, 1)
+
+    def fail(_: object, __: float) -> NoReturn:
+        raise ValueError("a defect")
+
+    async def look() -> None:
+        call = Call(parts, key)
+        await call.message()
+        await call.message()
+        following = parts.streams._following
+        assert following is not None
+        monkeypatch.setattr(streams.Streams, "_due", fail)
+        parts.streams._hinted.set()
+        assert await call.message() == {"type": "http.response.body"}
+        await call.task
+        with pytest.raises(ValueError, match="a defect"):
+            await following
         parts.close()
 
     asyncio.run(look())
